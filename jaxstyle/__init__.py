@@ -1,0 +1,48 @@
+"""Neural style transfer as pure JAX functions, vmapped over many (alpha, beta) settings at once.
+
+Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. See the README for an example.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from jaxstyle.objective import Losses, LossWeights, Targets, make_loss, make_targets
+    from jaxstyle.pretrained import load_params
+    from jaxstyle.lanes import SweepResult, sweep, weight_grid
+    from jaxstyle.transfer import Transfer, TransferState, make_transfer, run
+    from jaxstyle.vgg import make_features
+
+_HOME = {
+    "LossWeights": "objective",
+    "Losses": "objective",
+    "SweepResult": "lanes",
+    "Targets": "objective",
+    "Transfer": "transfer",
+    "TransferState": "transfer",
+    "load_params": "pretrained",
+    "load_run": "app.run",
+    "make_features": "vgg",
+    "make_loss": "objective",
+    "make_targets": "objective",
+    "make_transfer": "transfer",
+    "run": "transfer",
+    "sweep": "lanes",
+    "weight_grid": "lanes",
+}
+
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:  # PEP 562: importing jaxstyle imports nothing else, so that --help is quick
+    if name not in _HOME:
+        raise AttributeError(f"module 'jaxstyle' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"jaxstyle.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

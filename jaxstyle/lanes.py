@@ -1,0 +1,130 @@
+"""Sweeps: many transfers, called lanes, that differ in their loss weights and run as one vmapped loop.
+
+Images are float RGB in [0, 1], shape (h, w, 3); here they get a leading lane axis.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxstyle.objective import Losses, LossWeights, Targets
+from jaxstyle.transfer import Transfer, TransferState, run
+from jaxstyle.vgg import Params
+
+_LANE_RANK = LossWeights(alpha=0, beta=0, tv=0, content_layers=1, style_layers=1, style_mix=1)
+
+
+class SweepResult(NamedTuple):
+    """Outcome of a sweep.
+
+    Attributes:
+      images: (lanes, h, w, 3).
+      losses: Losses with leaves (lanes, steps): column i is of the images before step i.
+      state: TransferState with a leading lane axis, to go on from.
+    """
+
+    images: jax.Array
+    losses: Losses
+    state: TransferState
+
+
+def weight_grid(
+    *,
+    alpha: jax.typing.ArrayLike | Sequence[float] = 1.0,
+    beta: jax.typing.ArrayLike | Sequence[float] = 1.0,
+    tv: jax.typing.ArrayLike | Sequence[float] = 0.0,
+) -> LossWeights:
+    """All combinations of the given values as LossWeights with a lane axis; the last argument varies fastest.
+
+    Args:
+      alpha: content weights, a scalar or a one-dimensional list.
+      beta: style weights.
+      tv: total-variation weights.
+
+    Returns:
+      LossWeights with alpha, beta and tv of shape (len(alpha) * len(beta) * len(tv),).
+
+    Raises:
+      ValueError: for an empty list or one of more than one dimension.
+    """
+    axes = {"alpha": alpha, "beta": beta, "tv": tv}
+    values = {name: jnp.atleast_1d(jnp.asarray(value, dtype=float)) for name, value in axes.items()}
+    for name, value in values.items():
+        if value.ndim != 1 or not value.size:
+            raise ValueError(f"{name} must be a scalar or a list of at least one value, got shape {value.shape}")
+    grid = jnp.meshgrid(*values.values(), indexing="ij")
+    return LossWeights(**{name: x.ravel() for name, x in zip(axes, grid, strict=True)})
+
+
+def lane_axes(weights: LossWeights) -> LossWeights:
+    """For each leaf, 0 where it has a lane axis, None where it is the same for all lanes: vmap's in_axes.
+
+    Raises:
+      ValueError: for a leaf with more axes than that, leaves whose lane counts differ, or no lane axis at all.
+    """
+
+    def axis(name: str, leaf: jax.typing.ArrayLike | None, rank: int) -> int | None:
+        extra = jnp.ndim(leaf) - rank if leaf is not None else 0
+        if extra not in (0, 1):
+            raise ValueError(f"weights.{name} must have {rank} axes, or {rank + 1} with lanes, got {jnp.shape(leaf)}")
+        return 0 if extra else None
+
+    axes = LossWeights(*map(axis, weights._fields, weights, _LANE_RANK))
+    counts = {name: jnp.shape(leaf)[0] for name, leaf, a in zip(weights._fields, weights, axes, strict=True) if a == 0}
+    if len(set(counts.values())) != 1:
+        raise ValueError(f"weights must have one number of lanes, got {counts or 'no lane axis'}")
+    return axes
+
+
+def make_lanes(transfer: Transfer, weights: LossWeights) -> Transfer:
+    """The transfer over a leading lane axis of images, states and losses, for weights shaped as `weights` are.
+
+    Its `init` takes (lanes, h, w, 3); its `step` takes the same targets and params for all lanes, and works
+    with `run`, which then returns losses of shape (steps, lanes).
+    """
+    return Transfer(
+        init=jax.vmap(transfer.init),
+        step=jax.vmap(transfer.step, in_axes=(0, None, None, lane_axes(weights))),
+    )
+
+
+def num_lanes(weights: LossWeights) -> int:
+    """Number of lanes of weights with a lane axis."""
+    axes = lane_axes(weights)
+    return next(jnp.shape(leaf)[0] for leaf, axis in zip(weights, axes, strict=True) if axis == 0)
+
+
+def sweep(
+    transfer: Transfer,
+    image: jax.Array,
+    params: Params,
+    targets: Targets,
+    weights: LossWeights,
+    *,
+    num_steps: int,
+) -> SweepResult:
+    """Run one transfer a lane of `weights`, all lanes together, with shared parameters and targets.
+
+    Lane i is what `run` gives for the i-th weights alone, to rounding.
+
+    Args:
+      transfer: from `make_transfer`.
+      image: where to start: one (h, w, 3) for all lanes, or (lanes, h, w, 3).
+      params: the network's parameters.
+      targets: from `make_targets`.
+      weights: LossWeights of which at least one leaf has a lane axis, for example from `weight_grid`.
+      num_steps: steps to take.
+
+    Raises:
+      ValueError: for weights without lanes or of different lane counts, or as many images as there aren't lanes.
+    """
+    lanes = make_lanes(transfer, weights)
+    count = num_lanes(weights)
+    if image.ndim == 3:
+        image = jnp.broadcast_to(image, (count, *image.shape))
+    if image.ndim != 4 or image.shape[0] != count:
+        raise ValueError(f"image must have shape (h, w, 3) or ({count}, h, w, 3), got {image.shape}")
+    state, losses = run(lanes, lanes.init(image), params, targets, weights, num_steps=num_steps)
+    return SweepResult(state.image, jax.tree.map(jnp.transpose, losses), state)

@@ -1,0 +1,122 @@
+"""Content, Gram and total-variation losses, in the named conventions of the field.
+
+Features are channels-last, shape (h, w, c), of one image: vmap for more. Every loss is at least float32,
+whatever the features' dtype, and float64 for float64 features.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+CONVENTIONS: tuple[str, ...] = ("mean", "gatys", "johnson", "relative")
+"""Scalings of the two losses. With features F, content P, Gram matrices G and A (each F'F / N, N = h * w):
+
+========  ============================  ====================================
+name      content term of a layer       style term of a layer
+========  ============================  ====================================
+mean      mean((F - P)^2)               mean((G - A)^2)
+gatys     1/2 sum((F - P)^2)            1/4 mean((G - A)^2)
+johnson   mean((F - P)^2)               mean((G - A)^2) / c^2
+relative  mean((F - P)^2) / mean(P^2)   mean((G - A)^2) / mean(A^2)
+========  ============================  ====================================
+
+gatys: arXiv 1508.06576, but with Gram matrices over N, so that images of different sizes compare.
+johnson: jcjohnson/neural-style, whose Gram matrix is F'F / (N c).
+"""
+
+_EPSILON = 1e-12
+
+
+def check_convention(convention: str) -> str:
+    """Return `convention`, or raise ValueError that lists the valid names."""
+    if convention not in CONVENTIONS:
+        raise ValueError(f"unknown convention {convention!r}; valid: {', '.join(CONVENTIONS)}")
+    return convention
+
+
+def _widen(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+@jax.jit
+def gram_matrix(features: jax.Array) -> jax.Array:
+    """Gram matrix F'F / N of features F (h, w, c), N = h * w: (c, c), Gatys et al. (arXiv 1505.07376).
+
+    Products are summed in float32 at full precision, on every backend.
+    """
+    h, w, _ = features.shape
+    dtype = jnp.promote_types(features.dtype, jnp.float32)
+    product = jnp.einsum(
+        "hwc,hwd->cd",
+        features,
+        features,
+        # The default precision of TPUs and recent GPUs would round float32 operands to fewer bits.
+        precision=lax.Precision.HIGHEST,
+        preferred_element_type=dtype,
+    )
+    return product / (h * w)
+
+
+@partial(jax.jit, static_argnames="convention")
+def content_loss(features: jax.Array, target: jax.Array, *, convention: str = "mean") -> jax.Array:
+    """Content loss of one layer, a scalar >= 0; see `CONVENTIONS`.
+
+    Args:
+      features: (h, w, c) of the image.
+      target: (h, w, c) of the content image.
+      convention: one of `CONVENTIONS`.
+
+    Raises:
+      ValueError: for an unknown convention, or shapes that differ.
+    """
+    check_convention(convention)
+    if features.shape != target.shape:
+        raise ValueError(f"features have shape {features.shape}, the content target has {target.shape}")
+    features, target = _widen(features), _widen(target)
+    squares = jnp.square(features - target)
+    if convention == "gatys":
+        return squares.sum() / 2
+    if convention == "relative":
+        return squares.mean() / (jnp.square(target).mean() + _EPSILON)
+    return squares.mean()
+
+
+@partial(jax.jit, static_argnames="convention")
+def style_loss(gram: jax.Array, target: jax.Array, *, convention: str = "mean") -> jax.Array:
+    """Style loss of one layer, a scalar >= 0; see `CONVENTIONS`.
+
+    Args:
+      gram: (c, c) of the image, from `gram_matrix`.
+      target: (c, c) of the style image, from `gram_matrix`, whatever the convention.
+      convention: one of `CONVENTIONS`.
+
+    Raises:
+      ValueError: for an unknown convention, or shapes that differ.
+    """
+    check_convention(convention)
+    if gram.shape != target.shape:
+        raise ValueError(f"gram has shape {gram.shape}, the style target has {target.shape}")
+    loss = jnp.square(gram - target).mean()
+    if convention == "gatys":
+        return loss / 4
+    if convention == "johnson":
+        return loss / gram.shape[-1] ** 2
+    if convention == "relative":
+        return loss / (jnp.square(target).mean() + _EPSILON)
+    return loss
+
+
+@jax.jit
+def total_variation(image: jax.Array) -> jax.Array:
+    """Mean squared difference of horizontal neighbours plus that of vertical ones: a scalar >= 0.
+
+    The anisotropic, quadratic form of Mahendran and Vedaldi (arXiv 1412.0035, beta = 2), as a mean so that
+    it doesn't grow with the image. A one-pixel checkerboard of 0 and 1 has 2, a constant image 0.
+
+    Args:
+      image: (h, w, channels), at least 2x2.
+    """
+    image = _widen(image)
+    return jnp.square(jnp.diff(image, axis=0)).mean() + jnp.square(jnp.diff(image, axis=1)).mean()

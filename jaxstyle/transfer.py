@@ -1,0 +1,168 @@
+"""One style transfer: an optimisation of one image's pixels, as the pure functions `init`, `step` and `run`.
+
+Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more (`lanes.py` does it over weights).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from jaxstyle.objective import Loss, Losses, LossWeights, Targets
+from jaxstyle.vgg import Params
+
+
+class TransferState(NamedTuple):
+    """State of the optimisation.
+
+    Attributes:
+      image: (h, w, 3) the image so far.
+      optimizer: state of the optax transformation.
+    """
+
+    image: jax.Array
+    optimizer: Any
+
+
+class Transfer(NamedTuple):
+    """A style transfer as two pure functions, neither of them jitted.
+
+    Attributes:
+      init: image -> TransferState.
+      step: (state, params, targets, weights) -> (state, Losses of the image before the step).
+    """
+
+    init: Callable[[jax.Array], TransferState]
+    step: Callable[[TransferState, Params, Targets, LossWeights], tuple[TransferState, Losses]]
+
+
+def make_transfer(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+) -> Transfer:
+    """Make (init, step) of a transfer that minimises `loss` over the pixels.
+
+    A step whose loss or gradient is not finite leaves the state as it was and returns a NaN total.
+
+    Args:
+      loss: from `make_loss`, or any function (image, params, targets, weights) -> (scalar, Losses).
+      optimizer: any optax transformation; line searches such as `optax.lbfgs()` get their value and value_fn.
+      bounds: pixels are clipped to [low, high] after each step; the paper does not clip. None: no
+        clipping, which `optax.lbfgs` needs, since clipping spoils its model of the curvature.
+
+    Example:
+      >>> transfer = js.make_transfer(js.make_loss(features), optax.adam(0.02))  # doctest: +SKIP
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def init(image: jax.Array) -> TransferState:
+        return TransferState(image, optimizer.init(image))
+
+    def step(
+        state: TransferState, params: Params, targets: Targets, weights: LossWeights
+    ) -> tuple[TransferState, Losses]:
+        def value_fn(image: jax.Array) -> jax.Array:
+            return loss(image, params, targets, weights)[0]
+
+        (value, losses), gradient = jax.value_and_grad(loss, has_aux=True)(state.image, params, targets, weights)
+        updates, optimizer_state = optimizer.update(
+            gradient, state.optimizer, state.image, value=value, grad=gradient, value_fn=value_fn
+        )
+        image = state.image + updates
+        if bounds is not None:
+            image = jnp.clip(image, *bounds)
+        finite = jnp.isfinite(value) & jnp.isfinite(gradient).all()
+        state = jax.tree.map(partial(jnp.where, finite), TransferState(image, optimizer_state), state)
+        return state, losses._replace(total=jnp.where(finite, losses.total, jnp.nan))
+
+    return Transfer(init, step)
+
+
+def run(
+    transfer: Transfer,
+    state: TransferState,
+    params: Params,
+    targets: Targets,
+    weights: LossWeights,
+    *,
+    num_steps: int,
+) -> tuple[TransferState, Losses]:
+    """Take `num_steps` steps in one `lax.scan`.
+
+    Returns:
+      The state, and Losses with leaves (num_steps,): row i is of the image before step i.
+    """
+
+    def body(state: TransferState, _: None) -> tuple[TransferState, Losses]:
+        return transfer.step(state, params, targets, weights)
+
+    return lax.scan(body, state, length=num_steps)
+
+
+def run_chunk(
+    transfer: Transfer,
+    state: TransferState,
+    params: Params,
+    targets: Targets,
+    weights: LossWeights,
+    count: jax.typing.ArrayLike,
+    *,
+    capacity: int,
+) -> tuple[TransferState, Losses]:
+    """Take `count` <= `capacity` steps; `count` is an array, so one compilation serves chunks of every length.
+
+    For a caller that looks at the losses every now and then. It has no gradient: use `run` for that.
+
+    Returns:
+      The state, and Losses with leaves (capacity, ...), of which the first `count` rows are set.
+    """
+
+    def body(i: jax.Array, carry: tuple[TransferState, Losses]) -> tuple[TransferState, Losses]:
+        state, rows = carry
+        state, losses = transfer.step(state, params, targets, weights)
+        return state, jax.tree.map(lambda row, x: row.at[i].set(x), rows, losses)
+
+    shapes = jax.eval_shape(transfer.step, state, params, targets, weights)[1]
+    rows = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
+    return lax.fori_loop(0, jnp.minimum(count, capacity), body, (state, rows))
+
+
+STARTS: tuple[str, ...] = ("content", "noise", "style")
+
+
+def starting_image(
+    start: str, content: jax.Array, style: jax.Array, key: jax.Array
+) -> jax.Array:
+    """The image to start from: (h, w, 3), of the content's size and dtype.
+
+    Args:
+      start: "content"; "noise", uniform in [0, 1) (Gatys et al. start from white noise); or "style",
+        the style image scaled to cover the content's area and cropped around its centre.
+      content: (h, w, 3).
+      style: (h', w', 3).
+      key: random key, for "noise".
+
+    Raises:
+      ValueError: for an unknown start.
+    """
+    if start == "content":
+        return content
+    if start == "noise":
+        return jax.random.uniform(key, content.shape, content.dtype)
+    if start == "style":
+        return _cover(style, content.shape[:2]).astype(content.dtype)
+    raise ValueError(f"unknown start {start!r}; valid: {', '.join(STARTS)}")
+
+
+def _cover(image: jax.Array, size: tuple[int, int]) -> jax.Array:
+    scale = max(size[0] / image.shape[0], size[1] / image.shape[1])
+    h, w = (max(want, round(have * scale)) for want, have in zip(size, image.shape[:2], strict=True))
+    image = jnp.clip(jax.image.resize(image, (h, w, image.shape[2]), "cubic"), 0, 1)
+    top, left = (h - size[0]) // 2, (w - size[1]) // 2
+    return image[top : top + size[0], left : left + size[1]]
