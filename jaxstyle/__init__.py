@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from jaxstyle.objective import Losses, LossWeights, Targets, make_loss, make_targets
-    from jaxstyle.pretrained import load_params
-    from jaxstyle.lanes import SweepResult, sweep, weight_grid
-    from jaxstyle.transfer import Transfer, TransferState, make_transfer, run
-    from jaxstyle.vgg import make_features
+    from jaxstyle.app.run import load_run as load_run
+    from jaxstyle.lanes import SweepResult as SweepResult
+    from jaxstyle.lanes import sweep as sweep
+    from jaxstyle.lanes import weight_grid as weight_grid
+    from jaxstyle.objective import Losses as Losses
+    from jaxstyle.objective import LossWeights as LossWeights
+    from jaxstyle.objective import Targets as Targets
+    from jaxstyle.objective import make_loss as make_loss
+    from jaxstyle.objective import make_targets as make_targets
+    from jaxstyle.pretrained import load_params as load_params
+    from jaxstyle.transfer import Transfer as Transfer
+    from jaxstyle.transfer import TransferState as TransferState
+    from jaxstyle.transfer import make_transfer as make_transfer
+    from jaxstyle.transfer import run as run
+    from jaxstyle.vgg import make_features as make_features
 
 _HOME = {
     "LossWeights": "objective",
@@ -33,7 +43,7 @@ _HOME = {
     "weight_grid": "lanes",
 }
 
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:  # PEP 562: importing jaxstyle imports nothing else, so that --help is quick

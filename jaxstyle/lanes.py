@@ -13,7 +13,7 @@ from jaxstyle.objective import Losses, LossWeights, Targets
 from jaxstyle.transfer import Transfer, TransferState, run
 from jaxstyle.vgg import Params
 
-_LANE_RANK = LossWeights(alpha=0, beta=0, tv=0, content_layers=1, style_layers=1, style_mix=1)
+_RANKS = {"alpha": 0, "beta": 0, "tv": 0, "content_layers": 1, "style_layers": 1, "style_mix": 1}
 
 
 class SweepResult(NamedTuple):
@@ -64,18 +64,27 @@ def lane_axes(weights: LossWeights) -> LossWeights:
     Raises:
       ValueError: for a leaf with more axes than that, leaves whose lane counts differ, or no lane axis at all.
     """
-
-    def axis(name: str, leaf: jax.typing.ArrayLike | None, rank: int) -> int | None:
-        extra = jnp.ndim(leaf) - rank if leaf is not None else 0
+    given = {name: leaf for name, leaf in weights._asdict().items() if leaf is not None}
+    axes: dict[str, int | None] = dict.fromkeys(weights._fields)
+    counts = {}
+    for name, leaf in given.items():
+        extra = jnp.ndim(leaf) - _RANKS[name]
         if extra not in (0, 1):
-            raise ValueError(f"weights.{name} must have {rank} axes, or {rank + 1} with lanes, got {jnp.shape(leaf)}")
-        return 0 if extra else None
-
-    axes = LossWeights(*map(axis, weights._fields, weights, _LANE_RANK))
-    counts = {name: jnp.shape(leaf)[0] for name, leaf, a in zip(weights._fields, weights, axes, strict=True) if a == 0}
+            raise ValueError(
+                f"weights.{name} must have {_RANKS[name]} axes, or {_RANKS[name] + 1} with lanes, got {jnp.shape(leaf)}"
+            )
+        if extra:
+            axes[name] = 0
+            counts[name] = jnp.shape(leaf)[0]
     if len(set(counts.values())) != 1:
         raise ValueError(f"weights must have one number of lanes, got {counts or 'no lane axis'}")
-    return axes
+    return LossWeights(**axes)  # type: ignore[arg-type]
+
+
+def num_lanes(weights: LossWeights) -> int:
+    """Number of lanes of weights with a lane axis; raises ValueError as `lane_axes` does."""
+    axes = lane_axes(weights)
+    return next(jnp.shape(leaf)[0] for leaf, axis in zip(weights, axes, strict=True) if axis == 0 and leaf is not None)
 
 
 def make_lanes(transfer: Transfer, weights: LossWeights) -> Transfer:
@@ -88,12 +97,6 @@ def make_lanes(transfer: Transfer, weights: LossWeights) -> Transfer:
         init=jax.vmap(transfer.init),
         step=jax.vmap(transfer.step, in_axes=(0, None, None, lane_axes(weights))),
     )
-
-
-def num_lanes(weights: LossWeights) -> int:
-    """Number of lanes of weights with a lane axis."""
-    axes = lane_axes(weights)
-    return next(jnp.shape(leaf)[0] for leaf, axis in zip(weights, axes, strict=True) if axis == 0)
 
 
 def sweep(

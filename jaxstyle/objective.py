@@ -10,8 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, check_layers
 from jaxstyle.losses import check_convention, content_loss, gram_matrix, style_loss, total_variation
-from jaxstyle.vgg import CONTENT_LAYERS, STYLE_LAYERS, Features, Params, check_layers
+from jaxstyle.vgg import Features, Params
 
 
 class LossWeights(NamedTuple):

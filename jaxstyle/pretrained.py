@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from jaxstyle.vgg import BLOCKS, CONVOLUTIONS, VGG19, Params, block_of
+from jaxstyle.layers import BLOCKS, CONVOLUTIONS, block_of
+from jaxstyle.vgg import VGG19, Params
 
 DEFAULT = "vgg16-in-vgg19"
 

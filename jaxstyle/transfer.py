@@ -5,7 +5,7 @@ Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more (`lane
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def make_transfer(
         updates, optimizer_state = optimizer.update(
             gradient, state.optimizer, state.image, value=value, grad=gradient, value_fn=value_fn
         )
-        image = state.image + updates
+        image = cast(jax.Array, optax.apply_updates(state.image, updates))
         if bounds is not None:
             image = jnp.clip(image, *bounds)
         finite = jnp.isfinite(value) & jnp.isfinite(gradient).all()
@@ -136,9 +136,7 @@ def run_chunk(
 STARTS: tuple[str, ...] = ("content", "noise", "style")
 
 
-def starting_image(
-    start: str, content: jax.Array, style: jax.Array, key: jax.Array
-) -> jax.Array:
+def starting_image(start: str, content: jax.Array, style: jax.Array, key: jax.Array) -> jax.Array:
     """The image to start from: (h, w, 3), of the content's size and dtype.
 
     Args:
@@ -156,13 +154,14 @@ def starting_image(
     if start == "noise":
         return jax.random.uniform(key, content.shape, content.dtype)
     if start == "style":
-        return _cover(style, content.shape[:2]).astype(content.dtype)
+        return _cover(style, content.shape[0], content.shape[1]).astype(content.dtype)
     raise ValueError(f"unknown start {start!r}; valid: {', '.join(STARTS)}")
 
 
-def _cover(image: jax.Array, size: tuple[int, int]) -> jax.Array:
-    scale = max(size[0] / image.shape[0], size[1] / image.shape[1])
-    h, w = (max(want, round(have * scale)) for want, have in zip(size, image.shape[:2], strict=True))
-    image = jnp.clip(jax.image.resize(image, (h, w, image.shape[2]), "cubic"), 0, 1)
-    top, left = (h - size[0]) // 2, (w - size[1]) // 2
-    return image[top : top + size[0], left : left + size[1]]
+def _cover(image: jax.Array, height: int, width: int) -> jax.Array:
+    h, w, channels = image.shape
+    scale = max(height / h, width / w)
+    h, w = max(height, round(h * scale)), max(width, round(w * scale))
+    image = jnp.clip(jax.image.resize(image, (h, w, channels), "cubic"), 0, 1)
+    top, left = (h - height) // 2, (w - width) // 2
+    return image[top : top + height, left : left + width]

@@ -4,43 +4,21 @@ Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. Featu
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 
 from jaxstyle.conv import conv3x3
+from jaxstyle.layers import BLOCKS, CONTENT_LAYERS, LAYERS, POOLINGS, STYLE_LAYERS, block_of, check_layers, min_size
 
 Params = Mapping[str, Any]
 """Parameters: {"mean": (3,), "conv1_1": {"kernel": (3, 3, 3, 64), "bias": (64,)}, ..., "conv5_4": ...}."""
 
 Features = Callable[[Params, jax.Array], dict[str, jax.Array]]
 """A pure function (params, image (h, w, 3)) -> {layer: (h', w', c)}."""
-
-BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
-"""(convolutions, channels) of each block; a 2x2 pooling follows every block."""
-
-LAYERS: tuple[str, ...] = tuple(
-    name
-    for block, (depth, _) in enumerate(BLOCKS, 1)
-    for name in (
-        *(f"{kind}{block}_{i}" for i in range(1, depth + 1) for kind in ("conv", "relu")),
-        f"pool{block}",
-    )
-)
-"""All layer names in order: conv1_1, relu1_1, conv1_2, ..., relu5_4, pool5. conv is before, relu after ReLU."""
-
-CONVOLUTIONS: tuple[str, ...] = tuple(name for name in LAYERS if name.startswith("conv"))
-"""The 16 convolutions: the parameters' top-level names, beside `mean`."""
-
-CONTENT_LAYERS: tuple[str, ...] = ("relu4_2",)
-"""Content layer of Gatys et al. (CVPR 2016)."""
-
-STYLE_LAYERS: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-"""Style layers of Gatys et al. (CVPR 2016)."""
-
-POOLINGS: tuple[str, ...] = ("max", "average")
 
 IMAGENET_MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
 """Mean RGB of ImageNet, of images in [0, 1]."""
@@ -56,7 +34,7 @@ class Convolution(nn.Module):
         """Convolve one image; operands are promoted to one dtype, so float64 stays float64."""
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.channels))
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
+        x, kernel, bias = promote_dtype(x, kernel, bias)
         return conv3x3(x, kernel) + bias
 
 
@@ -84,7 +62,7 @@ class VGG19(nn.Module):
     Gatys et al. replace max pooling by average pooling for smoother gradients; both are here.
 
     Attributes:
-      layers: names out of `LAYERS`.
+      layers: names out of `layers.LAYERS`.
       pooling: "max" or "average".
     """
 
@@ -111,41 +89,11 @@ class VGG19(nn.Module):
         return found
 
 
-def block_of(layer: str) -> int:
-    """Number of the block, 1 to 5, that a layer belongs to: 4 for relu4_2 and for pool4."""
-    return int(layer[4])
-
-
-def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
-    """Return the layer names as a tuple.
-
-    Raises:
-      ValueError: for no layer, a repeated one, or one that is not in `LAYERS`; the message lists the valid names.
-    """
-    if isinstance(layers, str):
-        layers = (layers,)
-    layers = tuple(layers)
-    for layer in layers:
-        if layer not in LAYERS:
-            raise ValueError(f"unknown layer {layer!r}; valid layers: {', '.join(LAYERS)}")
-    if not layers or len(set(layers)) < len(layers):
-        raise ValueError(f"layers must be one or more different names, got {list(layers)}")
-    return layers
-
-
-def min_size(layers: Iterable[str]) -> int:
-    """Smallest height and width, in pixels, that `layers` work on: 32 for block 5, 16 for block 4, ..., 2 for block 1.
-
-    It leaves at least 2x2 positions of features (one of pool features), fewer of which say nothing of a texture.
-    """
-    return 2 ** max(block_of(layer) for layer in check_layers(layers))
-
-
 def make_features(layers: Iterable[str] = CONTENT_LAYERS + STYLE_LAYERS, *, pooling: str = "max") -> Features:
     """Make the pure function (params, image) -> {layer: features}.
 
     Args:
-      layers: names out of `LAYERS`; the network is evaluated as deep as the deepest of them.
+      layers: names out of `layers.LAYERS`; the network is evaluated as deep as the deepest of them.
       pooling: "max" or "average".
 
     Returns:
@@ -169,6 +117,6 @@ def make_features(layers: Iterable[str] = CONTENT_LAYERS + STYLE_LAYERS, *, pool
                 f"image of {image.shape[0]}x{image.shape[1]} pixels is too small for layers "
                 f"{', '.join(layers)}: height and width must be at least {smallest}"
             )
-        return network.apply({"params": params}, image)
+        return cast(dict[str, jax.Array], network.apply({"params": params}, image))
 
     return features

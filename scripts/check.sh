@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Sets up what is missing, then lints, checks types and runs the tests; arguments go to pytest.
+set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+install dev
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/pyright --pythonpath .venv/bin/python
+.venv/bin/python -m pytest "$@"

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Sets up what is missing, then runs `jaxstyle sweep`: on the sample images, or with the arguments given.
+set -u
+here=$PWD
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+install ""
+jaxstyle=$PWD/.venv/bin/jaxstyle
+cd "$here" || exit 2 # so that the arguments' paths mean what they say
+[ $# -gt 0 ] || set -- sample:cat sample:swirls
+exec "$jaxstyle" sweep "$@"

@@ -1,0 +1,47 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle.app.images import read_image
+
+SHALLOW = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
+
+
+@pytest.fixture(scope="session")
+def params():
+    return js.load_params("random:0")
+
+
+@pytest.fixture(scope="session")
+def content():
+    return jnp.asarray(read_image("sample:cat", 54)[:, :34])
+
+
+@pytest.fixture(scope="session")
+def style():
+    return jnp.asarray(read_image("sample:swirls", 44)[:32])
+
+
+@pytest.fixture(scope="session")
+def shallow(params, content, style):
+    """A small problem: features, loss, targets."""
+    features = js.make_features(("relu1_1", "relu2_1", "relu2_2"))
+    targets = js.make_targets(features, params, content, style, **SHALLOW)
+    return features, js.make_loss(features, **SHALLOW), targets
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+def relative_error(found, wanted):
+    found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
+    return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+
+
+def widen(tree):
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x, np.float64)), tree)

@@ -1,0 +1,274 @@
+import csv
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxstyle as js
+from jaxstyle.app import cli
+from jaxstyle.app.errors import RunError, StartError
+
+QUICK = "--weights random:0 --content-layers relu1_2 --style-layers relu1_1 relu2_1 --steps 3".split()
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(7)
+    for name, shape in (("c.png", (20, 24, 3)), ("s.png", (18, 30, 3))):
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(name)
+    return tmp_path
+
+
+def jaxstyle(*arguments):
+    """Exit status of the command."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(a) for a in arguments])
+    return stop.value.code
+
+
+def fails(capsys, status, pattern, *arguments):
+    """The command ends with this status and one line on stderr, that matches."""
+    assert jaxstyle(*arguments) == status
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if "compiling" not in line and not line.startswith("step ")]
+    assert len(lines) == 1, captured.err
+    assert re.search(pattern, lines[0]), lines[0]
+    assert captured.out == ""
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_sweep_writes_a_run_folder(images, capsys):
+    options = "--alpha 1 2 --beta 0.1:10:3 --tv 0.5 --seed 3 --init noise --size 22".split()
+    assert jaxstyle("sweep", "c.png", "s.png", *options, *QUICK, "--out", "a/run") == 0
+    assert "6 lanes, 3 steps" in capsys.readouterr().out
+    run = images / "a" / "run"
+    names = {"run.json", "lanes.csv", "history.csv", "sheet.png", *(f"images/lane_{i:04d}.png" for i in range(6))}
+    assert set(contents(run)) == names
+
+    record = json.loads((run / "run.json").read_text())
+    assert record["options"]["beta"] == [0.1, 1, 10]
+    assert record["options"]["style_size"] == 22
+    assert record["options"]["learning_rate"] > 0
+    assert record["weights"]["name"] == "random:0"
+    assert len(record["weights"]["sha256"]) == len(record["inputs"]["style"]["sha256"]) == 64
+    assert {"jax", "optax", "python"} <= set(record["versions"])
+
+    rows = list(csv.DictReader((run / "lanes.csv").open()))
+    assert [(r["alpha"], r["beta"]) for r in rows] == [(a, b) for a in "12" for b in ("0.1", "1", "10")]
+    assert {(r["tv"], r["seed"], r["status"]) for r in rows} == {("0.5", "3", "ok")}
+    for r in rows:
+        terms = (float(r[k]) for k in ("alpha", "content_loss", "beta", "style_loss", "tv", "tv_loss"))
+        a, c, b, s, t, v = terms
+        assert float(r["total"]) == pytest.approx(a * c + b * s + t * v, rel=1e-5)
+    history = list(csv.DictReader((run / "history.csv").open()))
+    assert [(r["lane"], r["step"]) for r in history] == [(str(i), str(j)) for i in range(6) for j in range(4)]
+    assert float(history[3]["total"]) == float(rows[0]["total"]) < float(history[0]["total"])
+
+    with Image.open(run / "images" / "lane_0004.png") as picture:
+        assert picture.size == (22, 18)
+        text = json.loads(picture.text["jaxstyle"])
+    assert (text["alpha"], text["beta"], text["weights"], text["content"]) == (2, 1, "random:0", "c.png")
+
+
+def test_equal_runs_give_equal_files(images):
+    for out in ("one", "two"):
+        assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", out) == 0
+    assert contents(images / "one") == contents(images / "two")
+
+
+@pytest.mark.parametrize("options", [["--optimizer", "lbfgs"], ["--init", "style"], ["--pooling", "average"]])
+def test_options_change_the_picture(images, options):
+    for out, extra in (("plain", []), ("other", options)):
+        assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", out, *extra) == 0
+    assert js.load_run("plain").images.shape == js.load_run("other").images.shape
+    assert (js.load_run("plain").images != js.load_run("other").images).any()
+
+
+def test_default_run_folders_are_numbered(images):
+    for number in ("0001", "0002"):
+        assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1") == 0
+        assert (images / "runs" / number / "sheet.png").exists()
+
+
+def test_load_run(images):
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "2", "--out", "run") == 0
+    run = js.load_run("run")
+    assert run.images.shape == (2, 20, 24, 3)
+    assert run.images.dtype == np.float32
+    assert [lane["beta"] for lane in run.lanes] == [1, 2]
+    assert run.history["total"].shape == (8,)
+    assert run.settings["options"]["steps"] == 3
+    with pytest.raises(StartError, match="not a run folder"):
+        js.load_run(images)
+    (images / "run" / "sheet.png").unlink()
+    with pytest.raises(RunError, match="has not finished"):
+        js.load_run("run")
+
+
+def test_transfer_writes_one_picture(images, capsys):
+    assert jaxstyle("transfer", "c.png", "s.png", *QUICK, "--beta", "2", "-o", "out.png") == 0
+    assert "out.png" in capsys.readouterr().out
+    with Image.open("out.png") as picture:
+        assert picture.size == (24, 20)
+        assert json.loads(picture.text["jaxstyle"])["beta"] == 2
+    assert set(os.listdir()) == {"c.png", "s.png", "out.png"}
+    fails(capsys, 2, "out.png exists; .*--overwrite", "transfer", "c.png", "s.png", *QUICK, "-o", "out.png")
+    assert jaxstyle("transfer", "c.png", "s.png", *QUICK, "-o", "out.png", "--overwrite") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        (["no.png", "s.png"], r"no.png: no such file"),
+        ([".", "s.png"], r"it is a folder; give an image file"),
+        (["c.png", "text.png"], r"text.png: it is not an image"),
+        (["cut.png", "s.png"], r"cut.png: .*(truncated|damaged)"),
+        (["dot.png", "s.png"], r"dot.png has 1x1 pixels, .* at least 4 on each side"),
+        (["c.png", "s.png", "--size", "3"], r"--size 3 makes .* the smallest that works is --size 5"),
+        (["c.png", "s.png", "--style-size", "4"], r"--style-size 4 makes .* is --style-size 7"),
+        (["c.png", "s.png", "--size", "0"], r"argument --size: '0' is not a whole number from 1"),
+        (["c.png", "s.png", "--steps", "-5"], r"argument --steps"),
+        (["c.png", "s.png", "--beta", "1", "lots"], r"argument --beta: 'lots' is not a number"),
+        (["c.png", "s.png", "--beta", "nan"], r"argument --beta: 'nan' is not a finite number"),
+        (["c.png", "s.png", "--alpha", "-1"], r"argument --alpha: -1 is negative"),
+        (["c.png", "s.png", "--tv", "inf"], r"argument --tv: 'inf' is not a finite number"),
+        (["c.png", "s.png", "--beta", "10:1:3"], r"argument --beta: 10:1:3: a range LOW:HIGH:COUNT needs 0 < LOW"),
+        (["c.png", "s.png", "--beta", "0:1:3"], r"needs 0 < LOW < HIGH"),
+        (["c.png", "s.png", "--beta", "1:10:1"], r"'1' is not a whole number from 2"),
+        (["c.png", "s.png", "--beta", "1e39"], r"argument --beta: 1e39 is larger than float32 holds"),
+        (["c.png", "s.png", "--learning-rate", "0"], r"argument --learning-rate: 0 is not above 0"),
+        (["c.png", "s.png", "--optimizer", "newton"], r"unknown optimizer 'newton'; valid: adam, lbfgs"),
+        (["c.png", "s.png", "--style-layers", "relu9_9"], r"unknown layer 'relu9_9'; valid layers: conv1_1"),
+        (["c.png", "s.png", "--convention", "huber"], r"unknown convention 'huber'; valid: mean"),
+        (["c.png", "s.png", "--weights", "vgg"], r"unknown weights 'vgg'"),
+        (["c.png", "s.png", "--weights", "x.safetensors"], r"x.safetensors: no such file"),
+        (["c.png"], r"required: STYLE"),
+        (["c.png", "s.png", "--out", "c.png"], r"cannot make the run folder c.png: file exists"),
+        (["c.png", "s.png", "--out", "c.png/run"], r"cannot make the run folder c.png/run: not a directory"),
+        (["c.png", "s.png", "--out", "full"], r"full is not empty and is not a run folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(images, capsys, arguments, pattern):
+    (images / "text.png").write_text("hello")
+    (images / "cut.png").write_bytes((images / "c.png").read_bytes()[:700])
+    Image.new("RGB", (1, 1)).save("dot.png")
+    (images / "full").mkdir()
+    (images / "full" / "note").write_text("mine")
+    before = contents(images)
+    quick = [] if "--style-layers" in arguments else QUICK
+    if "--weights" in arguments:
+        quick = quick[2:]
+    if "--steps" in arguments:
+        quick = quick[:-2]
+    fails(capsys, 2, pattern, "sweep", *arguments, *quick)
+    assert contents(images) == before
+
+
+def test_an_existing_run_is_never_overwritten_unless_asked(images, capsys):
+    sweep = ["sweep", "c.png", "s.png", *QUICK, "--out", "run", "--beta", "1"]
+    assert jaxstyle(*sweep, "2") == 0
+    (images / "run" / "mine.txt").write_text("kept")
+    before = contents(images)
+    capsys.readouterr()
+    fails(capsys, 2, "run holds another run; .*--overwrite", *sweep)
+    assert contents(images) == before
+    assert jaxstyle(*sweep, "--overwrite") == 0
+    found = set(contents(images / "run"))
+    assert found == {"run.json", "lanes.csv", "history.csv", "sheet.png", "images/lane_0000.png", "mine.txt"}
+
+
+def test_bad_options_of_transfer(images, capsys):
+    fails(capsys, 2, "does not end in .png", "transfer", "c.png", "s.png", *QUICK, "-o", "out.gif")
+    fails(capsys, 2, "a folder that exists", "transfer", "c.png", "s.png", *QUICK, "-o", "no/out.png")
+    fails(capsys, 2, "required: -o", "transfer", "c.png", "s.png")
+
+
+def test_a_failed_lane_is_named_and_the_rest_written(images, capsys):
+    # 3e38 times a total variation above 1 is beyond float32
+    sweep = ["sweep", "c.png", "s.png", *QUICK, "--init", "noise", "--out", "run", "--beta", "1", "--tv", "1", "3e38"]
+    Image.fromarray(np.uint8(255 * (np.indices((20, 24)).sum(0) % 2))).save("c.png")  # a checkerboard
+    assert jaxstyle(*sweep, "--init", "content") == 1
+    assert "jaxstyle: lane 1 met a loss or gradient that is not finite" in capsys.readouterr().err
+    lanes = js.load_run("run").lanes
+    assert [lane["status"] for lane in lanes] == ["ok", "failed"]
+    with Image.open("run/images/lane_0001.png") as kept, Image.open("c.png") as start:
+        np.testing.assert_array_equal(np.asarray(kept), np.asarray(start.convert("RGB")))
+
+
+def test_help_names_the_commands(capsys):
+    assert jaxstyle("--help") == 0
+    out = capsys.readouterr().out
+    assert "sweep" in out
+    assert "transfer" in out
+    assert jaxstyle("--version") == 0
+    fails(capsys, 2, "invalid choice: 'swep'", "swep")
+
+
+def test_unexpected_errors_are_one_line_unless_debugging(images, capsys, monkeypatch):
+    def explode(_):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("jaxstyle.app.job.load_job", explode)
+    fails(capsys, 1, r"RuntimeError: two lines \(unexpected: --debug", "sweep", "c.png", "s.png")
+    with pytest.raises(RuntimeError):
+        cli.main(["sweep", "c.png", "s.png", "--debug"])
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_partial(images, capsys, monkeypatch):
+    written = 0
+    real_write = os.fsync
+
+    def fsync(descriptor):
+        nonlocal written
+        written += 1
+        if written > 2:  # run.json and one picture fit
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real_write(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    sweep = ["sweep", "c.png", "s.png", *QUICK, "--out", "run", "--beta", "1", "2"]
+    fails(capsys, 1, "cannot write run/images/lane_0001.png: the disk is full", *sweep)
+    assert set(contents(images / "run")) == {"run.json", "images/lane_0000.png"}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder(images, capsys):
+    (images / "locked").mkdir(mode=0o500)
+    fails(capsys, 2, "permission denied", "sweep", "c.png", "s.png", *QUICK, "--out", "locked/run")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals(images, number, status):
+    command = [
+        sys.executable,
+        "-m",
+        "jaxstyle.app.cli",
+        "sweep",
+        "c.png",
+        "s.png",
+        *QUICK[:-1],
+        "100000",
+        "--out",
+        "run",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (images / "run" / "run.json").exists():
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert err.splitlines()[-1].startswith("jaxstyle: stopped by")
+    assert set(contents(images / "run")) == {"run.json"}

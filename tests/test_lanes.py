@@ -1,0 +1,146 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxstyle as js
+from jaxstyle.lanes import lane_axes, make_lanes, num_lanes
+from tests.conftest import relative_error, widen
+
+GRID = js.weight_grid(alpha=[1.0, 0.5], beta=[0.01, 1.0])
+
+
+def lane(weights, i):
+    return jax.tree.map(lambda x: x[i], weights)
+
+
+def test_weight_grid_is_the_product_with_the_last_fastest():
+    grid = js.weight_grid(alpha=[1, 2], beta=[3, 4], tv=0.5)
+    np.testing.assert_array_equal(grid.alpha, [1, 1, 2, 2])
+    np.testing.assert_array_equal(grid.beta, [3, 4, 3, 4])
+    np.testing.assert_array_equal(grid.tv, [0.5] * 4)
+    assert num_lanes(grid) == 4
+    assert js.weight_grid().beta.shape == (1,)
+
+
+@pytest.mark.parametrize("bad", [[], [[1.0, 2.0]]])
+def test_weight_grid_refuses_empty_and_nested_lists(bad):
+    with pytest.raises(ValueError, match="beta must be a scalar or a list of at least one value"):
+        js.weight_grid(beta=bad)
+
+
+def test_lane_axes():
+    weights = js.LossWeights(1.0, jnp.ones(3), 0.0, style_layers=jnp.ones((3, 2)), content_layers=jnp.ones(1))
+    assert lane_axes(weights) == js.LossWeights(None, 0, None, None, 0, None)
+    with pytest.raises(ValueError, match="one number of lanes, got no lane axis"):
+        lane_axes(js.LossWeights())
+    with pytest.raises(ValueError, match="'alpha': 2, 'beta': 3"):
+        lane_axes(js.LossWeights(jnp.ones(2), jnp.ones(3)))
+    with pytest.raises(ValueError, match=r"weights.beta must have 0 axes, or 1 with lanes, got \(2, 2\)"):
+        lane_axes(js.LossWeights(1.0, jnp.ones((2, 2))))
+
+
+def test_gradient_of_a_lane_is_its_solo_gradient(params, content, style):
+    features = js.make_features()
+    targets = js.make_targets(features, params, content, style)
+    loss = js.make_loss(features)
+
+    def gradient(weights):
+        return jax.grad(lambda x: loss(x, params, targets, weights)[0])(1 - content)
+
+    together = jax.jit(jax.vmap(gradient))(GRID)
+    alone = jax.jit(gradient)
+    for i in range(4):
+        assert relative_error(together[i], alone(lane(GRID, i))) < 1e-5
+
+
+def test_lanes_equal_solo_runs_in_float64(shallow, params, content):
+    _, loss, targets = shallow
+    with jax.enable_x64(True):
+        params, targets, content, grid = widen((params, targets, content, GRID))
+        for optimizer, bounds in ((optax.adam(0.02), (0.0, 1.0)), (optax.lbfgs(), None)):
+            transfer = js.make_transfer(loss, optimizer, bounds=bounds)
+            result = jax.jit(partial(js.sweep, transfer, num_steps=4))(content, params, targets, grid)
+            solo = jax.jit(partial(js.run, transfer, num_steps=4))
+            for i in range(4):
+                state, losses = solo(transfer.init(content), params, targets, lane(grid, i))
+                assert relative_error(result.images[i], state.image) < 1e-9
+                assert relative_error(result.losses.total[i], losses.total) < 1e-9
+
+
+def test_lanes_equal_solo_runs_in_float32_losses(shallow, params, content):
+    _, loss, targets = shallow
+    transfer = js.make_transfer(loss, optax.adam(0.02))
+    result = jax.jit(partial(js.sweep, transfer, num_steps=30))(content, params, targets, GRID)
+    assert result.images.shape == (4, *content.shape)
+    assert result.losses.total.shape == (4, 30)
+    solo = jax.jit(partial(js.run, transfer, num_steps=30))
+    for i in range(4):
+        state, losses = solo(transfer.init(content), params, targets, lane(GRID, i))
+        np.testing.assert_allclose(result.losses.total[i], losses.total, rtol=0.02)
+        assert np.abs(result.images[i] - state.image).mean() < 2e-3
+
+
+def test_a_lane_of_its_own_start(shallow, params, content):
+    _, loss, targets = shallow
+    transfer = js.make_transfer(loss, optax.adam(0.02))
+    starts = jnp.stack([content, content[::-1], 1 - content, content[:, ::-1]])
+    found = js.sweep(transfer, starts, params, targets, GRID, num_steps=2)
+    shared = js.sweep(transfer, starts[2], params, targets, GRID, num_steps=2)
+    np.testing.assert_allclose(found.images[2], shared.images[2], atol=1e-5)
+    with pytest.raises(ValueError, match=r"\(h, w, 3\) or \(4, h, w, 3\), got \(3, 36, 34, 3\)"):
+        js.sweep(transfer, starts[:3], params, targets, GRID, num_steps=1)
+
+
+def test_new_weights_never_recompile(shallow, params, content):
+    _, loss, targets = shallow
+    transfer = js.make_transfer(loss, optax.adam(0.02))
+    traces = []
+
+    @jax.jit
+    def counted(content, params, targets, grid):
+        traces.append(1)
+        return js.sweep(transfer, content, params, targets, grid, num_steps=2)
+
+    for alpha in ([1.0, 2.0], [0.0, 5.0]):
+        counted(content, params, targets, js.weight_grid(alpha=alpha, beta=[0.1, 1.0], tv=alpha[1]))
+    assert len(traces) == 1
+
+
+def test_a_failing_lane_changes_no_bit_of_the_others(shallow, params, content):
+    _, loss, targets = shallow
+    transfer = js.make_transfer(loss, optax.adam(0.02))
+    compiled = jax.jit(partial(js.sweep, transfer, num_steps=4))
+    well = compiled(content, params, targets, js.weight_grid(beta=[0.1, 1.0, 10.0]))
+    ill = compiled(content, params, targets, js.weight_grid(beta=[0.1, jnp.inf, 10.0]))
+    for i in (0, 2):
+        np.testing.assert_array_equal(ill.images[i], well.images[i])
+        np.testing.assert_array_equal(ill.losses.total[i], well.losses.total[i])
+    np.testing.assert_array_equal(ill.images[1], content)
+    assert jnp.isnan(ill.losses.total[1]).all()
+
+
+def test_lanes_make_a_transfer_that_run_takes(shallow, params, content):
+    _, loss, targets = shallow
+    transfer = js.make_transfer(loss, optax.adam(0.02))
+    lanes = make_lanes(transfer, GRID)
+    _, losses = js.run(lanes, lanes.init(jnp.stack([content] * 4)), params, targets, GRID, num_steps=2)
+    assert losses.total.shape == (2, 4)
+
+
+@pytest.mark.slow
+def test_default_layers_with_bundled_weights_stylise(content, style):
+    params = js.load_params()
+    features = js.make_features()
+    targets = js.make_targets(features, params, content, style)
+    loss = js.make_loss(features)
+    transfer = js.make_transfer(loss, optax.adam(0.02))
+    grid = js.weight_grid(beta=[0.01, 1.0])
+    result = jax.jit(partial(js.sweep, transfer, num_steps=40))(content, params, targets, grid)
+    first, last = (jax.tree.map(lambda x, c=column: x[:, c], result.losses) for column in (0, -1))
+    assert (last.style < first.style).all()
+    assert last.style[1] < 0.2 * first.style[1]
+    assert last.content[0] < last.content[1]

@@ -1,0 +1,106 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle.layers import CONVOLUTIONS, LAYERS, min_size
+from jaxstyle.vgg import VGG19
+from tests.conftest import relative_error, widen
+from tests.reference import numpy_vgg
+
+
+def reference(params, image, pooling="max"):
+    convolutions = [(params[name]["kernel"], params[name]["bias"]) for name in CONVOLUTIONS]
+    return numpy_vgg.features(image, params["mean"], convolutions, numpy_vgg.VGG19, pooling)
+
+
+def test_layer_names():
+    assert len(CONVOLUTIONS) == 16
+    assert (CONVOLUTIONS[0], CONVOLUTIONS[-1], LAYERS[-1]) == ("conv1_1", "conv5_4", "pool5")
+    assert len(LAYERS) == len(set(LAYERS)) == 37
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_all_layers_equal_float64_numpy_on_an_odd_size(params, pooling):
+    image = np.random.default_rng(1).uniform(size=(37, 33, 3)).astype(np.float32)
+    found = jax.jit(js.make_features(LAYERS, pooling=pooling))(params, image)
+    wanted = reference(params, image, pooling)
+    assert set(found) == set(LAYERS) == set(wanted)
+    for layer in LAYERS:
+        assert found[layer].shape == wanted[layer].shape
+        assert relative_error(found[layer], wanted[layer]) < 1e-5, layer
+
+
+def test_evaluates_only_as_deep_as_asked(params, content):
+    features = js.make_features(("relu2_1", "conv1_2"))
+    shallow = {name: params[name] for name in ("mean", "conv1_1", "conv1_2", "conv2_1")}
+    found = features(shallow, content)
+    assert set(found) == {"relu2_1", "conv1_2"}
+    np.testing.assert_array_equal(found["relu2_1"], js.make_features(("relu2_1",))(params, content)["relu2_1"])
+
+
+@pytest.mark.usefixtures("x64")
+def test_gradient_equals_finite_differences(params):
+    rng = np.random.default_rng(2)
+    params, image = widen(params), jnp.asarray(rng.uniform(size=(34, 32, 3)))
+    direction = jnp.asarray(rng.normal(size=image.shape))
+    features = js.make_features(("relu3_2",))
+
+    @jax.jit
+    def loss(image):
+        return jnp.sum(jnp.cos(features(params, image)["relu3_2"]))
+
+    step = 1e-6
+    slope = (loss(image + step * direction) - loss(image - step * direction)) / (2 * step)
+    assert jnp.vdot(jax.jit(jax.grad(loss))(image), direction) == pytest.approx(float(slope), rel=1e-5)
+
+
+def test_vmap_equals_loop(params, content):
+    features = jax.jit(js.make_features(("relu3_1",)))
+    images = jnp.stack([content, content[::-1], 1 - content])
+    found = jax.vmap(features, (None, 0))(params, images)["relu3_1"]
+    wanted = jnp.stack([features(params, image)["relu3_1"] for image in images])
+    assert relative_error(found, wanted) < 1e-6
+
+
+def test_float64_stays_float64(params, content):
+    with jax.enable_x64(True):
+        assert js.make_features(("relu1_1",))(params, jnp.asarray(content, jnp.float64))["relu1_1"].dtype == jnp.float64
+
+
+def test_module_makes_parameters_of_the_published_shapes():
+    shapes = jax.eval_shape(VGG19().init, jax.random.key(0), jnp.zeros((32, 32, 3)))["params"]
+    count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+    assert count == 20_024_384 + 3  # the published number of VGG19's convolutions, and the mean
+
+
+def test_unknown_layer_lists_the_valid_ones():
+    with pytest.raises(ValueError, match=r"unknown layer 'relu6_1'; valid layers: conv1_1, relu1_1.*pool5"):
+        js.make_features(("relu6_1",))
+
+
+def test_unknown_pooling():
+    with pytest.raises(ValueError, match="unknown pooling 'median'; valid: max, average"):
+        js.make_features(pooling="median")
+
+
+@pytest.mark.parametrize("layers", [(), ("relu1_1", "relu1_1")])
+def test_no_layer_or_a_repeated_one(layers):
+    with pytest.raises(ValueError, match="one or more different names"):
+        js.make_features(layers)
+
+
+@pytest.mark.parametrize(("layer", "smallest"), [("relu5_4", 32), ("pool5", 32), ("conv4_1", 16), ("relu1_2", 2)])
+def test_smallest_size(params, layer, smallest):
+    assert min_size((layer,)) == smallest
+    features = js.make_features((layer,))
+    jax.eval_shape(features, params, jnp.zeros((smallest, smallest, 3)))
+    with pytest.raises(ValueError, match=f"at least {smallest}"):
+        jax.eval_shape(features, params, jnp.zeros((smallest, smallest - 1, 3)))
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (64, 64, 4), (2, 64, 64, 3)])
+def test_wrong_rank(params, shape):
+    with pytest.raises(ValueError, match=r"must have shape \(h, w, 3\)"):
+        js.make_features()(params, jnp.zeros(shape))
