@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
 from jaxstyle.layers import BLOCKS, CONVOLUTIONS, block_of
-from jaxstyle.vgg import VGG19, Params
+from jaxstyle.vgg import IMAGENET_MEAN, Params
 
 DEFAULT = "vgg16-in-vgg19"
 
@@ -64,7 +63,8 @@ def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
 
     Args:
       name: "bundled" (the set vgg16-in-vgg19), a name in `REGISTRY`, the path of a safetensors file in this
-        module's layout, or "random:SEED", random kernels (He, Wang and Hopcroft, NIPS 2016, show that they work).
+        module's layout, or "random:SEED", He-normal kernels (He, Wang and Hopcroft, NIPS 2016:
+        random ones work too).
 
     Raises:
       WeightsError: for an unknown name, and for a missing, truncated, altered or wrongly shaped file.
@@ -172,9 +172,14 @@ def _random_weights(name: str) -> Weights:
     seed = name.removeprefix("random:")
     if not seed.isdecimal() or int(seed) >= 2**32:
         raise WeightsError(f"weights {name!r}: SEED must be a whole number from 0 to 4294967295, as in random:0")
-    init = jax.jit(VGG19().init)  # jitted, so that the features are never computed
-    params = init(jax.random.key(int(seed)), jnp.zeros((32, 32, 3), jnp.float32))["params"]
+    # NumPy's frozen generator: the same numbers on every version and machine, and no compilation.
+    generator = np.random.RandomState(int(seed))
     digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(params):
-        digest.update(np.asarray(leaf).tobytes())
-    return Weights(params, name, digest.hexdigest())
+    tensors: dict[str, np.ndarray] = {"mean": np.array(IMAGENET_MEAN, np.float32)}
+    for key, shape in tensor_shapes().items():
+        if key.endswith("kernel"):
+            tensors[key] = generator.standard_normal(shape).astype(np.float32) * np.float32((2 / (9 * shape[2])) ** 0.5)
+        elif key.endswith("bias"):
+            tensors[key] = np.zeros(shape, np.float32)
+        digest.update(tensors[key].tobytes())
+    return Weights(_as_params(tensors), name, digest.hexdigest())

@@ -19,6 +19,14 @@ from jaxstyle.app.errors import RunError, StartError
 QUICK = "--weights random:0 --content-layers relu1_2 --style-layers relu1_1 relu2_1 --steps 3".split()
 
 
+@pytest.fixture(autouse=True)
+def signals():
+    """The command sets handlers of its own; give pytest's back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.fixture
 def images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -45,6 +53,10 @@ def fails(capsys, status, pattern, *arguments):
     assert captured.out == ""
 
 
+def read_table(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def contents(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
@@ -65,14 +77,14 @@ def test_sweep_writes_a_run_folder(images, capsys):
     assert len(record["weights"]["sha256"]) == len(record["inputs"]["style"]["sha256"]) == 64
     assert {"jax", "optax", "python"} <= set(record["versions"])
 
-    rows = list(csv.DictReader((run / "lanes.csv").open()))
+    rows = read_table(run / "lanes.csv")
     assert [(r["alpha"], r["beta"]) for r in rows] == [(a, b) for a in "12" for b in ("0.1", "1", "10")]
     assert {(r["tv"], r["seed"], r["status"]) for r in rows} == {("0.5", "3", "ok")}
     for r in rows:
         terms = (float(r[k]) for k in ("alpha", "content_loss", "beta", "style_loss", "tv", "tv_loss"))
         a, c, b, s, t, v = terms
         assert float(r["total"]) == pytest.approx(a * c + b * s + t * v, rel=1e-5)
-    history = list(csv.DictReader((run / "history.csv").open()))
+    history = read_table(run / "history.csv")
     assert [(r["lane"], r["step"]) for r in history] == [(str(i), str(j)) for i in range(6) for j in range(4)]
     assert float(history[3]["total"]) == float(rows[0]["total"]) < float(history[0]["total"])
 
@@ -213,6 +225,7 @@ def test_help_names_the_commands(capsys):
     assert "sweep" in out
     assert "transfer" in out
     assert jaxstyle("--version") == 0
+    capsys.readouterr()
     fails(capsys, 2, "invalid choice: 'swep'", "swep")
 
 
@@ -264,7 +277,7 @@ def test_signals(images, number, status):
         "run",
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (images / "run" / "run.json").exists():
+    while not (images / "run" / "run.json").exists() and process.poll() is None:
         time.sleep(0.1)
     time.sleep(1)
     process.send_signal(number)

@@ -86,7 +86,7 @@ def test_downscaling_averages(tmp_path):
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
     found = read_image(save(Image.fromarray(stripes), tmp_path / "a.png"), 16)
-    np.testing.assert_allclose(found, 0.5, atol=0.03)
+    np.testing.assert_allclose(found[:, 1:-1], 0.5, atol=0.03)
 
 
 def test_samples():
@@ -106,7 +106,11 @@ def test_what_is_not_an_image_is_one_clear_line(tmp_path, rgb, monkeypatch):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(StartError, match=f"cannot read .*{name}: .*(not an image|truncated|damaged)"):
             read_image(tmp_path / name)
-    for path, reason in ((tmp_path, "it is a folder"), (tmp_path / "no.png", "no such file"), ("a\0b", "null")):
+    for path, reason in (
+        (tmp_path, "it is a folder"),
+        (tmp_path / "no.png", "no such file"),
+        ("a\0b", "no such file|null"),
+    ):
         with pytest.raises(StartError, match=reason):
             read_image(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)

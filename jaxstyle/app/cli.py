@@ -5,12 +5,13 @@ import math
 import re
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxstyle import __version__
 from jaxstyle.app.errors import AppError, RunError, StartError
-from jaxstyle.app.settings import DEFAULT_BETAS, DEFAULT_SIZE, DEFAULT_STEPS, Settings
+from jaxstyle.app.settings import DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
 from jaxstyle.layers import CONTENT_LAYERS, POOLINGS, STYLE_LAYERS
 
 _RANGE = re.compile(r"([^:]+):([^:]+):([^:]+)")
@@ -76,7 +77,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "or a logarithmic range (0.1:100:4: four values from 0.1 to 100).",
     )
     _add_inputs(sweep)
-    _add_weights(sweep, nargs="+", kind=_weight_list, beta=" ".join(f"{b:g}" for b in DEFAULT_BETAS))
+    _add_weights(sweep, nargs="+", kind=_weight_list, beta=" ".join(f"{b:g}" for b in WEIGHT_DEFAULTS["mean"].betas))
     _add_options(sweep)
     sweep.add_argument("--out", metavar="RUN", help="run folder (default: a new numbered one under runs/)")
     sweep.add_argument("--overwrite", action="store_true", help="replace the run that --out holds")
@@ -86,11 +87,11 @@ def _make_parser() -> argparse.ArgumentParser:
         "transfer", help="one picture", description="Make one picture, with one alpha, beta and tv."
     )
     _add_inputs(transfer)
-    _add_weights(transfer, nargs=None, kind=_weight, beta="1")
+    _add_weights(transfer, nargs=None, kind=_weight, beta=f"{WEIGHT_DEFAULTS['mean'].beta:g}")
     _add_options(transfer)
     transfer.add_argument("-o", "--output", metavar="FILE", required=True, help="the .png file to write")
     transfer.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
-    transfer.set_defaults(command=_transfer, beta=1.0)
+    transfer.set_defaults(command=_transfer)
     return parser
 
 
@@ -104,10 +105,11 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_weights(parser: argparse.ArgumentParser, nargs: str | None, kind: Any, beta: str) -> None:
+    note = "; larger or smaller for a --convention other than mean"
     for name, what, default in (
         ("alpha", "content weight", "1"),
         ("beta", "style weight", beta),
-        ("tv", "total-variation weight", "0"),
+        ("tv", "total-variation weight, which smooths", f"{WEIGHT_DEFAULTS['mean'].tv:g}"),
     ):
         parser.add_argument(
             f"--{name}",
@@ -115,7 +117,7 @@ def _add_weights(parser: argparse.ArgumentParser, nargs: str | None, kind: Any, 
             type=kind,
             default=argparse.SUPPRESS,
             metavar="X",
-            help=f"{what} (default: {default})",
+            help=f"{what} (default: {default}{note if name != 'alpha' else ''})",
         )
 
 
@@ -127,7 +129,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--style-size", "longest side of the style image (default: --size)", type=_positive, metavar="PX")
     add("--steps", f"optimisation steps (default: {DEFAULT_STEPS})", type=_positive, metavar="N")
     add("--optimizer", "adam or lbfgs (default: adam)", metavar="NAME")
-    add("--learning-rate", "step size (default: 0.05 for adam, a line search for lbfgs)", type=_rate, metavar="X")
+    add("--learning-rate", "step size (default: 0.03 for adam, a line search for lbfgs)", type=_rate, metavar="X")
     add("--convention", "scaling of the losses: mean, gatys, johnson or relative (default: mean)", metavar="NAME")
     add("--content-layers", f"(default: {' '.join(CONTENT_LAYERS)})", nargs="+", metavar="LAYER")
     add("--style-layers", f"(default: {' '.join(STYLE_LAYERS)})", nargs="+", metavar="LAYER")
@@ -235,7 +237,11 @@ def _transfer(args: argparse.Namespace) -> None:
         raise StartError(f"cannot write {output}: give the name of a file in a folder that exists")
     if output.exists() and not args.overwrite:
         raise StartError(f"{output} exists; give another file, or --overwrite")
-    job = jobs.load_job(_settings(args))
+    settings = _settings(args)
+    if settings.beta is None:
+        defaults = WEIGHT_DEFAULTS.get(settings.convention, WEIGHT_DEFAULTS["mean"])
+        settings = replace(settings, beta=(defaults.beta,))
+    job = jobs.load_job(settings)
     _announce(job, 1)
     outcome = jobs.run_job(job)
     if not outcome.ok[0]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 _TILE = 320
+_LABEL_WIDTH = 200
 _GAP = 12
 _LABEL_LINES = 2
 _FONT_SIZE = 16
@@ -30,7 +31,7 @@ def make_sheet(inputs: Sequence[Tile], lanes: Sequence[Tile], caption: str) -> I
     """
     tiles = [*inputs, *lanes]
     width = max(min(_TILE, tile.image.width) for tile in tiles)
-    width = max(width, 150)  # for the labels
+    width = max(width, _LABEL_WIDTH)
     height = max(_fit(tile.image).height for tile in tiles)
     columns = len(tiles) if len(tiles) <= 6 else math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)
