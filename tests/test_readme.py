@@ -1,0 +1,29 @@
+import re
+from pathlib import Path
+
+import jaxstyle as js
+from jaxstyle.app.settings import WEIGHT_DEFAULTS
+from jaxstyle.losses import CONVENTIONS
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_example_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in code.splitlines() if line]) <= 15
+    scope = {}
+    exec(code, scope)
+    result = scope["result"]
+    assert result.images.shape == (4, 64, 96, 3)
+    assert (result.losses.total[:, -1] < 0.5 * result.losses.total[:, 0])[1:].all()
+
+
+def test_names_every_convention_and_its_defaults():
+    assert set(WEIGHT_DEFAULTS) == set(CONVENTIONS)
+    for convention in CONVENTIONS:
+        assert f"`{convention}`" in README
+
+
+def test_every_public_name_in_the_readme_exists():
+    for name in re.findall(r"\bjs\.(\w+)", README):
+        assert name in js.__all__
