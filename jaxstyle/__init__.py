@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jaxstyle.transfer import make_transfer as make_transfer
     from jaxstyle.transfer import run as run
     from jaxstyle.vgg import make_features as make_features
+    from jaxstyle.vgg import prepare as prepare
 
 _HOME = {
     "LossWeights": "objective",
@@ -38,6 +39,7 @@ _HOME = {
     "make_loss": "objective",
     "make_targets": "objective",
     "make_transfer": "transfer",
+    "prepare": "vgg",
     "run": "transfer",
     "sweep": "lanes",
     "weight_grid": "lanes",

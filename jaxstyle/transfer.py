@@ -13,7 +13,7 @@ import optax
 from jax import lax
 
 from jaxstyle.objective import Loss, Losses, LossWeights, Targets
-from jaxstyle.vgg import Params
+from jaxstyle.vgg import Params, prepare
 
 
 class TransferState(NamedTuple):
@@ -93,11 +93,12 @@ def run(
     *,
     num_steps: int,
 ) -> tuple[TransferState, Losses]:
-    """Take `num_steps` steps in one `lax.scan`.
+    """Take `num_steps` steps in one `lax.scan`, with `params` prepared before it (see `prepare`).
 
     Returns:
       The state, and Losses with leaves (num_steps,): row i is of the image before step i.
     """
+    params = prepare(params)
 
     def body(state: TransferState, _: None) -> tuple[TransferState, Losses]:
         return transfer.step(state, params, targets, weights)
@@ -117,7 +118,8 @@ def run_chunk(
 ) -> tuple[TransferState, Losses]:
     """Take `count` <= `capacity` steps; `count` is an array, so one compilation serves chunks of every length.
 
-    For a caller that looks at the losses every now and then. It has no gradient: use `run` for that.
+    For a caller that looks at the losses every now and then, and has prepared `params` (see `prepare`). It has
+    no gradient: use `run` for that.
 
     Returns:
       The state, and Losses with leaves (capacity, ...), of which the first `count` rows are set.

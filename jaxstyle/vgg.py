@@ -11,8 +11,18 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from jaxstyle.conv import conv3x3
-from jaxstyle.layers import BLOCKS, CONTENT_LAYERS, LAYERS, POOLINGS, STYLE_LAYERS, block_of, check_layers, min_size
+from jaxstyle.conv import conv3x3, prepare_kernel
+from jaxstyle.layers import (
+    BLOCKS,
+    CONTENT_LAYERS,
+    CONVOLUTIONS,
+    LAYERS,
+    POOLINGS,
+    STYLE_LAYERS,
+    block_of,
+    check_layers,
+    min_size,
+)
 
 Params = Mapping[str, Any]
 """Parameters: {"mean": (3,), "conv1_1": {"kernel": (3, 3, 3, 64), "bias": (64,)}, ..., "conv5_4": ...}."""
@@ -35,14 +45,74 @@ class Convolution(nn.Module):
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.channels))
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         x, kernel, bias = promote_dtype(x, kernel, bias)
-        return conv3x3(x, kernel) + bias
+        prepared = self.get_variable("params", "prepared")
+        if prepared is not None:
+            prepared = prepared.astype(x.dtype)
+        return conv3x3(x, kernel, prepared) + bias
 
 
+def prepare(params: Any) -> Any:
+    """Add to every convolution what makes it fast on CPU: kernels transformed for Winograd's algorithm (207 MB).
+
+    `run` and `sweep` do it by themselves, once, before their loop. Call it for a loop of your own over
+    `Transfer.step`, or over a function of `make_features`; prepared parameters are left as they are, and so is what is
+    not VGG19's. A program compiled for another platform than CPU never reads the addition. To differentiate with
+    respect to parameters, prepare them inside the function that is differentiated.
+    """
+    if not isinstance(params, Mapping):
+        return params
+    return {name: _prepare_layer(layer) if name in CONVOLUTIONS else layer for name, layer in params.items()}
+
+
+def _prepare_layer(layer: Mapping[str, jax.Array]) -> Mapping[str, jax.Array]:
+    if "prepared" in layer:
+        return layer
+    prepared = prepare_kernel(jnp.asarray(layer["kernel"]))
+    return layer if prepared is None else {**layer, "prepared": prepared}
+
+
+@jax.custom_vjp
+def relu(x: jax.Array) -> jax.Array:
+    """max(x, 0); its backward pass keeps the mask of positive values rather than the values."""
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y = relu(x)
+    return y, y > 0
+
+
+def _relu_backward(positive: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    return (jnp.where(positive, g, 0),)
+
+
+relu.defvjp(_relu_forward, _relu_backward)
+
+
+@jax.custom_vjp
 def max_pool(x: jax.Array) -> jax.Array:
     """2x2 maximum, stride 2; an odd last row or column is left out. (h, w, c) -> (h // 2, w // 2, c)."""
     # Slices rather than lax.reduce_window, whose gradient makes a whole step 1.9 times slower on CPU.
+    return _max_pool_forward(x)[0]
+
+
+def _max_pool_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     a, b, c, d = _quarters(x)
-    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    y = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    # Which of the four was the (first) largest: a byte a position instead of the values.
+    chosen = jnp.where(a == y, 0, jnp.where(b == y, 1, jnp.where(c == y, 2, 3))).astype(jnp.uint8)
+    return y, (chosen, jnp.zeros((*x.shape[:2], 0), x.dtype))  # the empty array carries the size
+
+
+def _max_pool_backward(residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array]:
+    chosen, size = residuals
+    h, w, c = g.shape
+    place = jnp.arange(4, dtype=jnp.uint8).reshape(1, 2, 1, 2, 1)
+    spread = jnp.where(chosen[:, None, :, None] == place, g[:, None, :, None], 0).reshape(2 * h, 2 * w, c)
+    return (jnp.pad(spread, ((0, size.shape[0] - 2 * h), (0, size.shape[1] - 2 * w), (0, 0))),)
+
+
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def average_pool(x: jax.Array) -> jax.Array:
@@ -81,7 +151,7 @@ class VGG19(nn.Module):
             if name.startswith("conv"):
                 x = Convolution(BLOCKS[block_of(name) - 1][1], name=name)(x)
             elif name.startswith("relu"):
-                x = nn.relu(x)
+                x = relu(x)
             else:
                 x = pool(x)
             if name in self.layers:

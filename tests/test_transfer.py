@@ -36,7 +36,7 @@ def test_bounds(shallow, params, content):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "bounds", "ratio"), [(optax.adam(0.05), (0.0, 1.0), 0.5), (optax.lbfgs(), None, 0.3)]
+    ("optimizer", "bounds", "ratio"), [(optax.adam(0.05), (0.0, 1.0), 0.5), (optax.lbfgs(), None, 0.5)]
 )
 def test_run_lowers_the_loss(shallow, params, content, optimizer, bounds, ratio):
     _, loss, targets = shallow

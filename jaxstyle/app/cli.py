@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 import signal
 import sys
@@ -38,7 +39,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if args.debug:
             raise
         status, message = _describe(error)
-        sys.exit(_say(message, status))
+        _say(message, status)
+        if isinstance(error, AppError | MemoryError):
+            sys.exit(status)
+        os._exit(status)  # the device may be computing still, and must not outlive what it computes with
     except Exception as error:
         if args.debug:
             raise

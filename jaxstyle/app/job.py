@@ -22,7 +22,7 @@ from jaxstyle.layers import min_size
 from jaxstyle.objective import Loss, Losses, LossWeights, Targets, make_loss, make_targets
 from jaxstyle.pretrained import Weights, load_weights
 from jaxstyle.transfer import Transfer, TransferState, make_transfer, run_chunk, starting_image
-from jaxstyle.vgg import Features, make_features
+from jaxstyle.vgg import Features, Params, make_features, prepare
 
 _CHUNK_CAPACITY = 50
 _CHUNK_SECONDS = 1.0
@@ -158,7 +158,7 @@ def _describe(path: str, image: np.ndarray) -> dict[str, object]:
 def run_job(job: Job) -> Outcome:
     """Compile and run all lanes together."""
     started = time.monotonic()
-    settings, params = job.settings, job.weights.params
+    settings, params = job.settings, jax.jit(prepare)(job.weights.params)
     targets = jax.jit(
         lambda params, content, style: make_targets(
             job.features,
@@ -175,7 +175,7 @@ def run_job(job: Job) -> Outcome:
     )
     state = lanes.init(jnp.broadcast_to(start, (num_lanes(job.grid), *start.shape)))
     with Progress(settings.steps) as progress:
-        state, history = _advance(lanes, state, job, targets, progress)
+        state, history = _advance(lanes, state, params, job, targets, progress)
     images = jnp.clip(state.image, 0, 1)  # L-BFGS runs without bounds
     evaluate = jax.jit(jax.vmap(job.loss, in_axes=(0, None, None, 0)))
     final = jax.device_get(evaluate(images, params, targets, job.grid)[1])
@@ -185,7 +185,7 @@ def run_job(job: Job) -> Outcome:
 
 
 def _advance(
-    lanes: Transfer, state: TransferState, job: Job, targets: Targets, progress: Progress
+    lanes: Transfer, state: TransferState, params: Params, job: Job, targets: Targets, progress: Progress
 ) -> tuple[TransferState, Losses]:
     """Take all steps, in chunks of about a second; return the state and Losses with leaves (lanes, steps)."""
     steps = job.settings.steps
@@ -194,7 +194,7 @@ def _advance(
     done, count = 0, 1
     while done < steps:
         began = time.monotonic()
-        state, losses = compiled(state, job.weights.params, targets, job.grid, count)
+        state, losses = compiled(state, params, targets, job.grid, count)
         losses = jax.tree.map(lambda x, n=count: x[:n], jax.device_get(losses))
         rows.append(losses)
         progress.advance(count, jax.tree.map(lambda x: x[-1], losses))
