@@ -3,6 +3,7 @@
 Images are float, channels-last, shape (h, w, c), one image: vmap for more.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -92,7 +93,7 @@ def _make_apply(transposed: bool) -> Any:
             return on_images(x, kernel, prepared), True
         # A kernel an image: the case of a lax.cond whose condition is batched, too.
         axes = jax.tree.map(lambda batched: 0 if batched else None, tuple(in_batched))
-        each = jax.vmap(lambda *args: _convolve_images(*args, transposed), axes, axis_size=axis_size)
+        each = jax.vmap(partial(_convolve_images, transposed=transposed), axes, axis_size=axis_size)
         return each(x, kernel, prepared), True
 
     def apply(x: jax.Array, kernel: jax.Array, prepared: jax.Array | None) -> jax.Array:

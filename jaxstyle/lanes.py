@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxstyle.objective import Losses, LossWeights, Targets
 from jaxstyle.transfer import Transfer, TransferState, run
@@ -87,16 +88,34 @@ def num_lanes(weights: LossWeights) -> int:
     return next(jnp.shape(leaf)[0] for leaf, axis in zip(weights, axes, strict=True) if axis == 0 and leaf is not None)
 
 
-def make_lanes(transfer: Transfer, weights: LossWeights) -> Transfer:
+def make_lanes(transfer: Transfer, weights: LossWeights, *, microbatch: int | None = None) -> Transfer:
     """The transfer over a leading lane axis of images, states and losses, for weights shaped as `weights` are.
 
     Its `init` takes (lanes, h, w, 3); its `step` takes the same targets and params for all lanes, and works
     with `run`, which then returns losses of shape (steps, lanes).
+
+    Args:
+      transfer: from `make_transfer`.
+      weights: LossWeights with lanes; only their shapes are used.
+      microbatch: lanes that a step computes at once, group after group: the memory for features is that of one
+        group, whatever the number of lanes. None: all.
     """
-    return Transfer(
-        init=jax.vmap(transfer.init),
-        step=jax.vmap(transfer.step, in_axes=(0, None, None, lane_axes(weights))),
-    )
+    axes = lane_axes(weights)
+    init = jax.vmap(transfer.init)
+    if microbatch is None or microbatch >= num_lanes(weights):
+        return Transfer(init, jax.vmap(transfer.step, in_axes=(0, None, None, axes)))
+
+    def step(
+        state: TransferState, params: Params, targets: Targets, weights: LossWeights
+    ) -> tuple[TransferState, Losses]:
+        by_lane = {name: leaf for name, leaf in weights._asdict().items() if getattr(axes, name) == 0}
+
+        def one(lane: tuple[TransferState, dict[str, jax.Array]]) -> tuple[TransferState, Losses]:
+            return transfer.step(lane[0], params, targets, weights._replace(**lane[1]))
+
+        return lax.map(one, (state, by_lane), batch_size=microbatch)
+
+    return Transfer(init, step)
 
 
 def sweep(
@@ -107,6 +126,7 @@ def sweep(
     weights: LossWeights,
     *,
     num_steps: int,
+    microbatch: int | None = None,
 ) -> SweepResult:
     """Run one transfer a lane of `weights`, all lanes together, with shared parameters and targets.
 
@@ -119,11 +139,12 @@ def sweep(
       targets: from `make_targets`.
       weights: LossWeights of which at least one leaf has a lane axis, for example from `weight_grid`.
       num_steps: steps to take.
+      microbatch: lanes computed at once within a step (see `make_lanes`); None: all.
 
     Raises:
       ValueError: for weights without lanes or of different lane counts, or as many images as there aren't lanes.
     """
-    lanes = make_lanes(transfer, weights)
+    lanes = make_lanes(transfer, weights, microbatch=microbatch)
     count = num_lanes(weights)
     if image.ndim == 3:
         image = jnp.broadcast_to(image, (count, *image.shape))

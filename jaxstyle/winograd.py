@@ -16,7 +16,7 @@ a flat stack of all 36 or 64 transformed planes (3 to 4 times slower to write th
 
 import functools
 from fractions import Fraction
-from math import lcm
+from math import lcm, prod
 from typing import NamedTuple
 
 import jax
@@ -127,7 +127,7 @@ def _combine(row: np.ndarray, xs: list[jax.Array]) -> jax.Array:
 def _transforms(m: int) -> Transforms:
     points = _POINTS[m]
     output, kernel, inputs = _cook_toom(m, points)
-    inverse = tuple(None if p == 0 else Fraction(0) if p is None else 1 / p for p in points)
+    inverse = tuple(Fraction(0) if p is None else None if p == 0 else 1 / p for p in points)
     gradient_output, flipped, gradient_input = _cook_toom(m, inverse)
     # Both directions share the transformed kernels: move the scale between them to the input.
     for i, row in enumerate(flipped):
@@ -151,7 +151,7 @@ def _cook_toom(m: int, points: tuple[Fraction | None, ...]) -> tuple[_Matrix, _M
             powers = [Fraction(0)] * (m - 1) + [Fraction(1)]
         else:
             others = [q for q in finite if q != p]
-            scale = functools.reduce(lambda product, q: product * (p - q), others, Fraction(1))
+            scale = prod((p - q for q in others), start=Fraction(1))
             taps, row = [p**k / scale for k in range(3)], [*_polynomial(others), Fraction(0)]
             powers = [p**i for i in range(m)]
         whole = lcm(*(v.denominator for v in row))  # whole numbers in the input's transform: exact in any dtype

@@ -71,20 +71,6 @@ def test_lanes_equal_solo_runs_in_float64(shallow, params, content):
                 assert relative_error(result.losses.total[i], losses.total) < 1e-9
 
 
-def test_lanes_equal_solo_runs_in_float32_losses(shallow, params, content):
-    _, loss, targets = shallow
-    transfer = js.make_transfer(loss, optax.adam(0.02))
-    start = 1 - content
-    result = jax.jit(partial(js.sweep, transfer, num_steps=30))(start, params, targets, GRID)
-    assert result.images.shape == (4, *content.shape)
-    assert result.losses.total.shape == (4, 30)
-    solo = jax.jit(partial(js.run, transfer, num_steps=30))
-    for i in range(4):
-        state, losses = solo(transfer.init(start), params, targets, lane(GRID, i))
-        np.testing.assert_allclose(result.losses.total[i], losses.total, rtol=0.02)
-        assert np.abs(result.images[i] - state.image).mean() < 2e-3
-
-
 def test_a_lane_of_its_own_start(shallow, params, content):
     _, loss, targets = shallow
     transfer = js.make_transfer(loss, optax.adam(0.02))
@@ -133,15 +119,36 @@ def test_lanes_make_a_transfer_that_run_takes(shallow, params, content):
 
 
 @pytest.mark.slow
-def test_default_layers_with_bundled_weights_stylise(content, style):
+def test_the_real_thing_stylises_and_lanes_are_solo_runs_in_their_losses(content, style):
     params = js.load_params()
     features = js.make_features()
     targets = js.make_targets(features, params, content, style)
-    loss = js.make_loss(features)
-    transfer = js.make_transfer(loss, optax.adam(0.02))
+    transfer = js.make_transfer(js.make_loss(features), optax.adam(0.02))
     grid = js.weight_grid(beta=[0.01, 1.0])
     result = jax.jit(partial(js.sweep, transfer, num_steps=40))(content, params, targets, grid)
+    assert result.images.shape == (2, *content.shape)
+    assert result.losses.total.shape == (2, 40)
     first, last = (jax.tree.map(lambda x, c=column: x[:, c], result.losses) for column in (0, -1))
     assert (last.style < first.style).all()
     assert last.style[1] < 0.2 * first.style[1]
     assert last.content[0] < last.content[1]
+    solo = jax.jit(partial(js.run, transfer, num_steps=40))
+    for i in range(2):
+        state, losses = solo(transfer.init(content), params, targets, lane(grid, i))
+        np.testing.assert_allclose(result.losses.total[i], losses.total, rtol=0.02)
+        # Adam amplifies rounding, so pixels are held to what a change of the start in its last bit does.
+        nudged, _ = solo(transfer.init(content * (1 + 1e-7)), params, targets, lane(grid, i))
+        amplified = np.abs(nudged.image - state.image).mean()
+        assert np.abs(result.images[i] - state.image).mean() < 3 * amplified < 0.1
+
+
+@pytest.mark.parametrize("microbatch", [1, 2, 3])
+def test_microbatches_equal_all_lanes_together(shallow, params, content, microbatch):
+    _, loss, targets = shallow
+    transfer = js.make_transfer(loss, optax.adam(0.02))
+    with jax.enable_x64(True):
+        params, targets, start, grid = widen((params, targets, 1 - content, GRID))
+        grid = grid._replace(tv=jnp.float64(0.1), style_layers=jnp.tile(jnp.array([0.3, 0.7]), (4, 1)))
+        together = jax.jit(partial(js.sweep, transfer, num_steps=3))(start, params, targets, grid)
+        groups = jax.jit(partial(js.sweep, transfer, num_steps=3, microbatch=microbatch))(start, params, targets, grid)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), groups, together)

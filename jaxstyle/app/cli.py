@@ -144,6 +144,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         choices=("content", "noise", "style"),
     )
     add("--seed", "random seed of --init noise (default: 0)", type=_seed, metavar="N")
+    add(
+        "--microbatch",
+        "lanes computed at once, which sets the memory (default: by device)",
+        type=_positive,
+        metavar="N",
+    )
     add("--weights", "bundled, random:SEED, or a .safetensors file (default: bundled)", metavar="SET")
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
 

@@ -26,6 +26,8 @@ from jaxstyle.vgg import Features, Params, make_features, prepare
 
 _CHUNK_CAPACITY = 50
 _CHUNK_SECONDS = 1.0
+_CPU_PIXELS = 8 * 128 * 128  # of a micro-batch: more lanes at once are no faster, and take more memory
+_BYTES_PER_PIXEL = 3000  # of features and gradients to relu5_1 in float32
 
 
 class OptimizerChoice(NamedTuple):
@@ -119,6 +121,8 @@ def load_job(settings: Settings) -> Job:
         "content": _load_image(settings.content, settings.size, "--size", smallest),
         "style": _load_image(settings.style, style_size, "--style-size", smallest),
     }
+    if settings.microbatch is None:
+        settings = replace(settings, microbatch=_choose_microbatch(*images["content"].shape[:2]))
     return Job(
         settings=settings,
         weights=weights,
@@ -149,6 +153,13 @@ def _load_image(path: str, size: int, option: str, smallest: int) -> np.ndarray:
     )
 
 
+def _choose_microbatch(height: int, width: int) -> int:
+    """Lanes to compute at once: as many as are fast on CPU; elsewhere, as fit into half of the device's memory."""
+    memory = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
+    pixels = memory // _BYTES_PER_PIXEL // 2 if memory else _CPU_PIXELS
+    return max(1, pixels // (height * width))
+
+
 def _describe(path: str, image: np.ndarray) -> dict[str, object]:
     file = resolve_path(path)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -169,7 +180,7 @@ def run_job(job: Job) -> Outcome:
             style_layers=settings.style_layers,
         )
     )(params, job.content, job.style)
-    lanes = make_lanes(job.transfer, job.grid)
+    lanes = make_lanes(job.transfer, job.grid, microbatch=settings.microbatch)
     start = starting_image(
         settings.init, jnp.asarray(job.content), jnp.asarray(job.style), jax.random.key(settings.seed)
     )

@@ -30,7 +30,8 @@ DEFAULT_STEPS = 100
 class Settings:
     """Options of `jaxstyle sweep` and `jaxstyle transfer`, named as there; the lists span the lanes.
 
-    None means: of beta and tv, the convention's defaults; of learning_rate, the optimiser's; of style_size, `size`.
+    None means: of beta and tv, the convention's defaults; of learning_rate, the optimiser's; of style_size, `size`;
+    of microbatch, what suits the device.
     """
 
     content: str
@@ -50,3 +51,4 @@ class Settings:
     init: str = "content"
     seed: int = 0
     weights: str = "bundled"
+    microbatch: int | None = None
