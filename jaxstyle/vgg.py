@@ -46,8 +46,8 @@ class Convolution(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         x, kernel, bias = promote_dtype(x, kernel, bias)
         prepared = self.get_variable("params", "prepared")
-        if prepared is not None:
-            prepared = prepared.astype(x.dtype)
+        if prepared is not None and prepared.dtype != x.dtype:
+            prepared = None  # transformed in fewer bits than the kernel itself now has
         return conv3x3(x, kernel, prepared) + bias
 
 
@@ -65,9 +65,11 @@ def prepare(params: Any) -> Any:
 
 
 def _prepare_layer(layer: Mapping[str, jax.Array]) -> Mapping[str, jax.Array]:
-    if "prepared" in layer:
+    kernel = jnp.asarray(layer["kernel"])
+    elsewhere = not isinstance(kernel, jax.core.Tracer) and all(d.platform != "cpu" for d in kernel.devices())
+    if "prepared" in layer or elsewhere:
         return layer
-    prepared = prepare_kernel(jnp.asarray(layer["kernel"]))
+    prepared = prepare_kernel(kernel)
     return layer if prepared is None else {**layer, "prepared": prepared}
 
 

@@ -3,7 +3,7 @@
 set -eu
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 install dev
-.venv/bin/ruff check .
-.venv/bin/ruff format --check .
-.venv/bin/pyright --pythonpath .venv/bin/python
+.venv/bin/python -m ruff check .
+.venv/bin/python -m ruff format --check .
+.venv/bin/python -m pyright --pythonpath .venv/bin/python
 .venv/bin/python -m pytest "$@"

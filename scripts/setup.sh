@@ -1,5 +1,5 @@
 # Sourced by the other scripts: makes .venv in the checkout with the project in it, if it isn't there already.
-# The file .venv/.installed-* holds the pyproject.toml that was installed, so that a second start only compares it.
+# The file .venv/.installed-* holds the folder and pyproject.toml that were installed: a second start only compares it.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
@@ -16,10 +16,19 @@ find_python() {
     return 1
 }
 
+what_is_here() {
+    echo "$PWD"
+    cat pyproject.toml
+}
+
+is_installed() {
+    [ -x .venv/bin/python ] && what_is_here | cmp -s - ".venv/.installed-$1"
+}
+
 # install EXTRA: the project in editable form, with an extra's packages unless EXTRA is empty.
 install() {
-    local extra=$1 stamp=.venv/.installed-${1:-base}
-    cmp -s pyproject.toml "$stamp" && [ -x .venv/bin/python ] && return
+    local extra=$1
+    is_installed "${extra:-dev}" || is_installed "${extra:-base}" && return
     if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         local python
         python=$(find_python) || exit 2
@@ -28,5 +37,5 @@ install() {
     fi
     echo "installing jaxstyle${extra:+[$extra]} into .venv" >&2
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}" >&2 || exit 2
-    cp pyproject.toml "$stamp"
+    what_is_here >".venv/.installed-${extra:-base}"
 }

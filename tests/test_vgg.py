@@ -5,7 +5,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.layers import CONVOLUTIONS, LAYERS, min_size
-from jaxstyle.vgg import VGG19
+from jaxstyle.vgg import VGG19, average_pool, max_pool, relu
 from tests.conftest import relative_error, widen
 from tests.reference import numpy_vgg
 
@@ -54,6 +54,34 @@ def test_gradient_equals_finite_differences(params):
     step = 1e-6
     slope = (loss(image + step * direction) - loss(image - step * direction)) / (2 * step)
     assert jnp.vdot(jax.jit(jax.grad(loss))(image), direction) == pytest.approx(float(slope), rel=1e-5)
+
+
+def plain_max_pool(x):
+    h, w = x.shape[0] // 2, x.shape[1] // 2
+    return x[: 2 * h, : 2 * w].reshape(h, 2, w, 2, -1).max((1, 3))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("ours", "plain"), [(relu, jax.nn.relu), (max_pool, plain_max_pool)])
+def test_gradients_by_masks(ours, plain):
+    x = jnp.asarray(np.random.default_rng(3).normal(size=(5, 7, 3)))
+
+    def gradient(f):
+        return jax.grad(lambda x: jnp.sum(jnp.sin(f(x))))
+
+    np.testing.assert_allclose(ours(x), plain(x))
+    np.testing.assert_allclose(gradient(ours)(x), gradient(plain)(x), atol=1e-14)
+    second = [jax.grad(lambda x, f=f: jnp.sum(gradient(f)(x) ** 2))(x) for f in (ours, plain)]
+    np.testing.assert_allclose(*second, atol=1e-14)
+
+
+def test_max_pool_sends_the_gradient_of_a_tie_to_one_pixel():
+    gradient = jax.grad(lambda x: max_pool(x).sum())(jnp.ones((4, 4, 1)))
+    np.testing.assert_array_equal(gradient[..., 0], np.tile([[1, 0], [0, 0]], (2, 2)))
+
+
+def test_average_pool():
+    np.testing.assert_allclose(average_pool(jnp.arange(12.0).reshape(3, 4, 1))[..., 0], [[2.5, 4.5]])
 
 
 def test_vmap_equals_loop(params, content):

@@ -169,7 +169,7 @@ def _describe(path: str, image: np.ndarray) -> dict[str, object]:
 def run_job(job: Job) -> Outcome:
     """Compile and run all lanes together."""
     started = time.monotonic()
-    settings, params = job.settings, jax.jit(prepare)(job.weights.params)
+    settings, params = job.settings, prepare(job.weights.params)
     targets = jax.jit(
         lambda params, content, style: make_targets(
             job.features,
