@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import flax.linen as nn
 import jax
+import jax.core
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
