@@ -100,7 +100,9 @@ def test_equal_runs_give_equal_files(images):
     assert contents(images / "one") == contents(images / "two")
 
 
-@pytest.mark.parametrize("options", [["--optimizer", "lbfgs"], ["--init", "style"], ["--pooling", "average"]])
+@pytest.mark.parametrize(
+    "options", [["--optimizer", "lbfgs", "--style-layers", "relu1_1"], ["--init", "style"], ["--pooling", "average"]]
+)
 def test_options_change_the_picture(images, options):
     for out, extra in (("plain", []), ("other", options)):
         assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", out, *extra) == 0

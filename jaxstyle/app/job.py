@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxstyle.app.cache import use_compilation_cache
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.images import read_image, resolve_path
 from jaxstyle.app.progress import Progress
@@ -169,6 +170,7 @@ def _describe(path: str, image: np.ndarray) -> dict[str, object]:
 def run_job(job: Job) -> Outcome:
     """Compile and run all lanes together."""
     started = time.monotonic()
+    use_compilation_cache()
     settings, params = job.settings, prepare(job.weights.params)
     targets = jax.jit(
         lambda params, content, style: make_targets(
