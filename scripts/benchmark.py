@@ -1,79 +1,261 @@
-"""Time the jitted sweep step: seconds per lane-step of many lanes against one lane, alternating in one run.
+"""Time the jitted sweep step: seconds per lane-step, seconds of compilation and peak memory of the process.
 
-    python scripts/benchmark.py --size 128 --lanes 8
+    python scripts/benchmark.py --size 128 256 --lanes 1 4 8
+    python scripts/benchmark.py --size 128 --lanes 8 --against one      # the lanes together or one after another
+    python scripts/benchmark.py --size 128 --lanes 8 --against torch    # PyTorch, see torch_transfer.py
 
-Prints the medians and the median of the pairs' ratios (below 1: lanes are cheaper together than alone).
+Both sides of a comparison take as many lane-steps a call, in turns, in one process. Prints medians, and the median,
+smallest and largest of the pairs' ratios (below 1: jaxstyle, or lanes together, are faster). Weights are random, and
+images are noise. Before PyTorch is timed, its losses have to be ours. Memory is that of fresh processes which do
+nothing but the steps of one side, from import on; PyTorch's imports no jax.
 """
 
 import argparse
+import importlib.util
 import json
+import resource
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import optax
+import numpy as np
 
-import jaxstyle as js
-from jaxstyle.lanes import make_lanes
+# jax is imported where it is needed, since the process that measures PyTorch's memory must not hold it.
+
+LEARNING_RATE = 0.02
+TOLERANCES = (1e-3, 1e-2)  # of the losses, relative, at the start and after a step
+SMALLEST = 32  # for relu5_1
+REST_S = 0.05  # before each call: threads of the other side may still be spinning
 
 
-def make_run(size: int, lanes: int, steps: int) -> tuple[Callable[[], object], float]:
-    """A function that takes `steps` steps of `lanes` lanes of a size x size image, and its seconds of compilation."""
-    params = js.load_params("random:0")
-    content, style, start = jax.random.uniform(jax.random.key(0), (3, size, size, 3))
-    features = js.make_features()
-    targets = js.make_targets(features, params, content, style)
-    weights = js.weight_grid(beta=jnp.logspace(-2, 1, lanes))
-    transfer = make_lanes(js.make_transfer(js.make_loss(features), optax.adam(0.02)), weights)
-    state = transfer.init(jnp.broadcast_to(start, (lanes, *start.shape)))
+class Images(NamedTuple):
+    """Images (size, size, 3) of noise: the targets', and the one that all lanes start from."""
+
+    content: np.ndarray
+    style: np.ndarray
+    start: np.ndarray
+
+
+class Side(NamedTuple):
+    """One side of a comparison: takes its steps, returns losses (steps, lanes); seconds of compilation, if any."""
+
+    run: Callable[[], np.ndarray]
+    compile_s: float | None = None
+
+
+def make_images(size: int) -> Images:
+    """The images of a size."""
+    return Images(*np.random.default_rng(0).random((3, size, size, 3), dtype=np.float32))
+
+
+def make_betas(lanes: int) -> np.ndarray:
+    """A style weight a lane; the first is the same for any number of lanes."""
+    return np.logspace(-2, 1, lanes, dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def make_inputs(size: int) -> tuple[Any, Any, Any]:
+    """What all runs of a size share: the function of features, prepared parameters, targets."""
+    import jax
+
+    import jaxstyle as js
+
+    params, features = js.load_params("random:0"), js.make_features()
+    targets = jax.jit(partial(js.make_targets, features))(params, *make_images(size)[:2])
+    return features, js.prepare(params), targets
+
+
+def make_ours(size: int, lanes: int, steps: int, microbatch: int | None = None) -> Side:
+    """Our side: `js.run`, compiled, on parameters prepared beforehand."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    import jaxstyle as js
+    from jaxstyle.lanes import make_lanes
+
+    features, params, targets = make_inputs(size)
+    weights = js.weight_grid(beta=make_betas(lanes))
+    single = js.make_transfer(js.make_loss(features), optax.adam(LEARNING_RATE))
+    transfer = make_lanes(single, weights, microbatch=microbatch)
+    state = transfer.init(jnp.broadcast_to(make_images(size).start, (lanes, size, size, 3)))
+    args = jax.block_until_ready((state, params, targets, weights))
     began = time.perf_counter()
-    compiled = jax.jit(partial(js.run, transfer, num_steps=steps)).lower(state, params, targets, weights).compile()
-    seconds = time.perf_counter() - began
-    return lambda: jax.block_until_ready(compiled(state, params, targets, weights)), seconds
+    compiled = jax.jit(partial(js.run, transfer, num_steps=steps)).lower(*args).compile()
+    compile_s = time.perf_counter() - began
+    return Side(lambda: np.asarray(jax.block_until_ready(compiled(*args))[1].total), compile_s)
 
 
-def measure(run: Callable[[], object]) -> float:
+def make_torch(params: Any, size: int, lanes: int, steps: int, device: str = "cpu") -> Side:
+    """PyTorch's side, with any of our parameters; each call goes on where the last one ended."""
+    import torch_transfer
+
+    torch_transfer.use_all_cores()
+    transfer = torch_transfer.TorchTransfer(
+        params, *make_images(size), make_betas(lanes), learning_rate=LEARNING_RATE, device=device
+    )
+    return Side(lambda: transfer.run(steps))
+
+
+def make_other(against: str, size: int, lanes: int, steps: int) -> Side:
+    """The side that `lanes` lanes of ours are compared with, of as many lane-steps, so that noise weighs the same."""
+    if against == "one":
+        return make_ours(size, 1, steps * lanes)
+    import jax
+
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    return make_torch(make_inputs(size)[1], size, lanes, steps, device)
+
+
+def check_losses(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """End the program unless the losses (steps, lanes) agree, at the start and after a step, if there is one.
+
+    After a step they hold the gradient and Adam, too. Adam's first step is nearly the gradient's sign, so that pixels
+    whose gradient is near 0 move apart: measured 3e-4, against 3e-7 at the start. Later steps would only add to that.
+    """
+    errors = np.max(np.abs(ours - theirs) / np.abs(theirs), axis=1)
+    for step, (error, allowed) in enumerate(zip(errors, TOLERANCES, strict=False)):
+        if not error <= allowed:  # so that NaN fails
+            sys.exit(f"after {step} steps the losses of both sides differ by {error:.1e} > {allowed:.0e}: not timed")
+
+
+def measure(side: Side) -> float:
     """Seconds of one call."""
+    time.sleep(REST_S)
     began = time.perf_counter()
-    run()
+    side.run()
     return time.perf_counter() - began
 
 
-def main() -> None:
-    """Run the comparison given on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=128, help="height and width in pixels (default: 128)")
-    parser.add_argument("--lanes", type=int, default=8, help="lanes to compare with one lane (default: 8)")
-    parser.add_argument("--steps", type=int, default=2, help="steps of a call with many lanes (default: 2)")
-    parser.add_argument("--pairs", type=int, default=7, help="pairs of calls (default: 7)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    args = parser.parse_args()
+def peak_memory(side: str, size: int, lanes: int, steps: int, microbatch: int | None = None) -> float:
+    """Peak memory in MB of a fresh process that takes the steps of one side, "ours" or "torch"."""
+    command = [sys.executable, __file__, "--peak-of", side]
+    for name, value in (("size", size), ("lanes", lanes), ("steps", steps)):
+        command += [f"--{name}", str(value)]
+    if microbatch is not None:
+        command += ["--microbatch", str(microbatch)]
+    child = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if child.returncode:
+        sys.exit(f"the process that measures memory ended with status {child.returncode}: {' '.join(command)}")
+    return float(child.stdout)
 
-    # As many lane-steps in either call, so that noise weighs the same.
-    many, many_compile = make_run(args.size, args.lanes, args.steps)
-    one, one_compile = make_run(args.size, 1, args.steps * args.lanes)
-    many()
-    one()
-    pairs = [(measure(many), measure(one)) for _ in range(args.pairs)]
-    lane_steps = args.lanes * args.steps
-    result = {
-        "device": jax.devices()[0].device_kind,
-        "jax": jax.__version__,
-        "size": args.size,
-        "lanes": args.lanes,
-        "compile_s": round(many_compile, 1),
-        "compile_one_s": round(one_compile, 1),
-        "lane_step_s": round(statistics.median(a for a, _ in pairs) / lane_steps, 4),
-        "lane_step_one_s": round(statistics.median(b for _, b in pairs) / lane_steps, 4),
-        "ratio": round(statistics.median(a / b for a, b in pairs), 3),
-    }
-    if args.json:
-        print(json.dumps(result))
+
+def print_peak(side: str, size: int, lanes: int, steps: int, microbatch: int | None) -> None:
+    """Take the steps of one side, then print the peak memory of this process in MB."""
+    if side == "torch":
+        import torch_transfer
+
+        make_torch(torch_transfer.random_params(), size, lanes, steps).run()
     else:
-        print("\n".join(f"{key:16} {value}" for key, value in result.items()))
+        make_ours(size, lanes, steps, microbatch).run()
+    print(own_peak() / 1e6)
+
+
+def own_peak() -> int:
+    """Peak memory of this process in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not ru_maxrss, which on Linux a process inherits: it would be no less than that of whoever started it.
+        return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if "VmHWM" in line)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: in bytes
+
+
+def compare(size: int, lanes: int, args: argparse.Namespace) -> dict[str, Any]:
+    """One row of the table: the measurements of one configuration."""
+    steps, against = args.steps, args.against
+    ours = make_ours(size, lanes, steps, args.microbatch)
+    losses = ours.run()
+    row: dict[str, Any] = {"size": size, "lanes": lanes, "compile_s": ours.compile_s}
+    other = make_other(against, size, lanes, steps) if against else None
+    if other:
+        theirs = other.run()
+        if against == "torch":
+            check_losses(losses, theirs)
+        else:
+            row["one_compile_s"] = other.compile_s
+    pairs = [(measure(ours), measure(other) if other else 1.0) for _ in range(args.pairs)]
+    row["lane_step_s"] = statistics.median(a for a, _ in pairs) / (lanes * steps)
+    if other:
+        ratios = [a / b for a, b in pairs]
+        row[f"{against}_lane_step_s"] = statistics.median(b for _, b in pairs) / (lanes * steps)
+        row |= {"ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)}
+    if args.memory:
+        row["peak_mb"] = peak_memory("ours", size, lanes, steps, args.microbatch)
+    if args.memory and other:
+        other_peak = (
+            peak_memory("torch", size, lanes, steps) if against == "torch" else peak_memory("ours", size, 1, steps)
+        )
+        row |= {f"{against}_peak_mb": other_peak, "peak_ratio": row["peak_mb"] / other_peak}
+    return {key: value if isinstance(value, int) else float(f"{value:.4g}") for key, value in row.items()}
+
+
+def describe(args: argparse.Namespace) -> dict[str, Any]:
+    """What the measurements of this run have in common."""
+    import jax
+
+    about = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
+    if args.against == "torch":
+        import torch  # pyright: ignore[reportMissingImports]
+
+        about["torch"] = torch.__version__
+    return {**about, "against": args.against, "microbatch": args.microbatch, "steps": args.steps, "pairs": args.pairs}
+
+
+def table_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """The rows as lines of a table, each as soon as it is there."""
+    for i, row in enumerate(rows):
+        if i == 0:
+            yield "  ".join(f"{key:>5}" for key in row)
+        yield "  ".join(f"{value:>{max(5, len(key))}}" for key, value in row.items())
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line; torch is looked for before anything takes time."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    positive = {"type": positive_int, "metavar": "N"}
+    parser.add_argument("--size", **positive, nargs="+", default=[128], help="height and width in pixels (128)")
+    parser.add_argument("--lanes", **positive, nargs="+", default=[8], help="lanes, each with every size (8)")
+    parser.add_argument("--microbatch", **positive, help="lanes of ours computed at once (all)")
+    parser.add_argument("--against", choices=["one", "torch"], help="compare with one lane, or with PyTorch")
+    parser.add_argument("--steps", **positive, default=2, help="steps of a call (2)")
+    parser.add_argument("--pairs", **positive, default=5, help="calls of each side, in turns (5)")
+    parser.add_argument("--no-memory", dest="memory", action="store_false", help="don't measure peak memory")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--peak-of", choices=["ours", "torch"], help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if min(args.size) < SMALLEST:
+        parser.error(f"argument --size: must be at least {SMALLEST}")
+    if "torch" in (args.against, args.peak_of) and importlib.util.find_spec("torch") is None:
+        parser.exit(2, "--against torch needs PyTorch: pip install torch\n")
+    return args
+
+
+def positive_int(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text}")
+    return int(text)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure what the command line asks for."""
+    args = parse(argv)
+    if args.peak_of:
+        print_peak(args.peak_of, args.size[0], args.lanes[0], args.steps, args.microbatch)
+        return
+    rows = (compare(size, lanes, args) for size in args.size for lanes in args.lanes)
+    about = describe(args)
+    if args.json:
+        print(json.dumps({**about, "results": list(rows)}))
+        return
+    print(", ".join(f"{key} {value}" for key, value in about.items() if value is not None))
+    for line in table_lines(rows):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
