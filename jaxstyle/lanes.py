@@ -100,6 +100,8 @@ def make_lanes(transfer: Transfer, weights: LossWeights, *, microbatch: int | No
       microbatch: lanes that a step computes at once, group after group: the memory for features is that of one
         group, whatever the number of lanes. None: all.
     """
+    if microbatch is not None and microbatch < 1:
+        raise ValueError(f"microbatch must be None or 1 or more, got {microbatch}")
     axes = lane_axes(weights)
     init = jax.vmap(transfer.init)
     if microbatch is None or microbatch >= num_lanes(weights):

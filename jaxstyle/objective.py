@@ -89,7 +89,7 @@ def make_targets(
     Raises:
       ValueError: for a layer that `features` doesn't compute, or no style image.
     """
-    styles = list(style) if isinstance(style, Sequence) else [style]
+    styles = list(style) if isinstance(style, Sequence) or jnp.ndim(style) == 4 else [style]
     if not styles:
         raise ValueError("style must be an image or a sequence of at least one image")
     of_content = _select(features(params, content), content_layers)

@@ -56,12 +56,20 @@ def make_transfer(
       bounds: pixels are clipped to [low, high] after each step; the paper does not clip. None: no
         clipping, which `optax.lbfgs` needs, since clipping spoils its model of the curvature.
 
+    Raises:
+      ValueError: for bounds that are not (low, high); from `init`, for an image that is not floating-point.
+
     Example:
       >>> transfer = js.make_transfer(js.make_loss(features), optax.adam(0.02))  # doctest: +SKIP
     """
+    if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
+        raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(image: jax.Array) -> TransferState:
+        image = jnp.asarray(image)
+        if not jnp.issubdtype(image.dtype, jnp.floating):
+            raise ValueError(f"image must be floating-point RGB in [0, 1], got {image.dtype}: divide bytes by 255")
         return TransferState(image, optimizer.init(image))
 
     def step(
@@ -98,6 +106,8 @@ def run(
     Returns:
       The state, and Losses with leaves (num_steps,): row i is of the image before step i.
     """
+    if num_steps < 0:
+        raise ValueError(f"num_steps must be 0 or more, got {num_steps}")
     params = prepare(params)
 
     def body(state: TransferState, _: None) -> tuple[TransferState, Losses]:

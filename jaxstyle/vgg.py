@@ -171,7 +171,7 @@ def make_features(layers: Iterable[str] = CONTENT_LAYERS + STYLE_LAYERS, *, pool
 
     Returns:
       A function of params (see `load_params`) and a float RGB image (h, w, 3) in [0, 1] that returns
-      {layer: (h', w', c)}. It raises ValueError at trace time for an image of another rank, or too small.
+      {layer: (h', w', c)}. It raises ValueError at trace time for an image of another rank or dtype, or too small.
 
     Raises:
       ValueError: for an unknown layer or pooling.
@@ -183,6 +183,9 @@ def make_features(layers: Iterable[str] = CONTENT_LAYERS + STYLE_LAYERS, *, pool
     smallest = min_size(layers)
 
     def features(params: Params, image: jax.Array) -> dict[str, jax.Array]:
+        image = jnp.asarray(image)
+        if not jnp.issubdtype(image.dtype, jnp.floating):
+            raise ValueError(f"image must be floating-point RGB in [0, 1], got {image.dtype}: divide bytes by 255")
         if image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(f"image must have shape (h, w, 3), got {image.shape}; use jax.vmap for a batch")
         if min(image.shape[:2]) < smallest:

@@ -3,16 +3,19 @@ import errno
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 
+import filelock
 import numpy as np
 import pytest
 from PIL import Image
 
 import jaxstyle as js
+import jaxstyle.app.job
 from jaxstyle.app import cli
 from jaxstyle.app.errors import RunError, StartError
 
@@ -22,9 +25,10 @@ QUICK = "--weights random:0 --content-layers relu1_2 --style-layers relu1_1 relu
 @pytest.fixture(autouse=True)
 def signals():
     """The command sets handlers of its own; give pytest's back."""
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -58,7 +62,8 @@ def read_table(path):
 
 
 def contents(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".lock")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
 def test_sweep_writes_a_run_folder(images, capsys):
@@ -151,7 +156,7 @@ def test_transfer_writes_one_picture(images, capsys):
         (["cut.png", "s.png"], r"cut.png: .*(truncated|damaged)"),
         (["dot.png", "s.png"], r"dot.png has 1x1 pixels, .* at least 4 on each side"),
         (["c.png", "s.png", "--size", "3"], r"--size 3 makes .* the smallest that works is --size 5"),
-        (["c.png", "s.png", "--style-size", "4"], r"--style-size 4 makes .* is --style-size 7"),
+        (["c.png", "s.png", "--style-size", "4"], r"--style-size 4 makes .* is --style-size 6"),
         (["c.png", "s.png", "--size", "0"], r"argument --size: '0' is not a whole number from 1"),
         (["c.png", "s.png", "--steps", "-5"], r"argument --steps"),
         (["c.png", "s.png", "--beta", "1", "lots"], r"argument --beta: 'lots' is not a number"),
@@ -207,6 +212,8 @@ def test_bad_options_of_transfer(images, capsys):
     fails(capsys, 2, "does not end in .png", "transfer", "c.png", "s.png", *QUICK, "-o", "out.gif")
     fails(capsys, 2, "a folder that exists", "transfer", "c.png", "s.png", *QUICK, "-o", "no/out.png")
     fails(capsys, 2, "required: -o", "transfer", "c.png", "s.png")
+    fails(capsys, 2, "file name too long", "transfer", "c.png", "s.png", "-o", "x" * 300 + ".png")
+    fails(capsys, 2, "c.png is an input", "transfer", "c.png", "s.png", "-o", "c.png", "--overwrite")
 
 
 def test_a_failed_lane_is_named_and_the_rest_written(images, capsys):
@@ -265,25 +272,55 @@ def test_an_unwritable_folder(images, capsys):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals(images, number, status):
-    command = [
-        sys.executable,
-        "-m",
-        "jaxstyle.app.cli",
-        "sweep",
-        "c.png",
-        "s.png",
-        *QUICK[:-1],
-        "100000",
-        "--out",
-        "run",
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (images / "run" / "run.json").exists() and process.poll() is None:
-        time.sleep(0.1)
-    time.sleep(1)
+@pytest.mark.parametrize("delay", [0.0, 0.6, None])
+def test_signals(images, number, status, delay):
+    """While it imports (after the first import of the command), soon after, and while it runs."""
+    code = "import sys; from jaxstyle.app import cli; print('ready', flush=True); cli.main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "sweep", "c.png", "s.png", *QUICK[:-1], "100000", "--out", "run"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.02)
+    if delay is None:
+        while not (images / "run" / "run.json").exists() and process.poll() is None:
+            time.sleep(0.1)
+    time.sleep(delay or 1)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == status
+    assert process.returncode == status, err
     assert err.splitlines()[-1].startswith("jaxstyle: stopped by")
-    assert set(contents(images / "run")) == {"run.json"}
+    assert "Traceback" not in err
+    assert set(contents(images)) <= {"c.png", "s.png", "run/run.json"}
+
+
+def test_one_process_owns_a_run_folder(images, capsys):
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run") == 0
+    before = contents(images)
+    capsys.readouterr()
+    with create_lock(images / "run"):
+        sweep = ["sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run", "--overwrite"]
+        fails(capsys, 2, "another process is writing to run", *sweep)
+    assert contents(images) == before
+
+
+def create_lock(folder):
+    return filelock.FileLock(folder / ".lock")
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(images, capsys, monkeypatch):
+    real = js.app.job.run_job
+
+    def slow(job):
+        (images / "out.png").write_text("mine")
+        return real(job)
+
+    monkeypatch.setattr("jaxstyle.app.job.run_job", slow)
+    fails(capsys, 2, "cannot write out.png: file exists", "transfer", "c.png", "s.png", *QUICK, "-o", "out.png")
+    assert (images / "out.png").read_text() == "mine"
+    assert set(contents(images)) == {"c.png", "s.png", "out.png"}
+
+
+@pytest.mark.parametrize("stream", ["2>&-", ">&-", "2>/dev/full"])
+def test_closed_and_full_streams(images, stream):
+    command = [sys.executable, "-m", "jaxstyle.app.cli", "transfer", "c.png", "s.png", *QUICK, "-o", "out.png"]
+    assert subprocess.run(f"{shlex.join(command)} {stream}", shell=True, capture_output=True).returncode == 0
+    assert (images / "out.png").exists()

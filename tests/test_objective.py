@@ -126,3 +126,11 @@ def test_errors_name_what_differs(shallow, params, content):
         js.make_targets(features, params, content, [], **SHALLOW)
     with pytest.raises(ValueError, match="unknown convention"):
         js.make_loss(features, convention="x")
+
+
+def test_images_in_bytes_are_refused_and_stacked_styles_taken(shallow, params, content, style):
+    features, _, targets = shallow
+    with pytest.raises(ValueError, match="got uint8: divide bytes by 255"):
+        js.make_targets(features, params, np.zeros((32, 32, 3), np.uint8), style, **SHALLOW)
+    stacked = js.make_targets(features, params, content, jnp.stack([style, style]), **SHALLOW)
+    np.testing.assert_array_equal(stacked.style["relu1_1"][1], targets.style["relu1_1"][0])

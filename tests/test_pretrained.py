@@ -62,9 +62,7 @@ def test_names():
     jax.tree.map(np.testing.assert_array_equal, by_path.params, bundled.params)
     with pytest.raises(WeightsError, match="'vgg19' are not bundled"):
         js.load_params("vgg19")
-    with pytest.raises(
-        WeightsError, match="unknown weights 'vgg20': give one of bundled, vgg16-in-vgg19, vgg19, random"
-    ):
+    with pytest.raises(WeightsError, match="unknown weights 'vgg20': give one of bundled, vgg16-in-vgg19, random"):
         js.load_params("vgg20")
 
 
@@ -95,6 +93,8 @@ def broken(tensors, case):
         changed["conv2_1/kernel"] = changed["conv2_1/kernel"][:, :, :32]
     elif case == "nan":
         changed["conv1_1/bias"] = np.full(64, np.nan, np.float32)
+    elif case == "huge":
+        changed["conv1_1/bias"] = np.full(64, 1e300)
     elif case == "integers":
         changed["mean"] = np.zeros(3, np.int32)
     elif case == "partly VGG19":
@@ -108,7 +108,8 @@ def broken(tensors, case):
         ("missing", "tensor conv3_2/bias is missing"),
         ("shape", r"tensor conv2_1/kernel must have shape \(3, 3, 64, 128\), has \(3, 3, 32, 128\)"),
         ("nan", "tensor conv1_1/bias must hold finite"),
-        ("integers", "tensor mean must hold finite floating-point"),
+        ("huge", "tensor conv1_1/bias must hold finite"),
+        ("integers", "tensor mean must hold finite numbers"),
         ("partly VGG19", "tensor conv3_4/bias is missing"),
     ],
 )

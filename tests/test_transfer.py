@@ -109,3 +109,17 @@ def test_starting_images(content, style):
     np.testing.assert_array_equal(starting_image("style", style, style, key), style)
     with pytest.raises(ValueError, match="unknown start 'zeros'; valid: content, noise, style"):
         start("zeros")
+
+
+def test_arguments_that_make_no_sense(shallow, params, content):
+    _, loss, targets = shallow
+    for bounds in ((1.0, 0.0), (0.0, float("nan")), (0.0, 0.5, 1.0)):
+        with pytest.raises(ValueError, match=r"bounds must be None or \(low, high\)"):
+            js.make_transfer(loss, optax.adam(0.1), bounds=bounds)
+    transfer = js.make_transfer(loss, optax.adam(0.1))
+    with pytest.raises(ValueError, match="got uint8: divide bytes by 255"):
+        transfer.init(np.zeros((32, 32, 3), np.uint8))
+    with pytest.raises(ValueError, match="num_steps must be 0 or more, got -1"):
+        js.run(transfer, transfer.init(content), params, targets, WEIGHTS, num_steps=-1)
+    with pytest.raises(ValueError, match="microbatch must be None or 1 or more, got 0"):
+        js.sweep(transfer, content, params, targets, js.weight_grid(), num_steps=1, microbatch=0)

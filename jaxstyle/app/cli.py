@@ -1,6 +1,7 @@
 """The command `jaxstyle`: arguments, messages, exit status. Imports jax only once the arguments are read."""
 
 import argparse
+import contextlib
 import math
 import os
 import re
@@ -12,16 +13,13 @@ from typing import Any, NoReturn
 
 from jaxstyle import __version__
 from jaxstyle.app.errors import AppError, RunError, StartError
+from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
 from jaxstyle.layers import CONTENT_LAYERS, POOLINGS, STYLE_LAYERS
 
 _RANGE = re.compile(r"([^:]+):([^:]+):([^:]+)")
 _MAX_LANES_IN_RANGE = 100_000
 _FLOAT32_MAX = 3.4e38
-
-
-class _Stopped(BaseException):
-    """SIGTERM came."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,41 +29,44 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 1 something failed, 2 could not start, 130 and 143 stopped by a signal."""
-    args = _make_parser().parse_args(arguments)
+    signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
+    _open_closed_streams()
+    args = _make_parser().parse_args(arguments)
     try:
         args.command(args)
-    except (AppError, MemoryError, KeyboardInterrupt, _Stopped) as error:
-        if args.debug:
-            raise
-        status, message = _describe(error)
-        _say(message, status)
-        if isinstance(error, AppError | MemoryError):
-            sys.exit(status)
-        os._exit(status)  # the device may be computing still, and must not outlive what it computes with
     except Exception as error:
         if args.debug:
             raise
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        sys.exit(_say(f"{text[:500]} (unexpected: --debug shows where it comes from)", 1))
+        status, message = _describe(error)
+        tell(f"jaxstyle: {message}")
+        sys.exit(status)
     sys.exit(0)
 
 
-def _stop(*_: object) -> NoReturn:
-    raise _Stopped
+def _stop(number: int, _: object) -> NoReturn:
+    # At once and not by an exception: one raised within a callback of a library is dropped there, or turned into
+    # another, and the device may be computing still, which must not outlive what it computes with.
+    name, status = ("Ctrl-C", 130) if number == signal.SIGINT else ("SIGTERM", 143)
+    with contextlib.suppress(OSError):
+        new_line = "\n" if os.isatty(2) else ""  # below a progress bar
+        os.write(2, f"{new_line}jaxstyle: stopped by {name}\n".encode())
+    os._exit(status)
 
 
-def _describe(error: BaseException) -> tuple[int, str]:
+def _open_closed_streams() -> None:
+    """Python has None for a stream that was closed before it started."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+
+
+def _describe(error: Exception) -> tuple[int, str]:
     if isinstance(error, AppError):
         return error.status, " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return 1, "out of memory: take a smaller --size or fewer lanes"
-    return (143, "stopped by SIGTERM") if isinstance(error, _Stopped) else (130, "stopped by Ctrl-C")
-
-
-def _say(message: str, status: int) -> int:
-    print(f"jaxstyle: {message}", file=sys.stderr, flush=True)
-    return status
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return 1, f"{text[:500]} (unexpected: --debug shows where it comes from)"
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -224,12 +225,14 @@ def _sweep(args: argparse.Namespace) -> None:
     from jaxstyle.app import run
 
     job = jobs.load_job(_settings(args))
-    folder = run.create_run(args.out, overwrite=args.overwrite)
-    run.write_record(folder, job)
-    _announce(job, len(run.lane_rows(job)))
-    outcome = jobs.run_job(job)
-    run.write_run(folder, job, outcome)
-    print(f"{len(outcome.ok)} lanes, {job.settings.steps} steps in {outcome.seconds:.0f} s: {folder / 'sheet.png'}")
+    with run.create_run(args.out, overwrite=args.overwrite) as folder:
+        run.write_record(folder, job)
+        _announce(job, len(run.lane_rows(job)))
+        outcome = jobs.run_job(job)
+        run.write_run(folder, job, outcome)
+    count = len(outcome.ok)
+    what = f"{count} lane{'s' * (count != 1)}, {job.settings.steps} steps in {outcome.seconds:.0f} s"
+    print(f"{what}: {folder / 'sheet.png'}")
     failed = [str(i) for i, ok in enumerate(outcome.ok) if not ok]
     if failed:
         raise RunError(f"{_lanes(failed)} met a loss or gradient that is not finite and kept the last good image")
@@ -243,10 +246,7 @@ def _transfer(args: argparse.Namespace) -> None:
     output = Path(args.output)
     if output.suffix.lower() != ".png":
         raise StartError(f"{output} does not end in .png, the one format that is written")
-    if output.is_dir() or not output.parent.is_dir():
-        raise StartError(f"cannot write {output}: give the name of a file in a folder that exists")
-    if output.exists() and not args.overwrite:
-        raise StartError(f"{output} exists; give another file, or --overwrite")
+    _check_output(output, args)
     settings = _settings(args)
     if settings.beta is None:
         defaults = WEIGHT_DEFAULTS.get(settings.convention, WEIGHT_DEFAULTS["mean"])
@@ -256,15 +256,30 @@ def _transfer(args: argparse.Namespace) -> None:
     outcome = jobs.run_job(job)
     if not outcome.ok[0]:
         raise RunError("a loss or gradient was not finite; take smaller weights or a smaller --learning-rate")
-    write_atomic(output, run.picture(job, run.lane_rows(job)[0], outcome.images[0]))
+    write_atomic(output, run.picture(job, run.lane_rows(job)[0], outcome.images[0]), overwrite=args.overwrite)
     losses = [f"{name} {getattr(outcome.history, name)[0, -1]:.4g}" for name in ("content", "style")]
     print(f"{job.settings.steps} steps in {outcome.seconds:.0f} s, {', '.join(losses)}: {output}")
+
+
+def _check_output(output: Path, args: argparse.Namespace) -> None:
+    from jaxstyle.app.files import explain
+
+    try:
+        if output.is_dir() or not output.parent.is_dir():
+            raise StartError(f"cannot write {output}: give the name of a file in a folder that exists")
+        if output.exists() and not args.overwrite:
+            raise StartError(f"{output} exists; give another file, or --overwrite")
+        for name in (args.content, args.style):
+            if output.exists() and Path(name).exists() and output.samefile(name):
+                raise StartError(f"{output} is an input; give another file to write")
+    except OSError as error:
+        raise explain(error, f"cannot write {output}") from error
 
 
 def _announce(job: Any, lanes: int) -> None:
     h, w, _ = job.content.shape
     what = f"{lanes} lane{'s' * (lanes != 1)} of {w}x{h} pixels, {job.settings.steps} steps, weights {job.weights.name}"
-    print(f"{what}; compiling", file=sys.stderr, flush=True)
+    tell(f"{what}; compiling")
 
 
 def _lanes(names: list[str]) -> str:

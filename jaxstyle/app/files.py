@@ -9,12 +9,14 @@ from pathlib import Path
 from jaxstyle.app.errors import AppError, RunError, StartError
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, overwrite: bool = True) -> None:
     """Write `data` under a temporary name in the same folder, flush it to disk, then rename it to `path`.
+
+    Without `overwrite`, a file that is there by then stays as it is, and the new one is not written.
 
     Raises:
       RunError: disk full, or the write failed.
-      StartError: no permission, or no such folder.
+      StartError: no permission, no such folder, or a file that must not be overwritten.
     """
     temporary = None
     try:
@@ -25,7 +27,10 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         # mkstemp makes private files; an output has the mode that the user's umask gives other files.
         Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        if overwrite:
+            Path(temporary).replace(path)
+        else:
+            path.hardlink_to(temporary)  # the one renaming that never replaces
     except OSError as error:
         raise explain(error, f"cannot write {path}") from error
     finally:

@@ -38,7 +38,12 @@ def read_image(path: str | os.PathLike[str], size: int | None = None) -> np.ndar
             warnings.simplefilter("ignore")  # of odd but harmless metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return _to_array(_shrink(_to_rgb_or_float(ImageOps.exif_transpose(image)), size))
+                array = _to_array(_shrink(_to_rgb_or_float(ImageOps.exif_transpose(image)), size))
+        if not np.isfinite(array).all():
+            raise StartError(f"cannot read {path}: it has pixels that are not finite")
+        return array
+    except StartError:
+        raise
     except Image.UnidentifiedImageError as error:
         raise StartError(f"cannot read {path}: it is not an image that Pillow knows") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -60,6 +65,8 @@ def resolve_path(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     if text.startswith(SAMPLE_PREFIX):
         return _sample(text.removeprefix(SAMPLE_PREFIX))
+    if not text:
+        raise StartError("an empty name is no image; give an image file")
     file = Path(text)
     try:
         if file.is_dir():

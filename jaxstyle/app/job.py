@@ -1,7 +1,6 @@
 """One job of the command: load what was asked for, compile, advance all lanes while telling progress."""
 
 import hashlib
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -147,7 +146,8 @@ def _load_image(path: str, size: int, option: str, smallest: int) -> np.ndarray:
             f"{path} has {full_w}x{full_h} pixels, too few for the layers asked for: they need at least "
             f"{smallest} on each side; give a larger image"
         )
-    enough = math.ceil(smallest * max(full_h, full_w) / min(full_h, full_w))
+    aspect = min(full_h, full_w) / max(full_h, full_w)
+    enough = next(s for s in range(smallest, max(full_h, full_w) + 1) if round(s * aspect) >= smallest)
     raise StartError(
         f"{option} {size} makes {path} {w}x{h} pixels, too few for the layers asked for: they need at least "
         f"{smallest} on each side; the smallest that works is {option} {enough}"

@@ -1,5 +1,6 @@
 """What a person sees while lanes run: a bar on a terminal, a line now and then in a log."""
 
+import contextlib
 import sys
 import time
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from jaxstyle.app.screen import tell
 from jaxstyle.objective import Losses
 
 _LOG_SECONDS = 10.0
@@ -20,6 +22,7 @@ class Progress:
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(total=steps, unit="step", disable=not self._terminal, leave=False)
         self._done = 0
+        self._first = 0
         self._start = self._logged = time.monotonic()
 
     def __enter__(self) -> "Progress":
@@ -30,15 +33,18 @@ class Progress:
 
     def advance(self, steps: int, losses: Losses) -> None:
         """Say that `steps` more steps are done, whose last losses, of shape (lanes,), are `losses`."""
+        now = time.monotonic()
+        if not self._done:  # the first steps bring the compilation with them
+            self._first, self._start = steps, now
         self._done += steps
         text = f"content {_span(losses.content)}, style {_span(losses.style)}"
-        self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(steps)
-        now = time.monotonic()
+        with contextlib.suppress(OSError):  # a screen that is gone is no reason to fail
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(steps)
         if not self._terminal and (now - self._logged > _LOG_SECONDS or self._done == self._steps):
             self._logged = now
-            left = (now - self._start) / self._done * (self._steps - self._done)
-            print(f"step {self._done} of {self._steps}, {text}, {left:.0f} s left", file=sys.stderr, flush=True)
+            left = (now - self._start) / max(1, self._done - self._first) * (self._steps - self._done)
+            tell(f"step {self._done} of {self._steps}, {text}, {left:.0f} s left")
 
 
 def _span(values: jax.Array | np.ndarray) -> str:

@@ -1,5 +1,6 @@
 """The run folder: run.json, lanes.csv, history.csv, images/, sheet.png; and single pictures."""
 
+import contextlib
 import csv
 import dataclasses
 import importlib.metadata
@@ -7,10 +8,11 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import filelock
 import jax
 import numpy as np
 
@@ -21,6 +23,7 @@ from jaxstyle.app.images import encode_png, read_image, to_image
 from jaxstyle.app.job import Job, Outcome
 from jaxstyle.app.report import Tile, make_sheet
 
+_LOCK = ".lock"
 _TABLES = ("lanes.csv", "history.csv", "sheet.png")
 _LANE_COLUMNS = ("lane", "alpha", "beta", "tv", "seed", "content_loss", "style_loss", "tv_loss", "total", "status")
 _HISTORY_COLUMNS = ("lane", "step", "content", "style", "tv", "total")
@@ -42,27 +45,31 @@ class Run(NamedTuple):
     images: np.ndarray
 
 
-def create_run(path: str | None, *, overwrite: bool) -> Path:
-    """Make an empty run folder, a new numbered one under runs/ if `path` is None.
+@contextlib.contextmanager
+def create_run(path: str | None, *, overwrite: bool) -> Iterator[Path]:
+    """Make an empty run folder, a new numbered one under runs/ if `path` is None, and own it within the context.
 
     Raises:
-      StartError: if it holds anything (but a run, with `overwrite`), or can't be made.
+      StartError: if another process owns it, it holds anything (but a run, with `overwrite`), or can't be made.
     """
     try:
-        if path is None:
-            return _create_numbered(Path("runs"))
-        folder = Path(path)
+        folder = _create_numbered(Path("runs")) if path is None else Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        if not any(folder.iterdir()):
-            return folder
-        if not (folder / "run.json").exists():
+        is_run = (folder / "run.json").exists()
+        if not is_run and any(file.name != _LOCK for file in folder.iterdir()):
             raise StartError(f"{folder} is not empty and is not a run folder; give another one with --out")
-        if not overwrite:
+        if is_run and not overwrite:
             raise StartError(f"{folder} holds another run; give another folder with --out, or --overwrite")
-        _remove_run(folder)
-        return folder
+        # The system lets go of the lock when the process ends, however it ends.
+        lock = filelock.FileLock(folder / _LOCK).acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise StartError(f"another process is writing to {path}; wait for it, or give another folder") from error
     except OSError as error:
         raise explain(error, f"cannot make the run folder {path or 'runs'}") from error
+    with lock:
+        if is_run:
+            _remove_run(folder)
+        yield folder
 
 
 def _create_numbered(parent: Path) -> Path:
@@ -79,9 +86,12 @@ def _create_numbered(parent: Path) -> Path:
 
 def _remove_run(folder: Path) -> None:
     """Remove the files of a run, run.json last, and nothing else."""
-    for file in [*(folder / "images").glob("lane_*.png"), *(folder / name for name in _TABLES)]:
-        file.unlink(missing_ok=True)
-    (folder / "run.json").unlink()
+    try:
+        for file in [*(folder / "images").glob("lane_*.png"), *(folder / name for name in _TABLES)]:
+            file.unlink(missing_ok=True)
+        (folder / "run.json").unlink()
+    except OSError as error:
+        raise explain(error, f"cannot overwrite the run in {folder}") from error
 
 
 def write_record(folder: Path, job: Job) -> None:
