@@ -43,8 +43,11 @@ class Progress:
             self._bar.update(steps)
         if not self._terminal and (now - self._logged > _LOG_SECONDS or self._done == self._steps):
             self._logged = now
-            left = (now - self._start) / max(1, self._done - self._first) * (self._steps - self._done)
-            tell(f"step {self._done} of {self._steps}, {text}, {left:.0f} s left")
+            tell(f"step {self._done} of {self._steps}, {text}{self._left(now)}")
+
+    def _left(self, now: float) -> str:
+        timed = self._done - self._first
+        return f", {(now - self._start) / timed * (self._steps - self._done):.0f} s left" if timed else ""
 
 
 def _span(values: jax.Array | np.ndarray) -> str:
