@@ -43,7 +43,7 @@ def make_sheet(inputs: Sequence[Tile], lanes: Sequence[Tile], caption: str) -> I
     for i, tile in enumerate(tiles):
         x, y = _GAP + i % columns * cell[0], _GAP + i // columns * cell[1]
         picture = _fit(tile.image)
-        sheet.paste(picture, (x + (width - picture.width) // 2, y + (height - picture.height) // 2))
+        sheet.paste(picture, (x, y + height - picture.height))
         draw.text((x, y + height + 4), tile.title, _ALARM if tile.failed else _INK, font)
         draw.text((x, y + height + 4 + line), tile.note, _FAINT, font)
     draw.text((_GAP, sheet.height - _GAP - line), caption, _FAINT, font)
