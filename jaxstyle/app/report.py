@@ -7,6 +7,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 _TILE = 320
+_ONE_ROW = 7
 _LABEL_WIDTH = 200
 _GAP = 12
 _LABEL_LINES = 2
@@ -26,14 +27,14 @@ class Tile(NamedTuple):
 def make_sheet(inputs: Sequence[Tile], lanes: Sequence[Tile], caption: str) -> Image.Image:
     """Draw `inputs` and after them `lanes` on one sheet, with `caption` below.
 
-    Up to five pictures stand in one row; more are laid out in a block about as wide as high. Pictures larger
+    Up to seven pictures stand in one row; more are laid out in a block about as wide as high. Pictures larger
     than a tile are scaled down, none is scaled up.
     """
     tiles = [*inputs, *lanes]
     width = max(min(_TILE, tile.image.width) for tile in tiles)
     width = max(width, _LABEL_WIDTH)
     height = max(_fit(tile.image).height for tile in tiles)
-    columns = len(tiles) if len(tiles) <= 6 else math.ceil(math.sqrt(len(tiles)))
+    columns = len(tiles) if len(tiles) <= _ONE_ROW else math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)
     font = ImageFont.load_default(_FONT_SIZE)
     line = round(_FONT_SIZE * 1.3)
