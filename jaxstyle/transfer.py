@@ -13,7 +13,7 @@ import optax
 from jax import lax
 
 from jaxstyle.objective import Loss, Losses, LossWeights, Targets
-from jaxstyle.vgg import Params, prepare
+from jaxstyle.vgg import Params, as_image, prepare
 
 
 class TransferState(NamedTuple):
@@ -67,9 +67,7 @@ def make_transfer(
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(image: jax.Array) -> TransferState:
-        image = jnp.asarray(image)
-        if not jnp.issubdtype(image.dtype, jnp.floating):
-            raise ValueError(f"image must be floating-point RGB in [0, 1], got {image.dtype}: divide bytes by 255")
+        image = as_image(image)
         return TransferState(image, optimizer.init(image))
 
     def step(

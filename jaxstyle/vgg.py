@@ -162,6 +162,14 @@ class VGG19(nn.Module):
         return found
 
 
+def as_image(image: jax.typing.ArrayLike) -> jax.Array:
+    """Return an image as a jax array; raise ValueError unless it is floating-point."""
+    image = jnp.asarray(image)
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(f"image must be floating-point RGB in [0, 1], got {image.dtype}: divide bytes by 255")
+    return image
+
+
 def make_features(layers: Iterable[str] = CONTENT_LAYERS + STYLE_LAYERS, *, pooling: str = "max") -> Features:
     """Make the pure function (params, image) -> {layer: features}.
 
@@ -183,9 +191,7 @@ def make_features(layers: Iterable[str] = CONTENT_LAYERS + STYLE_LAYERS, *, pool
     smallest = min_size(layers)
 
     def features(params: Params, image: jax.Array) -> dict[str, jax.Array]:
-        image = jnp.asarray(image)
-        if not jnp.issubdtype(image.dtype, jnp.floating):
-            raise ValueError(f"image must be floating-point RGB in [0, 1], got {image.dtype}: divide bytes by 255")
+        image = as_image(image)
         if image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(f"image must have shape (h, w, 3), got {image.shape}; use jax.vmap for a batch")
         if min(image.shape[:2]) < smallest:

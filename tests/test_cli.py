@@ -115,6 +115,14 @@ def test_options_change_the_picture(images, options):
     assert (js.load_run("plain").images != js.load_run("other").images).any()
 
 
+def test_microbatches_change_no_number_but_by_rounding(images):
+    for out, extra in (("all", []), ("two", ["--microbatch", "2"])):
+        assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "0.1", "1", "10", "--out", out, *extra) == 0
+    together, groups = js.load_run("all").history, js.load_run("two").history
+    for name, column in together.items():
+        np.testing.assert_allclose(groups[name], column, rtol=1e-3, atol=1e-7)
+
+
 def test_default_run_folders_are_numbered(images):
     for number in ("0001", "0002"):
         assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1") == 0

@@ -143,3 +143,9 @@ def test_png_round_trip_with_text(rgb):
 def test_to_image_clips_and_rounds():
     found = np.asarray(to_image(np.array([[[-1.0, 2.0, 0.5]]])))
     np.testing.assert_array_equal(found, [[[0, 255, 128]]])
+
+
+def test_pixels_that_are_not_finite_are_refused(tmp_path):
+    path = save(Image.fromarray(np.full((4, 4), np.nan, np.float32)), tmp_path / "a.tif")
+    with pytest.raises(StartError, match=r"a.tif: it has pixels that are not finite"):
+        read_image(path)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from jaxstyle import __version__
 from jaxstyle.app.errors import AppError, RunError, StartError
 from jaxstyle.app.screen import tell
-from jaxstyle.app.settings import DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
+from jaxstyle.app.settings import DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings, weight_defaults
 from jaxstyle.layers import CONTENT_LAYERS, POOLINGS, STYLE_LAYERS
 
 _RANGE = re.compile(r"([^:]+):([^:]+):([^:]+)")
@@ -249,8 +249,7 @@ def _transfer(args: argparse.Namespace) -> None:
     _check_output(output, args)
     settings = _settings(args)
     if settings.beta is None:
-        defaults = WEIGHT_DEFAULTS.get(settings.convention, WEIGHT_DEFAULTS["mean"])
-        settings = replace(settings, beta=(defaults.beta,))
+        settings = replace(settings, beta=(weight_defaults(settings.convention).beta,))
     job = jobs.load_job(settings)
     _announce(job, 1)
     outcome = jobs.run_job(job)

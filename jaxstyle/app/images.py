@@ -39,11 +39,6 @@ def read_image(path: str | os.PathLike[str], size: int | None = None) -> np.ndar
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 array = _to_array(_shrink(_to_rgb_or_float(ImageOps.exif_transpose(image)), size))
-        if not np.isfinite(array).all():
-            raise StartError(f"cannot read {path}: it has pixels that are not finite")
-        return array
-    except StartError:
-        raise
     except Image.UnidentifiedImageError as error:
         raise StartError(f"cannot read {path}: it is not an image that Pillow knows") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -54,6 +49,9 @@ def read_image(path: str | os.PathLike[str], size: int | None = None) -> np.ndar
         raise StartError(f"cannot read {path}: the image is truncated or damaged ({error})") from error
     except Exception as error:  # decoders of damaged files raise nearly anything
         raise StartError(f"cannot read {path}: the image is damaged ({error})") from error
+    if not np.isfinite(array).all():
+        raise StartError(f"cannot read {path}: it has pixels that are not finite")
+    return array
 
 
 def resolve_path(path: str | os.PathLike[str]) -> Path:

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import lax
 
 from jaxstyle.app.cache import use_compilation_cache
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.images import read_image, resolve_path
 from jaxstyle.app.progress import Progress
-from jaxstyle.app.settings import WEIGHT_DEFAULTS, Settings
+from jaxstyle.app.settings import Settings, weight_defaults
 from jaxstyle.lanes import make_lanes, num_lanes, weight_grid
 from jaxstyle.layers import min_size
 from jaxstyle.objective import Loss, Losses, LossWeights, Targets, make_loss, make_targets
@@ -99,7 +100,7 @@ def load_job(settings: Settings) -> Job:
     choice = OPTIMIZERS[settings.optimizer]
     rate = choice.learning_rate if settings.learning_rate is None else settings.learning_rate
     style_size = settings.style_size or settings.size
-    defaults = WEIGHT_DEFAULTS.get(settings.convention, WEIGHT_DEFAULTS["mean"])  # an unknown one is refused below
+    defaults = weight_defaults(settings.convention)
     beta = defaults.betas if settings.beta is None else settings.beta
     tv = (defaults.tv,) if settings.tv is None else settings.tv
     settings = replace(settings, learning_rate=rate, style_size=style_size, beta=beta, tv=tv)
@@ -190,11 +191,19 @@ def run_job(job: Job) -> Outcome:
     with Progress(settings.steps) as progress:
         state, history = _advance(lanes, state, params, job, targets, progress)
     images = jnp.clip(state.image, 0, 1)  # L-BFGS runs without bounds
-    evaluate = jax.jit(jax.vmap(job.loss, in_axes=(0, None, None, 0)))
-    final = jax.device_get(evaluate(images, params, targets, job.grid)[1])
+    final = jax.device_get(jax.jit(partial(_evaluate, job))(images, params, targets, job.grid))
     history = jax.tree.map(lambda rows, last: np.concatenate([rows, last[:, None]], axis=1), history, final)
     ok = np.isfinite(history.total).all(axis=1)
     return Outcome(np.asarray(images), history, ok, time.monotonic() - started)
+
+
+def _evaluate(job: Job, images: jax.Array, params: Params, targets: Targets, grid: LossWeights) -> Losses:
+    """Losses, with leaves (lanes,), of the lanes' images, in the micro-batches of the steps."""
+
+    def evaluate(lane: tuple[jax.Array, LossWeights]) -> Losses:
+        return job.loss(lane[0], params, targets, lane[1])[1]
+
+    return lax.map(evaluate, (images, grid), batch_size=min(job.settings.microbatch or 1, len(images)))
 
 
 def _advance(

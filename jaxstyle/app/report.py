@@ -31,8 +31,7 @@ def make_sheet(inputs: Sequence[Tile], lanes: Sequence[Tile], caption: str) -> I
     than a tile are scaled down, none is scaled up.
     """
     tiles = [*inputs, *lanes]
-    width = max(min(_TILE, tile.image.width) for tile in tiles)
-    width = max(width, _LABEL_WIDTH)
+    width = max(_LABEL_WIDTH, *(_fit(tile.image).width for tile in tiles))
     height = max(_fit(tile.image).height for tile in tiles)
     columns = len(tiles) if len(tiles) <= _ONE_ROW else math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)

@@ -26,6 +26,11 @@ DEFAULT_SIZE = 160
 DEFAULT_STEPS = 80
 
 
+def weight_defaults(convention: str) -> WeightDefaults:
+    """Defaults of a convention; those of "mean" for an unknown one, which making the loss refuses."""
+    return WEIGHT_DEFAULTS.get(convention, WEIGHT_DEFAULTS["mean"])
+
+
 @dataclass(frozen=True)
 class Settings:
     """Options of `jaxstyle sweep` and `jaxstyle transfer`, named as there; the lists span the lanes.
