@@ -18,6 +18,9 @@ LAYERS: tuple[str, ...] = tuple(
 CONVOLUTIONS: tuple[str, ...] = tuple(name for name in LAYERS if name.startswith("conv"))
 """The 16 convolutions: the parameters' top-level names, beside `mean`."""
 
+ONLY_VGG19: tuple[str, ...] = ("conv3_4", "conv4_4", "conv5_4")
+"""The convolutions that VGG19 has and VGG16 has not."""
+
 CONTENT_LAYERS: tuple[str, ...] = ("relu4_2",)
 """Content layer of Gatys et al. (CVPR 2016)."""
 
@@ -25,6 +28,9 @@ STYLE_LAYERS: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "re
 """Style layers of Gatys et al. (CVPR 2016)."""
 
 POOLINGS: tuple[str, ...] = ("max", "average")
+
+DTYPES: tuple[str, ...] = ("float32", "bfloat16")
+"""Precisions to compute features in; see `vgg.make_features`."""
 
 
 def block_of(layer: str) -> int:

@@ -44,19 +44,30 @@ def _widen(x: jax.Array) -> jax.Array:
 def gram_matrix(features: jax.Array) -> jax.Array:
     """Gram matrix F'F / N of features F (h, w, c), N = h * w: (c, c), Gatys et al. (arXiv 1505.07376).
 
-    Products are summed in float32 at full precision, on every backend.
+    Products are summed in float32 at full precision, on every backend; those of bfloat16 features are exact. The
+    gradient has the features' dtype, and is one matrix product.
     """
-    h, w, _ = features.shape
-    dtype = jnp.promote_types(features.dtype, jnp.float32)
-    product = jnp.einsum(
-        "hwc,hwd->cd",
-        features,
-        features,
-        # The default precision of TPUs and recent GPUs would round float32 operands to fewer bits.
-        precision=lax.Precision.HIGHEST,
-        preferred_element_type=dtype,
-    )
-    return product / (h * w)
+    return _products(features) / (features.shape[0] * features.shape[1])
+
+
+@jax.custom_jvp
+def _products(f: jax.Array) -> jax.Array:
+    return _sum_products(f, f, jnp.promote_types(f.dtype, jnp.float32))
+
+
+@_products.defjvp
+def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    (f,), (t,) = primals, tangents
+    product = _products(f)
+    # Its transpose, the backward pass, is f times a symmetric matrix; autodiff of f'f makes two products and their sum.
+    # In bfloat16, so is that product: its range is float32's.
+    half = _sum_products(f, t, f.dtype if f.dtype == jnp.bfloat16 else product.dtype).astype(product.dtype)
+    return product, half + half.T
+
+
+def _sum_products(f: jax.Array, g: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+    # The default precision of TPUs and recent GPUs would round float32 operands to fewer bits.
+    return jnp.einsum("hwc,hwd->cd", f, g, precision=lax.Precision.HIGHEST, preferred_element_type=dtype)
 
 
 @partial(jax.jit, static_argnames="convention")

@@ -2,8 +2,8 @@
 
 Layout of a file (safetensors): `mean` (3,), the RGB mean of images in [0, 1]; `convB_I/kernel` (3, 3, c_in, c_out)
 and `convB_I/bias` (c_out,) for the convolutions, with the input's standard deviation folded into conv1_1's kernel.
-A file without conv3_4, conv4_4 and conv5_4 is a VGG16: those three become identity convolutions at load, so that
-the other layers are exactly VGG16's: relu(identity(relu(x))) = relu(x).
+A file without conv3_4, conv4_4 and conv5_4 is a VGG16: its parameters are without them too, and the network passes
+those three by.
 """
 
 import hashlib
@@ -16,13 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from jaxstyle.layers import BLOCKS, CONVOLUTIONS, block_of
+from jaxstyle.layers import BLOCKS, CONVOLUTIONS, ONLY_VGG19, block_of
 from jaxstyle.vgg import IMAGENET_MEAN, Params
 
 DEFAULT = "vgg16-in-vgg19"
-
-ONLY_VGG19: tuple[str, ...] = ("conv3_4", "conv4_4", "conv5_4")
-"""The convolutions that VGG19 has and VGG16 has not."""
 
 
 class WeightsError(ValueError):
@@ -60,6 +57,8 @@ class Weights(NamedTuple):
 
 def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
     """Load parameters for `make_features`: float32, {"mean": (3,), "conv1_1": {"kernel", "bias"}, ...}.
+
+    Those of a VGG16 have no conv3_4, conv4_4 and conv5_4.
 
     Args:
       name: "bundled" (the set vgg16-in-vgg19), a name in `REGISTRY`, the path of a safetensors file in this
@@ -156,17 +155,8 @@ def _as_params(tensors: Mapping[str, np.ndarray]) -> Params:
     params: dict[str, Any] = {"mean": jnp.asarray(tensors["mean"], jnp.float32)}
     for layer in CONVOLUTIONS:
         if f"{layer}/kernel" in tensors:
-            kernel, bias = tensors[f"{layer}/kernel"], tensors[f"{layer}/bias"]
-        else:
-            kernel, bias = _identity(BLOCKS[block_of(layer) - 1][1])
-        params[layer] = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)}
+            params[layer] = {key: jnp.asarray(tensors[f"{layer}/{key}"], jnp.float32) for key in ("kernel", "bias")}
     return params
-
-
-def _identity(channels: int) -> tuple[np.ndarray, np.ndarray]:
-    kernel = np.zeros((3, 3, channels, channels), np.float32)
-    kernel[1, 1] = np.eye(channels)
-    return kernel, np.zeros(channels, np.float32)
 
 
 def _random_weights(name: str) -> Weights:

@@ -12,12 +12,14 @@ import jax.core
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from jaxstyle.conv import conv3x3, prepare_kernel
+from jaxstyle.conv import BACKENDS, conv3x3, prepare_kernel
 from jaxstyle.layers import (
     BLOCKS,
     CONTENT_LAYERS,
     CONVOLUTIONS,
+    DTYPES,
     LAYERS,
+    ONLY_VGG19,
     POOLINGS,
     STYLE_LAYERS,
     block_of,
@@ -36,9 +38,11 @@ IMAGENET_MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
 
 
 class Convolution(nn.Module):
-    """3x3 convolution with bias: (h, w, c_in) -> (h, w, channels)."""
+    """3x3 convolution with bias: (h, w, c_in) -> (h, w, channels); see `conv3x3` for its options."""
 
     channels: int
+    backend: str = "auto"
+    bfloat16: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -49,7 +53,7 @@ class Convolution(nn.Module):
         prepared = self.get_variable("params", "prepared")
         if prepared is not None and prepared.dtype != x.dtype:
             prepared = None  # transformed in fewer bits than the kernel itself now has
-        return conv3x3(x, kernel, prepared) + bias
+        return conv3x3(x, kernel, prepared, backend=self.backend, bfloat16=self.bfloat16) + bias
 
 
 def prepare(params: Any) -> Any:
@@ -132,15 +136,20 @@ def _quarters(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 class VGG19(nn.Module):
     """The 16 convolutions of VGG19, evaluated as deep as the deepest of `layers`.
 
-    Gatys et al. replace max pooling by average pooling for smoother gradients; both are here.
+    Gatys et al. replace max pooling by average pooling for smoother gradients; both are here. Without parameters of
+    conv3_4, conv4_4 and conv5_4, which pass their input on then, this is VGG16: relu(relu(x)) = relu(x).
 
     Attributes:
       layers: names out of `layers.LAYERS`.
       pooling: "max" or "average".
+      backend: one of `conv.BACKENDS`.
+      dtype: one of `DTYPES`.
     """
 
     layers: tuple[str, ...] = ("pool5",)
     pooling: str = "max"
+    backend: str = "auto"
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, image: jax.Array) -> dict[str, jax.Array]:
@@ -152,13 +161,17 @@ class VGG19(nn.Module):
         deepest = max(LAYERS.index(layer) for layer in self.layers)
         for name in LAYERS[: deepest + 1]:
             if name.startswith("conv"):
-                x = Convolution(BLOCKS[block_of(name) - 1][1], name=name)(x)
+                if name not in ONLY_VGG19 or self.is_initializing() or self.has_variable("params", name):
+                    channels = BLOCKS[block_of(name) - 1][1]
+                    x = Convolution(channels, self.backend, self.dtype == "bfloat16", name=name)(x)
             elif name.startswith("relu"):
                 x = relu(x)
             else:
                 x = pool(x)
             if name in self.layers:
-                found[name] = x
+                # What a loss reads is rounded, and halves the memory kept for it; what the next layer reads is not:
+                # sums close to 0 would change sign, and the gradient their path (7 to 14 % of it, measured).
+                found[name] = x.astype(jnp.bfloat16) if self.dtype == "bfloat16" else x
         return found
 
 
@@ -170,24 +183,36 @@ def as_image(image: jax.typing.ArrayLike) -> jax.Array:
     return image
 
 
-def make_features(layers: Iterable[str] = CONTENT_LAYERS + STYLE_LAYERS, *, pooling: str = "max") -> Features:
+def make_features(
+    layers: Iterable[str] = CONTENT_LAYERS + STYLE_LAYERS,
+    *,
+    pooling: str = "max",
+    backend: str = "auto",
+    dtype: jax.typing.DTypeLike = "float32",
+) -> Features:
     """Make the pure function (params, image) -> {layer: features}.
 
     Args:
       layers: names out of `layers.LAYERS`; the network is evaluated as deep as the deepest of them.
       pooling: "max" or "average".
+      backend: "auto", the fastest convolution of each platform; "xla", XLA's everywhere; or "winograd" (see `conv3x3`).
+      dtype: "float32", which keeps the operands' dtype (float64 stays float64) and pins float32 to full precision on
+        every platform; or "bfloat16": features are returned in it, their gradient is computed in it, and on a TPU or
+        GPU convolutions take three bfloat16 products instead of float32's. Losses, image and optimiser stay float32.
 
     Returns:
       A function of params (see `load_params`) and a float RGB image (h, w, 3) in [0, 1] that returns
       {layer: (h', w', c)}. It raises ValueError at trace time for an image of another rank or dtype, or too small.
 
     Raises:
-      ValueError: for an unknown layer or pooling.
+      ValueError: for an unknown layer, pooling, backend or dtype.
     """
     layers = check_layers(layers)
-    if pooling not in POOLINGS:
-        raise ValueError(f"unknown pooling {pooling!r}; valid: {', '.join(POOLINGS)}")
-    network = VGG19(layers, pooling)
+    name = jnp.dtype(dtype).name
+    for what, value, valid in (("pooling", pooling, POOLINGS), ("backend", backend, BACKENDS), ("dtype", name, DTYPES)):
+        if value not in valid:
+            raise ValueError(f"unknown {what} {value!r}; valid: {', '.join(valid)}")
+    network = VGG19(layers, pooling, backend, name)
     smallest = min_size(layers)
 
     def features(params: Params, image: jax.Array) -> dict[str, jax.Array]:

@@ -21,7 +21,7 @@ import numpy as np
 import safetensors.numpy
 
 from jaxstyle.layers import CONVOLUTIONS
-from jaxstyle.pretrained import ONLY_VGG19, tensor_shapes
+from jaxstyle.pretrained import tensor_shapes
 from jaxstyle.vgg import IMAGENET_MEAN
 
 ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
