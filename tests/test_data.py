@@ -88,6 +88,8 @@ def test_slices_of_a_folder(photos):
     (photos.parent / "photos[:2]").mkdir()  # a name that is there means itself
     (photos.parent / "photos[:2]" / "x.png").write_bytes(encoded_image(1))
     assert names(load_source("photos[:2]", 16)) == ["x.png"]
+    (photos.parent / "photos[:1]").write_bytes(encoded_image(1))
+    assert names(load_source("photos[:1]", 16)) == ["photos[:1]"]
 
 
 def test_unreadable_files_are_skipped_named_and_counted(photos, capsys):
