@@ -3,8 +3,8 @@
 Images are float RGB in [0, 1], shape (h, w, 3); here they get a leading lane axis.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,22 @@ from jaxstyle.transfer import Transfer, TransferState, run
 from jaxstyle.vgg import Params
 
 _RANKS = {"alpha": 0, "beta": 0, "tv": 0, "content_layers": 1, "style_layers": 1, "style_mix": 1}
+
+
+class StackedTargets(NamedTuple):
+    """Targets of lanes that work on different images: those of all images once, and which of them are a lane's.
+
+    Attributes:
+      content: {layer: (contents, h, w, c)} features of the content images, all of one size.
+      style: {layer: (n, styles, c, c)} Gram matrices of n style targets.
+      content_index: (lanes,) whole numbers below contents.
+      style_index: (lanes,) whole numbers below n.
+    """
+
+    content: Mapping[str, jax.Array]
+    style: Mapping[str, jax.Array]
+    content_index: jax.Array
+    style_index: jax.Array
 
 
 class SweepResult(NamedTuple):
@@ -91,8 +107,8 @@ def num_lanes(weights: LossWeights) -> int:
 def make_lanes(transfer: Transfer, weights: LossWeights, *, microbatch: int | None = None) -> Transfer:
     """The transfer over a leading lane axis of images, states and losses, for weights shaped as `weights` are.
 
-    Its `init` takes (lanes, h, w, 3); its `step` takes the same targets and params for all lanes, and works
-    with `run`, which then returns losses of shape (steps, lanes).
+    Its `init` takes (lanes, h, w, 3); its `step` takes the same params and targets for all lanes, or `StackedTargets`,
+    and works with `run`, which then returns losses of shape (steps, lanes).
 
     Args:
       transfer: from `make_transfer`.
@@ -103,28 +119,38 @@ def make_lanes(transfer: Transfer, weights: LossWeights, *, microbatch: int | No
     if microbatch is not None and microbatch < 1:
         raise ValueError(f"microbatch must be None or 1 or more, got {microbatch}")
     axes = lane_axes(weights)
-    init = jax.vmap(transfer.init)
-    if microbatch is None or microbatch >= num_lanes(weights):
-        return Transfer(init, jax.vmap(transfer.step, in_axes=(0, None, None, axes)))
+    count = num_lanes(weights)
 
     def step(
-        state: TransferState, params: Params, targets: Targets, weights: LossWeights
+        state: TransferState, params: Params, targets: Targets | StackedTargets, weights: LossWeights
     ) -> tuple[TransferState, Losses]:
         by_lane = {name: leaf for name, leaf in weights._asdict().items() if getattr(axes, name) == 0}
+        indices = (targets.content_index, targets.style_index) if isinstance(targets, StackedTargets) else ()
 
-        def one(lane: tuple[TransferState, dict[str, jax.Array]]) -> tuple[TransferState, Losses]:
-            return transfer.step(lane[0], params, targets, weights._replace(**lane[1]))
+        def one(lane: tuple[TransferState, dict[str, jax.Array], tuple[jax.Array, ...]]) -> Any:
+            state, leaves, indices = lane
+            return transfer.step(state, params, targets_of_lane(targets, indices), weights._replace(**leaves))
 
-        return lax.map(one, (state, by_lane), batch_size=microbatch)
+        lanes = (state, by_lane, indices)
+        if microbatch is None or microbatch >= count:
+            return jax.vmap(one)(lanes)
+        return lax.map(one, lanes, batch_size=microbatch)
 
-    return Transfer(init, step)
+    return Transfer(jax.vmap(transfer.init), step)
+
+
+def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[jax.Array, ...]) -> Targets:
+    if not isinstance(targets, StackedTargets):
+        return targets
+    stacks = (targets.content, targets.style)
+    return Targets(*({layer: x[i] for layer, x in stack.items()} for stack, i in zip(stacks, indices, strict=True)))
 
 
 def sweep(
     transfer: Transfer,
     image: jax.Array,
     params: Params,
-    targets: Targets,
+    targets: Targets | StackedTargets,
     weights: LossWeights,
     *,
     num_steps: int,
@@ -138,7 +164,7 @@ def sweep(
       transfer: from `make_transfer`.
       image: where to start: one (h, w, 3) for all lanes, or (lanes, h, w, 3).
       params: the network's parameters.
-      targets: from `make_targets`.
+      targets: from `make_targets`, the same for all lanes; or `StackedTargets`.
       weights: LossWeights of which at least one leaf has a lane axis, for example from `weight_grid`.
       num_steps: steps to take.
       microbatch: lanes computed at once within a step (see `make_lanes`); None: all.

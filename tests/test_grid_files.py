@@ -26,9 +26,9 @@ def grid(tmp_path):
 
 
 def test_product(grid):
-    text = '[product]\nalpha = 2\nbeta = "0.1:10:3"\nseed = [1, "2"]\nstyle_layers = [[1, 0.5]]\n'
+    text = '[product]\nalpha = 2\nbeta = "0.1:10:3"\nseed = [1, "2"]\nstyle_layer_weights = [[1, 0.5]]\n'
     assert grid("a.toml", text) == [
-        {"alpha": 2, "beta": b, "seed": s, "style_layers": (1, 0.5)} for b in (0.1, 1, 10) for s in (1, 2)
+        {"alpha": 2, "beta": b, "seed": s, "style_layer_weights": (1, 0.5)} for b in (0.1, 1, 10) for s in (1, 2)
     ]
 
 
@@ -41,8 +41,8 @@ def test_zip_varies_together_and_fastest(grid):
 
 
 def test_lanes_one_by_one(grid):
-    text = "[[lane]]\nbeta = 0.3\nstyle_layers = [1, 0]\n[[lane]]\nstyle_layers = '0 1'\nbeta = 3\n"
-    assert grid("a.toml", text) == [{"beta": 0.3, "style_layers": (1, 0)}, {"beta": 3, "style_layers": (0, 1)}]
+    text = "[[lane]]\nbeta = 0.3\nstyle_layer_weights = [1, 0]\n[[lane]]\nstyle_layer_weights = '0 1'\nbeta = 3\n"
+    assert grid("a.toml", text) == [{"beta": 0.3, "style_layer_weights": (1, 0)}, {"beta": 3, "style_layer_weights": (0, 1)}]
 
 
 def test_the_format_of_the_docstring(grid):
@@ -83,8 +83,8 @@ def test_the_format_of_the_docstring(grid):
         ("[product]\nbeta = 0x" + "f" * 5000, "beta: a huge number is larger than float32 holds"),
         ("[product]\nbeta = " + "9" * 5000, "not TOML"),
         ("[product]\nseed = [1.0]", "seed: 1.0 is not a whole number"),
-        ("[product]\nstyle_layers = [[1], [1, 2]]", "style_layers: lists of 1 and of 2 weights"),
-        ("[[lane]]\nstyle_layers = [1]\n[[lane]]\nstyle_layers = [1, 2]", "lists of 1 and of 2 weights"),
+        ("[product]\nstyle_layer_weights = [[1], [1, 2]]", "style_layer_weights: lists of 1 and of 2 weights"),
+        ("[[lane]]\nstyle_layer_weights = [1]\n[[lane]]\nstyle_layer_weights = [1, 2]", "lists of 1 and of 2 weights"),
         ("[product]\nbeta = [1", "not TOML: Unclosed array"),
         ("[product]\nbeta = 1\nbeta = 2\n", "not TOML: .*line 3"),
         ("[product]\nbeta = " + "[" * 100_000, "nested too deeply|not TOML"),
@@ -105,11 +105,11 @@ def test_wrong_toml(grid, text, message):
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("start", ["", "\ufeff", "\n"])
 def test_csv(grid, end, start):
-    lines = ["beta, seed ,style_layers", "0.1,1,1 0.5", "", " 2 ,2, 0   1 ", '3e1,3,"1,1"', ""]
+    lines = ["beta, seed ,style_layer_weights", "0.1,1,1 0.5", "", " 2 ,2, 0   1 ", '3e1,3,"1,1"', ""]
     assert grid("a.csv", start + end.join(lines)) == [
-        {"beta": 0.1, "seed": 1, "style_layers": (1, 0.5)},
-        {"beta": 2, "seed": 2, "style_layers": (0, 1)},
-        {"beta": 30, "seed": 3, "style_layers": (1, 1)},
+        {"beta": 0.1, "seed": 1, "style_layer_weights": (1, 0.5)},
+        {"beta": 2, "seed": 2, "style_layer_weights": (0, 1)},
+        {"beta": 30, "seed": 3, "style_layer_weights": (1, 1)},
     ]
 
 
@@ -133,7 +133,7 @@ def test_csv(grid, end, start):
         ("beta\n1:10:3\n", "line 2, beta: '1:10:3' is not a number"),
         ("seed\n1.5\n", "line 2, seed: '1.5' is not a whole number"),
         ("learning_rate\n0\n", "line 2, learning_rate: 0 is not above 0"),
-        ("style_layers\n1 1\n1\n", "style_layers: lists of 1 and of 2 weights"),
+        ("style_layer_weights\n1 1\n1\n", "style_layer_weights: lists of 1 and of 2 weights"),
         ('beta\n"1', "line 2: not CSV"),
         ('beta\n"1"2', "line 2: not CSV"),
         ("beta\n" + "1" * 200_000, "line 2: not CSV: field larger"),

@@ -35,7 +35,7 @@ def test_values_of_an_axis():
     assert make_rows({"beta": [1, "2", "3:300:3"]}) == [{"beta": b} for b in (1, 2, 3, 30, 300)]
     assert make_rows({"beta": 3, "tv": "1:2:2"}) == [{"beta": 3, "tv": 1}, {"beta": 3, "tv": 2}]
     assert make_rows({"beta": np.array([1.5, 2])}) == [{"beta": 1.5}, {"beta": 2}]
-    assert make_rows({"style_layers": [[1, 0], "0 1"]}) == [{"style_layers": (1, 0)}, {"style_layers": (0, 1)}]
+    assert make_rows({"style_layer_weights": [[1, 0], "0 1"]}) == [{"style_layer_weights": (1, 0)}, {"style_layer_weights": (0, 1)}]
     assert make_rows({}) == [{}]
 
 
@@ -54,8 +54,8 @@ def test_a_new_setting_is_one_line(monkeypatch):
         ({"beta": [1, "x"]}, (), "beta: 'x' is not a number"),
         ({"beta": None}, (), "beta: None is not a number"),
         ({"tv": [math.nan]}, (), "tv: nan is not a finite number"),
-        ({"style_layers": [1, 1, 1]}, (), "style_layers: 1 is not a list of weights"),
-        ({"style_layers": [[1], [1, 2]]}, (), "style_layers: lists of 1 and of 2 weights; each must have one a layer"),
+        ({"style_layer_weights": [1, 1, 1]}, (), "style_layer_weights: 1 is not a list of weights"),
+        ({"style_layer_weights": [[1], [1, 2]]}, (), "style_layer_weights: lists of 1 and of 2 weights; each must have one a layer"),
         ({"beta": [1]}, ("beta", "tv"), "tv is to be zipped, but has no values"),
         ({"beta": [1, 2], "tv": [1]}, ("beta", "tv"), "equally many values, got beta 2, tv 1"),
         ({"beta": ["1:2:1001"], "alpha": ["1:2:1000"]}, (), "more than 1,000,000 lanes; take fewer values"),
@@ -105,15 +105,15 @@ def test_weights_left_out_are_one_value_for_all():
     assert repeated_ratios([{"beta": 1}, {"beta": 1}]) is not None
 
 
-def test_weights_of_style_layers_are_part_of_beta():
+def test_weights_of_style_layer_weights_are_part_of_beta():
     rows = [
-        {"alpha": 1, "beta": 2, "tv": 3, "style_layers": (1, 0.5)},
-        {"alpha": 1, "beta": 1, "tv": 3, "style_layers": (2, 1)},
-        {"alpha": 1, "beta": 1, "tv": 3, "style_layers": (1, 2)},
+        {"alpha": 1, "beta": 2, "tv": 3, "style_layer_weights": (1, 0.5)},
+        {"alpha": 1, "beta": 1, "tv": 3, "style_layer_weights": (2, 1)},
+        {"alpha": 1, "beta": 1, "tv": 3, "style_layer_weights": (1, 2)},
     ]
     assert repeated_ratios(rows).startswith("1 of 3 lanes")
     assert repeated_ratios(rows[1:]) is None
-    assert repeated_ratios([rows[0], {**rows[1], "style_layers": (2, 1, 1)}]) is None
+    assert repeated_ratios([rows[0], {**rows[1], "style_layer_weights": (2, 1, 1)}]) is None
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -222,8 +222,8 @@ def test_refine_never_repeats_and_stays_between_the_neighbours(seed):
 
 
 def test_refine_leaves_what_has_no_scale():
-    rows = make_rows({"beta": [1, 10], "tv": [0, 30], "seed": [1, 2], "style_layers": [[1, 0], [0, 1]]})
-    index = rows.index({"beta": 10, "tv": 0, "seed": 2, "style_layers": (0, 1)})
+    rows = make_rows({"beta": [1, 10], "tv": [0, 30], "seed": [1, 2], "style_layer_weights": [[1, 0], [0, 1]]})
+    index = rows.index({"beta": 10, "tv": 0, "seed": 2, "style_layer_weights": (0, 1)})
     finer = refine(rows, index, [True] * 16, 2)  # from tv 0 no ratio leads anywhere
     assert [{**row, "beta": None} for row in finer] == [{**rows[index], "beta": None}] * 2
     np.testing.assert_allclose(np.log10(betas(finer)), [1 / 3, 2 / 3], atol=1e-6)

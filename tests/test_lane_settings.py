@@ -17,8 +17,8 @@ def test_one_value():
 
 @pytest.mark.parametrize("text", ["1,0.5,0", "1 0.5 0", " 1, 0.5,  0 "])
 def test_weights_of_layers(text):
-    assert parse_values(text, "style_layers") == ((1.0, 0.5, 0.0),)
-    assert lane_setting("style_layers").parse([1, 0.5, 0]) == (1.0, 0.5, 0.0)
+    assert parse_values(text, "style_layer_weights") == ((1.0, 0.5, 0.0),)
+    assert lane_setting("style_layer_weights").parse([1, 0.5, 0]) == (1.0, 0.5, 0.0)
 
 
 def test_range_is_logarithmic():
@@ -60,10 +60,10 @@ def test_kinds_of_whole_numbers(value):
             ("seed", v, "is not a whole number from 0 to 4294967295")
             for v in (-1, 1.0, "1.0", "-1", 2**32, "9" * 5000, True, "", "²", None)
         ],
-        *[("style_layers", v, "is not a list of weights, one a layer") for v in (1, "", " , ", [], None, {"a": 1})],
-        ("style_layers", [1, -2], "-2 is negative"),
-        ("style_layers", "1 x", "'x' is not a number"),
-        ("style_layers", [[1], [2]], r"\[1\] is not a number"),
+        *[("style_layer_weights", v, "is not a list of weights, one a layer") for v in (1, "", " , ", [], None, {"a": 1})],
+        ("style_layer_weights", [1, -2], "-2 is negative"),
+        ("style_layer_weights", "1 x", "'x' is not a number"),
+        ("style_layer_weights", [[1], [2]], r"\[1\] is not a number"),
     ],
 )
 def test_wrong_values(name, value, message):
@@ -93,7 +93,7 @@ def test_huge_whole_numbers(digits):
         ("1:inf:2", "beta", "'inf' is not a finite number"),
         ("-1:1:2", "beta", "-1 is negative"),
         ("1:10:2", "seed", "seed takes no range LOW:HIGH:COUNT; list its values"),
-        ("1", "gamma", "unknown setting 'gamma'; valid: alpha, beta, tv, learning_rate, seed, style_layers"),
+        ("1", "gamma", "unknown setting 'gamma'; valid: alpha, beta, tv, learning_rate, seed, style_layer_weights"),
         ("1", "g" * 1000, "unknown setting 'ggg"),
     ],
 )

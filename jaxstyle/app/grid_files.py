@@ -5,7 +5,7 @@ A grid file in TOML holds lists, whose combinations are the lanes, or the lanes 
     [product]                            # every combination; the last one varies fastest
     alpha = 1
     beta = "0.1:100:4"                   # or [0.1, 1, 10, 100]
-    style_layers = [[1, 1, 1, 0, 0], [0, 0, 1, 1, 1]]
+    style_layer_weights = [[1, 1, 1, 0, 0], [0, 0, 1, 1, 1]]
 
     [zip]                                # lists of one length that vary together, faster than those of [product]
     learning_rate = [0.01, 0.03]

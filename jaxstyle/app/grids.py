@@ -13,7 +13,7 @@ from typing import Any
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.lane_settings import LANE_SETTINGS, MAX_LANES, Row, between, lane_setting, parse_values
 
-_TERM_WEIGHTS = ("alpha", "beta", "tv", "style_layers")
+_TERM_WEIGHTS = ("alpha", "beta", "tv", "style_layer_weights")
 _SAME = 2e-6  # ratios closer than this (relative) are one: values of a range are rounded to 7 digits
 
 
@@ -155,7 +155,7 @@ def check_lengths(name: str, values: Iterable[Any]) -> None:
 def _term_weights(row: Row) -> list[float]:
     """The weights that the optimiser sees: of content, of total variation, of each style layer."""
     beta = row.get("beta", 1.0)
-    return [row.get("alpha", 1.0), row.get("tv", 1.0), *(beta * w for w in row.get("style_layers", (1.0,)))]
+    return [row.get("alpha", 1.0), row.get("tv", 1.0), *(beta * w for w in row.get("style_layer_weights", (1.0,)))]
 
 
 def _log_ratios(weights: list[float]) -> list[float]:

@@ -93,7 +93,7 @@ LANE_SETTINGS: dict[str, LaneSetting] = {
     "tv": LaneSetting(parse_weight, scales=True),
     "learning_rate": LaneSetting(parse_rate, scales=True),
     "seed": LaneSetting(parse_seed),
-    "style_layers": LaneSetting(parse_layer_weights),
+    "style_layer_weights": LaneSetting(parse_layer_weights),
 }
 """What a lane may set, by name: a new setting is one line here."""
 
