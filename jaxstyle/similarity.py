@@ -39,9 +39,9 @@ def check_pair(image_a: jax.Array, image_b: jax.Array, smallest: int) -> tuple[j
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
-    """Square root of x >= 0 whose gradient at 0 is 0 instead of infinite."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+    """Square root whose gradient at 0 is 0 instead of infinite; NaN of NaN."""
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
 @jax.jit

@@ -79,6 +79,8 @@ def pairs(pictures):
 def test_lpips_equals_float64_numpy(network, pairs, reference):
     params = js.load_params(f"lpips-{network}")
     features, heads = reference[network]
+    if network == "vgg16":  # in NumPy it takes long
+        pairs = [(a[:32, 16:51], b[:32, 16:51]) for a, b in pairs]
     found = [float(js.metrics.lpips(params, a, b)) for a, b in pairs]
     wanted = [numpy_metrics.lpips(features, heads, a, b) for a, b in pairs]
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
@@ -163,6 +165,7 @@ def all_metrics(alex):
     return by_network | {name: getattr(metrics, name) for name in PAIRWISE}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_gradients_equal_finite_differences_in_float64(alex, pictures):
     image, reference = (jnp.asarray(pictures[n][:64, :64], jnp.float64) for n in ("cat", "mosaic"))
@@ -197,7 +200,8 @@ def test_distortion_is_told_in_order(alex, pictures):
 def test_measure_is_each_metric_alone_and_vmaps_over_lanes(alex, pictures):
     content, style = jnp.asarray(pictures["cat"]), jnp.asarray(pictures["swirls"][:64])
     lanes = jnp.stack([content, 1 - content, jnp.asarray(pictures["coffee"])])
-    found = jax.vmap(metrics.measure, (None, 0, None, None))(alex, lanes, content, style)
+    measure = jax.jit(jax.vmap(metrics.measure, (None, 0, None, None)))
+    found = measure(alex, lanes, content, style)
     assert Metrics._fields == tuple(found._asdict())
     for i, image in enumerate(lanes):
         wanted = Metrics(
@@ -211,6 +215,11 @@ def test_measure_is_each_metric_alone_and_vmaps_over_lanes(alex, pictures):
         for name, value in wanted._asdict().items():
             assert value.shape == ()
             assert float(getattr(found, name)[i]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
+    # A lane that has failed has no numbers; the others keep theirs.
+    failed = measure(alex, lanes.at[1, 2, 3].set(jnp.nan), content, style)
+    for name, values in failed._asdict().items():
+        assert jnp.isnan(values[1]), name
+        np.testing.assert_array_equal(values[::2], getattr(found, name)[::2])
 
 
 def test_what_all_lanes_share_is_computed_once(alex):
