@@ -44,9 +44,9 @@ def make_sheet(inputs: Sequence[Tile], lanes: Sequence[Tile], caption: str) -> I
     caption = "; ".join([caption, *_omissions(len(inputs), len(lanes))])
     inputs = [inputs[i] for i in even_sample(len(inputs), _MAX_INPUTS)]
     lanes = [lanes[i] for i in even_sample(len(lanes), MAX_LANES)]
-    tiles = [*inputs, *lanes]
-    width = max(_LABEL_WIDTH, *(_fit(tile.image).width for tile in tiles))
-    height = max(_fit(tile.image).height for tile in tiles)
+    tiles = [tile._replace(image=_fit(tile.image)) for tile in (*inputs, *lanes)]
+    width = max(_LABEL_WIDTH, *(tile.image.width for tile in tiles))
+    height = max(tile.image.height for tile in tiles)
     columns = len(tiles) if len(tiles) <= _ONE_ROW else math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)
     font = ImageFont.load_default(_FONT_SIZE)
@@ -57,8 +57,7 @@ def make_sheet(inputs: Sequence[Tile], lanes: Sequence[Tile], caption: str) -> I
     draw = ImageDraw.Draw(sheet)
     for i, tile in enumerate(tiles):
         x, y = _GAP + i % columns * cell[0], _GAP + i // columns * cell[1]
-        picture = _fit(tile.image)
-        sheet.paste(picture, (x, y + height - picture.height))
+        sheet.paste(tile.image, (x, y + height - tile.image.height))
         draw.text((x, y + height + 4), _shorten(tile.title, font, width), _ALARM if tile.failed else _INK, font)
         draw.text((x, y + height + 4 + line), _shorten(tile.note, font, width), _FAINT, font)
     for i, text in enumerate(lines):
