@@ -19,7 +19,7 @@ from jaxstyle.app.sheet import even_sample
 
 MAX_LANES = 1000
 _MAX_COLUMNS = 10
-_PAGE = 60
+_ONE_PAGE, _PAGE = 100, 60  # cards: as many on one page; more in pages of so many
 _THUMBNAILS = ((100, 320), (300, 224), (math.inf, 160))  # up to how many lanes, longest side in pixels
 
 
@@ -89,7 +89,7 @@ def _describe(recorded: Recorded) -> dict[str, Any]:
             "content": contents,
             "style": styles,
             "start": min(planes[0].knees, default=0) if planes else 0,
-            "page": _PAGE // columns * columns if columns else _PAGE,
+            "page": _ONE_PAGE if len(cards) <= _ONE_PAGE else _PAGE // (columns or 1) * (columns or 1),
         },
     }
 
