@@ -142,15 +142,17 @@ def _is_logarithmic(values: np.ndarray) -> bool:
 @contextmanager
 def _figure(size: tuple[float, float]) -> Iterator[tuple[Any, Any]]:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells about its caches
-    import matplotlib
-    from matplotlib.figure import Figure
+    with warnings.catch_warnings():
+        # Of what matplotlib itself calls, and of a glyph that its font lacks: the browser draws the text.
+        warnings.simplefilter("ignore")
+        import matplotlib
+        from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a glyph that its font lacks: the browser draws the text
-        matplotlib.rcdefaults()  # the user's own style would change the report
-        matplotlib.rcParams.update(_STYLE.items())
-        figure = Figure(size, dpi=72, layout="constrained")
-        yield figure, figure.add_subplot()
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()  # the user's own style would change the report
+            matplotlib.rcParams.update(_STYLE.items())
+            figure = Figure(size, dpi=72, layout="constrained")
+            yield figure, figure.add_subplot()
 
 
 def _label_ticks(axes: Any) -> None:
