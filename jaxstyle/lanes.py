@@ -140,6 +140,7 @@ def make_lanes(transfer: Transfer, weights: LossWeights, *, microbatch: int | No
 
 
 def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[jax.Array, ...]) -> Targets:
+    """The targets of a lane with these (content, style) indices; without any, those that all lanes share."""
     if not isinstance(targets, StackedTargets):
         return targets
     stacks = (targets.content, targets.style)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from jaxstyle.layers import CONVOLUTIONS
+from jaxstyle.layers import CONVOLUTIONS, ONLY_VGG19
 from jaxstyle.pretrained import tensor_shapes
 from jaxstyle.vgg import IMAGENET_MEAN
 

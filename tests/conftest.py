@@ -1,7 +1,10 @@
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxstyle as js
 from jaxstyle.app.images import read_image
@@ -39,6 +42,24 @@ def shallow(params, content, style):
     features = js.make_features(("relu1_1", "relu2_1", "relu2_2"))
     targets = js.make_targets(features, params, content, style, **SHALLOW)
     return features, js.make_loss(features, **SHALLOW), targets
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """The command sets handlers of its own; give pytest's back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(7)
+    for name, shape in (("c.png", (20, 24, 3)), ("s.png", (18, 30, 3))):
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(name)
+    return tmp_path
 
 
 @pytest.fixture

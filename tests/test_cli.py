@@ -1,8 +1,6 @@
-import csv
 import errno
 import json
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -15,55 +13,10 @@ import pytest
 from PIL import Image
 
 import jaxstyle as js
-import jaxstyle.app.job
+import jaxstyle.app.engine
 from jaxstyle.app import cli
 from jaxstyle.app.errors import RunError, StartError
-
-QUICK = "--weights random:0 --content-layers relu1_2 --style-layers relu1_1 relu2_1 --steps 3".split()
-
-
-@pytest.fixture(autouse=True)
-def signals():
-    """The command sets handlers of its own; give pytest's back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def images(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(7)
-    for name, shape in (("c.png", (20, 24, 3)), ("s.png", (18, 30, 3))):
-        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(name)
-    return tmp_path
-
-
-def jaxstyle(*arguments):
-    """Exit status of the command."""
-    with pytest.raises(SystemExit) as stop:
-        cli.main([str(a) for a in arguments])
-    return stop.value.code
-
-
-def fails(capsys, status, pattern, *arguments):
-    """The command ends with this status and one line on stderr, that matches."""
-    assert jaxstyle(*arguments) == status
-    captured = capsys.readouterr()
-    lines = [line for line in captured.err.splitlines() if "compiling" not in line and not line.startswith("step ")]
-    assert len(lines) == 1, captured.err
-    assert re.search(pattern, lines[0]), lines[0]
-    assert captured.out == ""
-
-
-def read_table(path):
-    return list(csv.DictReader(path.read_text().splitlines()))
-
-
-def contents(folder):
-    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".lock")
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
 
 
 def test_sweep_writes_a_run_folder(images, capsys):
@@ -71,24 +24,25 @@ def test_sweep_writes_a_run_folder(images, capsys):
     assert jaxstyle("sweep", "c.png", "s.png", *options, *QUICK, "--out", "a/run") == 0
     assert "6 lanes, 3 steps" in capsys.readouterr().out
     run = images / "a" / "run"
-    names = {"run.json", "lanes.csv", "history.csv", "sheet.png", *(f"images/lane_{i:04d}.png" for i in range(6))}
-    assert set(contents(run)) == names
+    assert set(contents(run)) == {*FILES, *(f"images/lane_{i:04d}.png" for i in range(6))}
 
     record = json.loads((run / "run.json").read_text())
     assert record["options"]["beta"] == [0.1, 1, 10]
     assert record["options"]["style_size"] == 22
-    assert record["options"]["learning_rate"] > 0
+    assert record["options"]["learning_rate"][0] > 0
     assert record["weights"]["name"] == "random:0"
-    assert len(record["weights"]["sha256"]) == len(record["inputs"]["style"]["sha256"]) == 64
+    assert len(record["weights"]["sha256"]) == len(record["inputs"]["style"][0]["sha256"]) == 64
+    assert record["columns"]["settings"] == ["alpha", "beta", "tv", "learning_rate", "seed"]
     assert {"jax", "optax", "python"} <= set(record["versions"])
 
     rows = read_table(run / "lanes.csv")
     assert [(r["alpha"], r["beta"]) for r in rows] == [(a, b) for a in "12" for b in ("0.1", "1", "10")]
-    assert {(r["tv"], r["seed"], r["status"]) for r in rows} == {("0.5", "3", "ok")}
+    assert {(r["tv"], r["seed"], r["steps"], r["status"]) for r in rows} == {("0.5", "3", "3", "ok")}
     for r in rows:
         terms = (float(r[k]) for k in ("alpha", "content_loss", "beta", "style_loss", "tv", "tv_loss"))
         a, c, b, s, t, v = terms
         assert float(r["total"]) == pytest.approx(a * c + b * s + t * v, rel=1e-5)
+        assert (float(r["style_relu1_1"]) + float(r["style_relu2_1"])) / 2 == pytest.approx(s, rel=1e-5)
     history = read_table(run / "history.csv")
     assert [(r["lane"], r["step"]) for r in history] == [(str(i), str(j)) for i in range(6) for j in range(4)]
     assert float(history[3]["total"]) == float(rows[0]["total"]) < float(history[0]["total"])
@@ -139,7 +93,7 @@ def test_load_run(images):
     assert run.settings["options"]["steps"] == 3
     with pytest.raises(StartError, match="not a run folder"):
         js.load_run(images)
-    (images / "run" / "sheet.png").unlink()
+    (images / "run" / "lanes.csv").unlink()
     with pytest.raises(RunError, match="has not finished"):
         js.load_run("run")
 
@@ -159,7 +113,7 @@ def test_transfer_writes_one_picture(images, capsys):
     ("arguments", "pattern"),
     [
         (["no.png", "s.png"], r"no.png: no such file"),
-        ([".", "s.png"], r"it is a folder; give an image file"),
+        (["full", "s.png"], r"full holds no image that can be used: note \(it is not an image"),
         (["c.png", "text.png"], r"text.png: it is not an image"),
         (["cut.png", "s.png"], r"cut.png: .*(truncated|damaged)"),
         (["dot.png", "s.png"], r"dot.png has 1x1 pixels, .* at least 4 on each side"),
@@ -213,7 +167,7 @@ def test_an_existing_run_is_never_overwritten_unless_asked(images, capsys):
     assert contents(images) == before
     assert jaxstyle(*sweep, "--overwrite") == 0
     found = set(contents(images / "run"))
-    assert found == {"run.json", "lanes.csv", "history.csv", "sheet.png", "images/lane_0000.png", "mine.txt"}
+    assert found == {*FILES, "images/lane_0000.png", "mine.txt"}
 
 
 def test_bad_options_of_transfer(images, capsys):
@@ -263,14 +217,15 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_partial(images, capsys, monk
     def fsync(descriptor):
         nonlocal written
         written += 1
-        if written > 2:  # run.json and one picture fit
+        if written > 4:  # run.json and three pictures fit
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real_write(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
     sweep = ["sweep", "c.png", "s.png", *QUICK, "--out", "run", "--beta", "1", "2"]
     fails(capsys, 1, "cannot write run/images/lane_0001.png: the disk is full", *sweep)
-    assert set(contents(images / "run")) == {"run.json", "images/lane_0000.png"}
+    names = {f"images/{kind}_0000.png" for kind in ("content", "style", "lane")}
+    assert set(contents(images / "run")) == {"run.json", *names}
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
@@ -315,13 +270,13 @@ def create_lock(folder):
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(images, capsys, monkeypatch):
-    real = js.app.job.run_job
+    real = js.app.engine.run_job
 
     def slow(job):
         (images / "out.png").write_text("mine")
         return real(job)
 
-    monkeypatch.setattr("jaxstyle.app.job.run_job", slow)
+    monkeypatch.setattr("jaxstyle.app.engine.run_job", slow)
     fails(capsys, 2, "cannot write out.png: file exists", "transfer", "c.png", "s.png", *QUICK, "-o", "out.png")
     assert (images / "out.png").read_text() == "mine"
     assert set(contents(images)) == {"c.png", "s.png", "out.png"}

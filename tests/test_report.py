@@ -13,6 +13,7 @@ import pytest
 
 from jaxstyle.app import cli
 from jaxstyle.app.errors import StartError
+from jaxstyle.app.options import read_settings
 from jaxstyle.app.picking import find_axes, transfer_command
 from jaxstyle.app.recorded import Lane, read_folder
 from jaxstyle.app.report import write_report
@@ -348,8 +349,10 @@ def test_the_command_of_a_lane_is_one_that_transfer_takes(tmp_path):
     command = shlex.split(Page(run).data["lanes"][1]["command"])
     assert command[0] == "jaxstyle"
     args = cli._make_parser().parse_args(command[1:])
-    wanted = Settings("sample:cat", "sample:swirls", (1.0,), (2.0,), (30.0,), size=64, steps=30, learning_rate=0.03)
-    assert cli._settings(args) == wanted
+    wanted = Settings(
+        "sample:cat", "sample:swirls", alpha=(1.0,), beta=(2.0,), tv=(30.0,), learning_rate=(0.03,), size=64, steps=30
+    )
+    assert read_settings(args) == wanted
     assert args.output == "lane_0001.png"
 
 

@@ -33,15 +33,23 @@ class Outcome(NamedTuple):
       images: of each lane, (h, w, 3) in [0, 1].
       history: Losses with leaves (lanes, steps + 1): column i after i steps, the last one of `images`.
       layers: LayerLosses of `images` with leaves (lanes,).
-      ok: (lanes,) False where a loss or gradient was not finite at some step.
       seconds: wall time of the steps, with compilation.
     """
 
     images: list[np.ndarray]
     history: Losses
     layers: LayerLosses
-    ok: np.ndarray
     seconds: float
+
+    @property
+    def steps(self) -> np.ndarray:
+        """(lanes,) steps that a lane took before a loss or gradient of it was not finite, if any was."""
+        return np.isfinite(self.history.total).cumprod(axis=1).sum(axis=1) - 1
+
+    @property
+    def ok(self) -> np.ndarray:
+        """(lanes,) False where a loss or gradient was not finite at some step."""
+        return np.isfinite(self.history.total).all(axis=1)
 
 
 class _Batch(NamedTuple):
@@ -65,15 +73,23 @@ def run_job(job: Job) -> Outcome:
     params = prepare(job.params)
     shapes = [job.contents[row["content"]].image.shape for row in job.rows]
     found: list[Any] = [None] * len(shapes)
-    with Progress(job.settings.steps * len(set(shapes)), len(shapes)) as progress:
+    with Progress(job.settings.steps * len(set(shapes))) as progress:
         for shape in dict.fromkeys(shapes):
             batch = _make_batch(job, params, [i for i, s in enumerate(shapes) if s == shape])
             for i, result in zip(batch.lanes, _run_batch(job, params, batch, progress), strict=True):
                 found[i] = result
     images, history, layers = zip(*found, strict=True)
     history, layers = (jax.tree.map(lambda *x: np.stack(x), *trees) for trees in (history, layers))
-    ok = np.isfinite(history.total).all(axis=1)
-    return Outcome(list(images), history, layers, ok, time.monotonic() - started)
+    return Outcome(list(images), history, layers, time.monotonic() - started)
+
+
+def join_outcomes(first: Outcome, second: Outcome) -> Outcome:
+    """The outcome of the lanes of both."""
+    history, layers = (
+        jax.tree.map(lambda a, b: np.concatenate([a, b]), *trees)
+        for trees in ((first.history, second.history), (first.layers, second.layers))
+    )
+    return Outcome(first.images + second.images, history, layers, first.seconds + second.seconds)
 
 
 def _make_batch(job: Job, params: Params, lanes: list[int]) -> _Batch:
@@ -139,9 +155,7 @@ def _run_groups(job: Job, params: Params, batch: _Batch, group: int, progress: P
     return [(images[i], *(jax.tree.map(lambda x, i=i: x[i], tree) for tree in (history, layers))) for i in lanes]
 
 
-def _advance(
-    job: Job, params: Params, batch: _Batch, group: int, progress: Progress
-) -> tuple[TransferState, Losses]:
+def _advance(job: Job, params: Params, batch: _Batch, group: int, progress: Progress) -> tuple[TransferState, Losses]:
     """Take all steps, in chunks of about a second; return the state and Losses with leaves (lanes, steps)."""
     steps = job.settings.steps
     lanes = make_lanes(job.transfer, batch.weights, microbatch=group)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -123,8 +122,9 @@ def load_job(settings: Settings) -> Job:
         features=features,
         loss=loss,
         terms=terms,
-        transfer=make_transfer(loss, choice.make(*([choice.learning_rate] * (choice.learning_rate is not None))),
-                               bounds=choice.bounds),
+        transfer=make_transfer(
+            loss, choice.make(*([choice.learning_rate] * (choice.learning_rate is not None))), bounds=choice.bounds
+        ),
     )
 
 
@@ -150,14 +150,18 @@ def _make_rows(settings: Settings) -> list[Row]:
     lists["style_layer_weights"] = settings.style_layer_weights
     of_file = read_grid(settings.grid) if settings.grid else [{}]
     axes = {name: values for name, values in lists.items() if values is not None and name not in of_file[0]}
-    rows = [{name: {**row, **lane}[name] for name in lists if name in row or name in lane}
-            for lane, row in product(of_file, make_rows(axes))]
+    rows = [
+        {name: {**row, **lane}[name] for name in lists if name in row or name in lane}
+        for lane, row in product(of_file, make_rows(axes))
+    ]
     check_count(len(rows))
     for row in rows:
         weights = row.get("style_layer_weights", settings.style_layers)
         if len(weights) != len(settings.style_layers):
-            raise StartError(f"{len(weights)} weights of style layers for {len(settings.style_layers)} layers: "
-                             f"give one each for {', '.join(settings.style_layers)}")
+            raise StartError(
+                f"{len(weights)} weights of style layers for {len(settings.style_layers)} layers: "
+                f"give one each for {', '.join(settings.style_layers)}"
+            )
         if "learning_rate" in row and settings.learning_rate is None:
             raise StartError(f"the grid sets learning_rate, but {settings.optimizer} has none")
     return rows

@@ -5,12 +5,12 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jaxstyle.app.options import LANE_OPTIONS
 from jaxstyle.app.recorded import Lane, to_number
 from jaxstyle.app.settings import Settings
 
 # The setting that this program is about comes first.
 _FIRST = "beta"
-_LANE_OPTIONS = ("alpha", "beta", "tv", "learning_rate", "seed")
 _RUN_OPTIONS = (
     "size",
     "style_size",
@@ -21,6 +21,7 @@ _RUN_OPTIONS = (
     "content_layers",
     "style_layers",
     "pooling",
+    "dtype",
     "init",
     "seed",
     "weights",
@@ -58,7 +59,7 @@ def transfer_command(
     record: Mapping[str, Any], lane: Lane, contents: Sequence[Mapping[str, Any]], styles: Sequence[Mapping[str, Any]]
 ) -> str | None:
     """The command that makes a lane's picture alone; None where `jaxstyle transfer` has no such setting."""
-    if not lane.settings or not set(lane.settings) <= set(_LANE_OPTIONS):
+    if not lane.settings or not set(lane.settings) <= set(LANE_OPTIONS):
         return None
     options = record.get("options", {})
     words = ["jaxstyle", "transfer"]

@@ -1,4 +1,4 @@
-"""The run folder: run.json, lanes.csv, history.csv, images/, sheet.png; and single pictures."""
+"""The run folder: run.json, images/, history.csv, lanes.csv, sheet.png, report.html; and single pictures."""
 
 import contextlib
 import csv
@@ -17,15 +17,20 @@ import jax
 import numpy as np
 
 import jaxstyle
+from jaxstyle.app.data import Picture
+from jaxstyle.app.engine import Outcome
 from jaxstyle.app.errors import RunError, StartError
 from jaxstyle.app.files import explain, write_atomic
 from jaxstyle.app.images import encode_png, read_image, to_image
-from jaxstyle.app.job import Job, Outcome
+from jaxstyle.app.job import Job
+from jaxstyle.app.judge import COLUMNS as METRICS
+from jaxstyle.app.lane_settings import Row
+from jaxstyle.app.report import write_report
 from jaxstyle.app.sheet import Tile, make_sheet
 
 _LOCK = ".lock"
-_TABLES = ("lanes.csv", "history.csv", "sheet.png")
-_LANE_COLUMNS = ("lane", "alpha", "beta", "tv", "seed", "content_loss", "style_loss", "tv_loss", "total", "status")
+_FILES = ("lanes.csv", "history.csv", "sheet.png", "report.html")
+_LOSSES = ("content_loss", "style_loss", "tv_loss", "total")
 _HISTORY_COLUMNS = ("lane", "step", "content", "style", "tv", "total")
 
 
@@ -36,13 +41,13 @@ class Run(NamedTuple):
       settings: contents of run.json.
       lanes: rows of lanes.csv, numbers as float.
       history: columns of history.csv, {name: (rows,)}.
-      images: (lanes, h, w, 3) float32 in [0, 1], to 8 bits.
+      images: (lanes, h, w, 3) float32 in [0, 1], to 8 bits; a list of (h, w, 3) where sizes differ.
     """
 
     settings: dict[str, Any]
     lanes: list[dict[str, float | str]]
     history: dict[str, np.ndarray]
-    images: np.ndarray
+    images: np.ndarray | list[np.ndarray]
 
 
 @contextlib.contextmanager
@@ -87,21 +92,30 @@ def _create_numbered(parent: Path) -> Path:
 def _remove_run(folder: Path) -> None:
     """Remove the files of a run, run.json last, and nothing else."""
     try:
-        for file in [*(folder / "images").glob("lane_*.png"), *(folder / name for name in _TABLES)]:
+        pictures = (file for kind in ("lane", "content", "style") for file in (folder / "images").glob(f"{kind}_*.png"))
+        for file in [*pictures, *(folder / name for name in _FILES)]:
             file.unlink(missing_ok=True)
         (folder / "run.json").unlink()
     except OSError as error:
         raise explain(error, f"cannot overwrite the run in {folder}") from error
 
 
-def write_record(folder: Path, job: Job) -> None:
+def write_record(folder: Path, job: Job, command: str) -> None:
     """Write run.json: what was asked, resolved, and by what it is computed."""
     record = {
         "jaxstyle": jaxstyle.__version__,
+        "command": command,
         "options": dataclasses.asdict(job.settings),
-        "inputs": job.inputs,
+        "inputs": {"content": _inputs("content", job.contents), "style": _inputs("style", job.styles)},
+        "skipped": job.skipped,
         "weights": {"name": job.weights.name, "sha256": job.weights.sha256},
-        "lanes": len(lane_rows(job)),
+        "lanes": len(job.rows),
+        "columns": {
+            "settings": _setting_columns(job.rows),
+            "losses": _LOSSES,
+            "layers": _layer_columns(job),
+            "metrics": METRICS,
+        },
         "versions": {
             "python": platform.python_version(),
             **{
@@ -117,27 +131,42 @@ def write_record(folder: Path, job: Job) -> None:
     write_atomic(folder / "run.json", (json.dumps(record, indent=2) + "\n").encode())
 
 
-def lane_rows(job: Job) -> list[dict[str, float]]:
-    """The setting of every lane: {"alpha", "beta", "tv", "seed"}."""
-    leaves = [np.asarray(leaf) for leaf in (job.grid.alpha, job.grid.beta, job.grid.tv)]
+def _inputs(kind: str, pictures: Sequence[Picture]) -> list[dict[str, object]]:
     return [
-        {"alpha": float(str(a)), "beta": float(str(b)), "tv": float(str(t)), "seed": job.settings.seed}
-        for a, b, t in zip(*leaves, strict=True)
+        {
+            "file": picture.name,
+            "sha256": picture.sha256,
+            "height": picture.image.shape[0],
+            "width": picture.image.shape[1],
+            "image": f"images/{kind}_{i:04d}.png",
+        }
+        for i, picture in enumerate(pictures)
     ]
 
 
-def write_run(folder: Path, job: Job, outcome: Outcome) -> None:
-    """Write the images, the tables and the sheet of a run."""
+def _setting_columns(rows: Sequence[Row]) -> list[str]:
+    return [name for name in rows[0] if name not in ("content", "style")]
+
+
+def _layer_columns(job: Job) -> list[str]:
+    return [f"style_{layer}" for layer in job.settings.style_layers]
+
+
+def write_run(folder: Path, job: Job, outcome: Outcome, judged: Mapping[str, np.ndarray]) -> None:
+    """Write the images, the tables, the sheet and the report of a run."""
     try:
         (folder / "images").mkdir(exist_ok=True)
     except OSError as error:
         raise explain(error, f"cannot make {folder / 'images'}") from error
-    rows = lane_rows(job)
-    for i, (row, image) in enumerate(zip(rows, outcome.images, strict=True)):
+    for kind, pictures in (("content", job.contents), ("style", job.styles)):
+        for entry, input_ in zip(_inputs(kind, pictures), pictures, strict=True):
+            write_atomic(folder / str(entry["image"]), encode_png(to_image(input_.image), {}))
+    for i, (row, image) in enumerate(zip(job.rows, outcome.images, strict=True)):
         write_atomic(folder / image_name(i), picture(job, row, image))
-    write_atomic(folder / "lanes.csv", _lanes_table(rows, outcome))
     write_atomic(folder / "history.csv", _history_table(outcome))
-    write_atomic(folder / "sheet.png", encode_png(_sheet(job, rows, outcome), {}))
+    write_atomic(folder / "lanes.csv", _lanes_table(job, outcome, judged))
+    write_atomic(folder / "sheet.png", encode_png(_sheet(job, outcome), {}))
+    write_report(folder)
 
 
 def image_name(lane: int) -> str:
@@ -145,23 +174,37 @@ def image_name(lane: int) -> str:
     return f"images/lane_{lane:04d}.png"
 
 
-def picture(job: Job, row: Mapping[str, float], image: np.ndarray) -> bytes:
+def picture(job: Job, row: Row, image: np.ndarray) -> bytes:
     """PNG file of a lane, which holds its setting as text."""
-    settings = dataclasses.asdict(job.settings) | dict(row)
-    settings |= {"content": job.inputs["content"]["file"], "style": job.inputs["style"]["file"]}
+    settings = dataclasses.asdict(job.settings) | row
+    settings |= {kind: pictures[row[kind]].name for kind, pictures in _pictures(job)}
     settings |= {"weights": job.weights.name, "weights_sha256": job.weights.sha256}
     return encode_png(
         to_image(image), {"Software": f"jaxstyle {jaxstyle.__version__}", "jaxstyle": json.dumps(settings)}
     )
 
 
-def _lanes_table(rows: Sequence[Mapping[str, float]], outcome: Outcome) -> bytes:
+def _pictures(job: Job) -> tuple[tuple[str, list[Picture]], ...]:
+    return ("content", job.contents), ("style", job.styles)
+
+
+def _lanes_table(job: Job, outcome: Outcome, judged: Mapping[str, np.ndarray]) -> bytes:
+    columns = [*_setting_columns(job.rows), *_LOSSES, *_layer_columns(job), *judged]
     final = [leaf[:, -1] for leaf in outcome.history]
-    table = [
-        [i, *(_number(v) for v in row.values()), *(_number(x[i]) for x in final), "ok" if outcome.ok[i] else "failed"]
-        for i, row in enumerate(rows)
-    ]
-    return _csv(_LANE_COLUMNS, table)
+    values = [*final, *(outcome.layers.style[layer] for layer in job.settings.style_layers), *judged.values()]
+    table = []
+    for i, (row, ok, steps) in enumerate(zip(job.rows, outcome.ok, outcome.steps, strict=True)):
+        settings = [_setting(row[name]) for name in _setting_columns(job.rows)]
+        status = ("ok", "") if ok else ("failed", "a loss or gradient was not finite")
+        numbers = (_number(column[i]) for column in values)
+        table.append([i, row["content"], row["style"], *settings, *numbers, steps, *status])
+    return _csv(("lane", "content", "style", *columns, "steps", "status", "reason"), table)
+
+
+def _setting(value: float | int | tuple[float, ...]) -> str:
+    if isinstance(value, tuple):
+        return ",".join(f"{x:g}" for x in value)
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 def _history_table(outcome: Outcome) -> bytes:
@@ -186,30 +229,29 @@ def _number(value: jax.typing.ArrayLike) -> str:
     return f"{np.asarray(value).item():.7g}"
 
 
-def _sheet(job: Job, rows: Sequence[Mapping[str, float]], outcome: Outcome) -> Any:
-    inputs = [Tile(to_image(job.content), "content"), Tile(to_image(job.style), "style")]
-    varying = [key for key in ("alpha", "beta", "tv") if len({row[key] for row in rows}) > 1] or ["beta"]
-    lanes = [
-        Tile(
-            to_image(image),
-            ", ".join(f"{key} {row[key]:g}" for key in varying),
-            f"content {outcome.history.content[i, -1]:.3g}, style {outcome.history.style[i, -1]:.3g}"
-            if ok
-            else "failed",
-            failed=not ok,
-        )
-        for i, (row, image, ok) in enumerate(zip(rows, outcome.images, outcome.ok, strict=True))
+def _sheet(job: Job, outcome: Outcome) -> Any:
+    def names_of(kind: str, pictures: Sequence[Picture]) -> list[str]:
+        return [kind] if len(pictures) == 1 else [f"{kind} {picture.name}" for picture in pictures]
+
+    inputs = [
+        Tile(to_image(picture.image), name)
+        for kind, pictures in _pictures(job)
+        for picture, name in zip(pictures, names_of(kind, pictures), strict=True)
     ]
-    fixed = [f"{key} {rows[0][key]:g}" for key in ("alpha", "beta", "tv") if key not in varying]
+    columns = _setting_columns(job.rows)
+    varying = [key for key in columns if len({row[key] for row in job.rows}) > 1]
+    many = [kind for kind, pictures in _pictures(job) if len(pictures) > 1]
+    pictures = dict(_pictures(job))
+    lanes = []
+    for i, (row, image, ok) in enumerate(zip(job.rows, outcome.images, outcome.ok, strict=True)):
+        title = [Path(pictures[kind][row[kind]].name).stem for kind in many]
+        title += [f"{key.replace('_', ' ')} {_setting(row[key])}" for key in varying or ["beta"]]
+        losses = f"content {outcome.history.content[i, -1]:.3g}, style {outcome.history.style[i, -1]:.3g}"
+        lanes.append(Tile(to_image(image), ", ".join(title), losses if ok else "failed", failed=not ok))
+    fixed = [f"{key} {_setting(job.rows[0][key])}" for key in ("alpha", "beta", "tv") if key not in varying]
     settings = job.settings
-    caption = ", ".join(
-        [
-            *fixed,
-            f"convention {settings.convention}",
-            f"{settings.steps} steps of {settings.optimizer}",
-            job.weights.name,
-        ]
-    )
+    steps = f"{settings.steps} steps of {settings.optimizer}"
+    caption = ", ".join([*fixed, f"convention {settings.convention}", steps, job.weights.name])
     return make_sheet(inputs, lanes, caption)
 
 
@@ -226,7 +268,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     folder = Path(path)
     if not (folder / "run.json").is_file():
         raise StartError(f"{folder} is not a run folder: it has no run.json")
-    if not (folder / "sheet.png").is_file():  # the last file that a run writes
+    if not (folder / "lanes.csv").is_file():  # what comes after it is made of it
         raise RunError(f"the run in {folder} has not finished")
     try:
         settings = json.loads((folder / "run.json").read_text())
@@ -235,7 +277,9 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         history = {name: np.array([float(row[name]) for row in rows]) for name in _HISTORY_COLUMNS}
     except (OSError, ValueError, KeyError) as error:
         raise StartError(f"the run in {folder} is damaged: {error}") from error
-    images = np.stack([read_image(folder / image_name(i)) for i in range(len(lanes))])
+    images = [read_image(folder / image_name(i)) for i in range(len(lanes))]
+    if len({image.shape for image in images}) == 1:
+        images = np.stack(images)
     return Run(settings, lanes, history, images)
 
 
@@ -244,4 +288,11 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def _typed(row: Mapping[str, str]) -> dict[str, float | str]:
-    return {name: value if name == "status" else float(value) for name, value in row.items()}
+    return {name: _typed_value(value) for name, value in row.items()}
+
+
+def _typed_value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,112 @@
+"""Options that commands share, and how they are read. Imports no jax, so that the command's help is quick."""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from jaxstyle.app.errors import StartError
+from jaxstyle.app.lane_settings import parse_integer, parse_values
+from jaxstyle.app.settings import DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
+from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS
+
+LANE_OPTIONS: tuple[str, ...] = ("alpha", "beta", "tv", "learning_rate", "seed", "style_layer_weights")
+"""The options of `Settings` that span the lanes."""
+
+
+def as_argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A reader that raises StartError, as argparse wants it."""
+
+    def read(text: str) -> Any:
+        try:
+            return parse(text)
+        except StartError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+positive = as_argument(lambda text: parse_integer(text, 1, 10**6))
+"""Reads a whole number above 0."""
+
+
+def add_inputs(parser: argparse.ArgumentParser, *, many: bool) -> None:
+    """Add CONTENT and STYLE, each one image, or with `many` also a folder or a split of a dataset."""
+    several = ", a folder (its images), or tfds:NAME/SPLIT" if many else ""
+    parser.add_argument(
+        "content", metavar="CONTENT", help=f"image file to restyle, or sample:cat, sample:coffee{several}"
+    )
+    parser.add_argument(
+        "style",
+        metavar="STYLE",
+        help=f"image file to take the style of, or sample:swirls, sample:mosaic, sample:woodcut{several}",
+    )
+
+
+def add_lane_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
+    """Add what lanes may differ in: with `many` lists of values or ranges, without it one value each."""
+    by_convention = "; larger or smaller for a --convention other than mean"
+    betas = " ".join(f"{beta:g}" for beta in WEIGHT_DEFAULTS["mean"].betas)
+    beta = betas if many else f"{WEIGHT_DEFAULTS['mean'].beta:g}"
+    for name, what, default in (
+        ("alpha", "content weight", "1"),
+        ("beta", "style weight", beta + by_convention),
+        ("tv", "total-variation weight, which smooths", f"{WEIGHT_DEFAULTS['mean'].tv:g}{by_convention}"),
+        ("learning_rate", "step size of adam", "0.03"),
+        ("seed", "random seed of --init noise", "0"),
+        ("style_layer_weights", "weights of the style layers, as 1,1,0.5,0,0", "equal, with sum 1"),
+    ):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            nargs="+" if many else 1,
+            type=as_argument(partial(parse_values, name=name) if many else partial(_parse_one, name=name)),
+            default=argparse.SUPPRESS,
+            metavar="N" if name == "seed" else "X",
+            help=f"{what} (default: {default})",
+        )
+
+
+def _parse_one(text: str, name: str) -> tuple[Any, ...]:
+    values = parse_values(text, name)
+    if len(values) != 1:
+        raise StartError(f"{text!r} is more than one value")
+    return values
+
+
+def add_job_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that all lanes share."""
+
+    def add(flag: str, help_text: str, **options: Any) -> None:
+        parser.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **options)
+
+    add("--size", f"longest side in pixels; never scales up (default: {DEFAULT_SIZE})", type=positive, metavar="PX")
+    add("--style-size", "longest side of the style image (default: --size)", type=positive, metavar="PX")
+    add("--steps", f"optimisation steps (default: {DEFAULT_STEPS})", type=positive, metavar="N")
+    add("--optimizer", "adam or lbfgs (default: adam)", metavar="NAME")
+    add("--convention", "scaling of the losses: mean, gatys, johnson or relative (default: mean)", metavar="NAME")
+    add("--content-layers", f"(default: {' '.join(CONTENT_LAYERS)})", nargs="+", metavar="LAYER")
+    add("--style-layers", f"(default: {' '.join(STYLE_LAYERS)})", nargs="+", metavar="LAYER")
+    add("--pooling", "max or average (default: max)", choices=POOLINGS)
+    add("--dtype", "precision of the network (default: float32); bfloat16 is for TPUs and GPUs", choices=DTYPES)
+    add(
+        "--init",
+        "image to start from: content, noise or style (default: content)",
+        choices=("content", "noise", "style"),
+    )
+    add(
+        "--microbatch", "lanes computed at once, which sets the memory (default: by device)", type=positive, metavar="N"
+    )
+    add("--weights", "bundled, random:SEED, or a .safetensors file (default: bundled)", metavar="SET")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+
+
+def read_settings(args: argparse.Namespace) -> Settings:
+    """The settings that the arguments ask for."""
+    given = {name: value for name, value in vars(args).items() if name in Settings.__dataclass_fields__}
+    for name in ("content_layers", "style_layers"):
+        if name in given:
+            given[name] = tuple(given[name])
+    for name in LANE_OPTIONS:
+        if name in given:
+            given[name] = tuple(value for values in given[name] for value in values)
+    return Settings(**given)

@@ -1,0 +1,46 @@
+"""The command, as tests run it."""
+
+import csv
+import re
+
+import pytest
+
+from jaxstyle.app import cli
+
+FILES = {
+    "run.json",
+    "lanes.csv",
+    "history.csv",
+    "sheet.png",
+    "report.html",
+    "images/content_0000.png",
+    "images/style_0000.png",
+}
+QUICK = "--weights random:0 --content-layers relu1_2 --style-layers relu1_1 relu2_1 --steps 3".split()
+
+
+def jaxstyle(*arguments):
+    """Exit status of the command."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(a) for a in arguments])
+    return stop.value.code
+
+
+def fails(capsys, status, pattern, *arguments):
+    """The command ends with this status and one line on stderr, that matches."""
+    assert jaxstyle(*arguments) == status
+    captured = capsys.readouterr()
+    expected = ("step ", "no metrics: ")
+    lines = [line for line in captured.err.splitlines() if "compiling" not in line and not line.startswith(expected)]
+    assert len(lines) == 1, captured.err
+    assert re.search(pattern, lines[0]), lines[0]
+    assert captured.out == ""
+
+
+def read_table(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def contents(folder):
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".lock")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
