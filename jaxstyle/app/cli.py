@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from jaxstyle import __version__
 from jaxstyle.app.errors import AppError, RunError, StartError
+from jaxstyle.app.plan_command import add_plan
 from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings, weight_defaults
 from jaxstyle.layers import CONTENT_LAYERS, POOLINGS, STYLE_LAYERS
@@ -97,6 +98,7 @@ def _make_parser() -> argparse.ArgumentParser:
     transfer.add_argument("-o", "--output", metavar="FILE", required=True, help="the .png file to write")
     transfer.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     transfer.set_defaults(command=_transfer)
+    add_plan(commands, _positive)
     return parser
 
 
