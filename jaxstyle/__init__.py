@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from jaxstyle import metrics as metrics
     from jaxstyle.app.run import load_run as load_run
     from jaxstyle.lanes import SweepResult as SweepResult
     from jaxstyle.lanes import sweep as sweep
@@ -45,10 +46,14 @@ _HOME = {
     "weight_grid": "lanes",
 }
 
+_MODULES = ("metrics",)
+
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:  # PEP 562: importing jaxstyle imports nothing else, so that --help is quick
+    if name in _MODULES:
+        return importlib.import_module(f"jaxstyle.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'jaxstyle' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"jaxstyle.{_HOME[name]}"), name)
@@ -57,4 +62,4 @@ def __getattr__(name: str) -> Any:  # PEP 562: importing jaxstyle imports nothin
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_MODULES})

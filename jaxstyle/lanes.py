@@ -150,7 +150,7 @@ def make_lanes(
 
         def one(state: TransferState, lane: tuple[dict[str, jax.Array], tuple[jax.Array, ...]]) -> Any:
             leaves, indices = lane
-            return transfer.step(state, params, _targets_of(targets, indices), weights._replace(**leaves))
+            return transfer.step(state, params, targets_of_lane(targets, indices), weights._replace(**leaves))
 
         return _step_groups(jax.vmap(one), microbatch, state, (by_lane, indices))
 
@@ -210,7 +210,7 @@ def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
     return Transfer(init, step)
 
 
-def _targets_of(targets: Targets | StackedTargets, indices: tuple[jax.Array, ...]) -> Targets:
+def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[jax.Array, ...]) -> Targets:
     if not isinstance(targets, StackedTargets):
         return targets
     stacks = (targets.content, targets.style)

@@ -63,8 +63,23 @@ class Losses(NamedTuple):
     total: jax.Array
 
 
+class LayerLosses(NamedTuple):
+    """Losses of one image by layer, each a scalar, without any weight.
+
+    Attributes:
+      content: {layer: loss} of the content layers.
+      style: {layer: loss} of the style layers.
+    """
+
+    content: dict[str, jax.Array]
+    style: dict[str, jax.Array]
+
+
 Loss = Callable[[jax.Array, Params, Targets, LossWeights], tuple[jax.Array, Losses]]
 """A pure function (image, params, targets, weights) -> (scalar, Losses)."""
+
+Terms = Callable[[jax.Array, Params, Targets, LossWeights], LayerLosses]
+"""A pure function (image, params, targets, weights) -> LayerLosses."""
 
 
 def make_targets(
@@ -92,10 +107,51 @@ def make_targets(
     styles = list(style) if isinstance(style, Sequence) or jnp.ndim(style) == 4 else [style]
     if not styles:
         raise ValueError("style must be an image or a sequence of at least one image")
-    of_content = _select(features(params, content), content_layers)
-    of_styles = [_select(features(params, image), style_layers) for image in styles]
-    grams = {layer: jnp.stack([gram_matrix(f[layer]) for f in of_styles]) for layer in of_styles[0]}
-    return Targets(content=of_content, style=grams)
+    return Targets(
+        content=content_targets(features, params, content, content_layers),
+        style=style_targets(features, params, styles, style_layers),
+    )
+
+
+def content_targets(
+    features: Features, params: Params, content: jax.Array, layers: Iterable[str]
+) -> dict[str, jax.Array]:
+    """`Targets.content` of a content image."""
+    return _select(features(params, content), layers)
+
+
+def style_targets(
+    features: Features, params: Params, styles: Sequence[jax.Array], layers: Iterable[str]
+) -> dict[str, jax.Array]:
+    """`Targets.style` of style images."""
+    found = [_select(features(params, image), layers) for image in styles]
+    return {layer: jnp.stack([gram_matrix(f[layer]) for f in found]) for layer in found[0]}
+
+
+def make_terms(
+    features: Features,
+    *,
+    convention: str = "mean",
+    content_layers: Iterable[str] = CONTENT_LAYERS,
+    style_layers: Iterable[str] = STYLE_LAYERS,
+) -> Terms:
+    """Make the function that gives each layer's loss: (image, params, targets, weights) -> (content, style).
+
+    Both are {layer: scalar}, without alpha, beta and layer weights; of `weights` only style_mix counts. Arguments and
+    errors are those of `make_loss`.
+    """
+    check_convention(convention)
+    content_layers, style_layers = check_layers(content_layers), check_layers(style_layers)
+
+    def terms(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> LayerLosses:
+        found = features(params, image)
+        content, style = _select(found, content_layers), _select(found, style_layers)
+        return LayerLosses(
+            {layer: _content_term(layer, f, targets, convention) for layer, f in content.items()},
+            {layer: _style_term(layer, f, targets, weights, convention) for layer, f in style.items()},
+        )
+
+    return terms
 
 
 def make_loss(
@@ -120,19 +176,12 @@ def make_loss(
       ValueError: for an unknown convention or layer; the returned function raises it at trace time for targets
         of other layers or another image size, and for weights of another length.
     """
-    check_convention(convention)
-    content_layers, style_layers = check_layers(content_layers), check_layers(style_layers)
+    terms = make_terms(features, convention=convention, content_layers=content_layers, style_layers=style_layers)
 
     def loss(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> tuple[jax.Array, Losses]:
-        found = features(params, image)
-        content_terms = [
-            _content_term(layer, f, targets, convention) for layer, f in _select(found, content_layers).items()
-        ]
-        style_terms = [
-            _style_term(layer, f, targets, weights, convention) for layer, f in _select(found, style_layers).items()
-        ]
-        content = _weighted_sum("content_layers", weights.content_layers, content_terms)
-        style = _weighted_sum("style_layers", weights.style_layers, style_terms)
+        of_content, of_style = terms(image, params, targets, weights)
+        content = _weighted_sum("content_layers", weights.content_layers, list(of_content.values()))
+        style = _weighted_sum("style_layers", weights.style_layers, list(of_style.values()))
         tv = total_variation(image)
         total = weights.alpha * content + weights.beta * style + weights.tv * tv
         return total, Losses(content, style, tv, total)

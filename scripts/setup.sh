@@ -25,17 +25,17 @@ is_installed() {
     [ -x .venv/bin/python ] && what_is_here | cmp -s - ".venv/.installed-$1"
 }
 
-# install EXTRA: the project in editable form, with an extra's packages unless EXTRA is empty.
+# install EXTRA: the project in editable form, with an extra's packages; dev has those of the others.
 install() {
     local extra=$1
-    is_installed "${extra:-dev}" || is_installed "${extra:-base}" && return
+    is_installed dev || is_installed "$extra" && return
     if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         local python
         python=$(find_python) || exit 2
         echo "making .venv with $("$python" --version)" >&2
         "$python" -m venv --clear .venv || exit 2
     fi
-    echo "installing jaxstyle${extra:+[$extra]} into .venv" >&2
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}" >&2 || exit 2
-    what_is_here >".venv/.installed-${extra:-base}"
+    echo "installing jaxstyle[$extra] into .venv" >&2
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extra]" >&2 || exit 2
+    what_is_here >".venv/.installed-$extra"
 }

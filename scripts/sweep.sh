@@ -3,7 +3,7 @@
 set -u
 here=$PWD
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
-install ""
+install tfds
 python=$PWD/.venv/bin/python
 cd "$here" || exit 2 # so that the arguments' paths mean what they say
 [ $# -gt 0 ] || set -- sample:cat sample:swirls

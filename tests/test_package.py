@@ -11,7 +11,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxstyle"
 
 # A module may import those before it. Everything in app/ comes after everything else.
-ORDER = ["__init__", "layers", "winograd", "conv", "vgg", "losses", "objective", "transfer", "lanes", "pretrained"]
+ORDER = (
+    "__init__ layers winograd conv vgg alexnet losses similarity metrics objective transfer lanes select pretrained"
+).split()
 IO_MODULES = {"os", "pathlib", "shutil", "time", "socket", "tempfile", "urllib", "PIL", "tqdm"}
 
 

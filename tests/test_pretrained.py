@@ -10,7 +10,7 @@ import safetensors.numpy
 import jaxstyle as js
 from jaxstyle import pretrained
 from jaxstyle.app.images import read_image
-from jaxstyle.pretrained import DEFAULT, REGISTRY, WeightsError, bundled_path, load_weights
+from jaxstyle.pretrained import DEFAULT, METRIC_SETS, REGISTRY, WeightsError, bundled_path, load_weights
 from tests.conftest import relative_error
 from tests.reference import numpy_vgg
 
@@ -51,6 +51,40 @@ def test_bundled_file_is_what_its_readme_says(tensors):
     kernels = [v for k, v in tensors.items() if k.endswith("kernel")]
     assert len(kernels) == 13
     assert {k.dtype for k in kernels} == {np.dtype(np.float16)}
+
+
+@pytest.mark.parametrize("name", METRIC_SETS)
+def test_sets_of_metrics_are_what_the_readme_says(name):
+    entry = REGISTRY[name]
+    path = bundled_path(entry.file)
+    readme = (path.parent / "README.md").read_text()
+    assert f"| `{entry.file}` | {entry.size:,} | `{entry.sha256}` |" in readme
+    assert path.stat().st_size == entry.size
+    tensors = safetensors.numpy.load_file(path)
+    assert {v.dtype for k, v in tensors.items() if k.startswith("conv")} <= {np.dtype(np.float16)}
+    assert [len(v) for k, v in sorted(tensors.items()) if k.startswith("heads")] == (
+        [64, 192, 384, 256, 256] if name == "lpips-alex" else [64, 128, 256, 512, 512]
+    )
+
+
+def test_known_values_of_alexnet():
+    params = js.load_params("lpips-alex")
+    count = sum(leaf.size for layer, leaves in params.items() if layer.startswith("conv") for leaf in leaves.values())
+    assert count == 2_469_696  # the published number of its convolutions
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(params["mean"], js.load_params()["mean"])
+
+
+def test_lpips_vgg16_is_the_bundled_set_with_heads():
+    params = dict(js.load_params("lpips-vgg16"))
+    assert set(params.pop("heads")) == {"relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"}
+    jax.tree.map(np.testing.assert_array_equal, params, js.load_params("bundled"))
+
+
+@pytest.mark.parametrize("name", METRIC_SETS)
+def test_sets_of_metrics_are_refused_for_a_transfer(name):
+    with pytest.raises(WeightsError, match=f"weights '{name}' are for metrics, .*give one of bundled, vgg16-in-vgg19"):
+        load_weights(name)
 
 
 def test_names():
@@ -134,6 +168,7 @@ def test_unreadable_files_name_file_and_reason(tmp_path):
         js.load_params(tmp_path / "folder.safetensors")
 
 
+@pytest.mark.parametrize("name", [DEFAULT, *METRIC_SETS])
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -142,13 +177,14 @@ def test_unreadable_files_name_file_and_reason(tmp_path):
         (None, "no such file"),
     ],
 )
-def test_a_damaged_bundled_file_is_never_used(tmp_path, monkeypatch, change, reason):
-    copy = tmp_path / BUNDLED.name
-    shutil.copy(BUNDLED, copy)
+def test_a_damaged_bundled_file_is_never_used(tmp_path, monkeypatch, name, change, reason):
+    original = bundled_path(REGISTRY[name].file)
+    copy = tmp_path / original.name
+    shutil.copy(original, copy)
     if change is None:
         copy.unlink()
     else:
         copy.write_bytes(change(copy.read_bytes()))
     monkeypatch.setattr(pretrained, "bundled_path", lambda _: copy)
-    with pytest.raises(WeightsError, match=f"{BUNDLED.name}: .*{reason}"):
-        js.load_params("bundled")
+    with pytest.raises(WeightsError, match=f"{copy.name}: .*{reason}"):
+        js.load_params(name)

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
@@ -32,25 +33,43 @@ def read_image(path: str | os.PathLike[str], size: int | None = None) -> np.ndar
     Raises:
       StartError: for a file that isn't there or isn't a whole picture of a size that Pillow deems safe.
     """
-    path = resolve_path(path)
+    file = resolve_path(path)
+    with open_file(file) as data:
+        return decode_image(data, str(file), size)
+
+
+def open_file(file: Path) -> io.BufferedReader:
+    """Open a file to read.
+
+    Raises:
+      AppError: if it can't be opened.
+    """
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise explain(error, f"cannot read {file}") from error
+
+
+def decode_image(data: BinaryIO, label: str, size: int | None = None) -> np.ndarray:
+    """Like `read_image`, of an open file or of bytes in memory; errors call it `label`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd but harmless metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(data) as image:
                 array = _to_array(_shrink(_to_rgb_or_float(ImageOps.exif_transpose(image)), size))
     except Image.UnidentifiedImageError as error:
-        raise StartError(f"cannot read {path}: it is not an image that Pillow knows") from error
+        raise StartError(f"cannot read {label}: it is not an image that Pillow knows") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise StartError(f"cannot read {path}: it has more than {Image.MAX_IMAGE_PIXELS} pixels") from error
+        raise StartError(f"cannot read {label}: it has more than {Image.MAX_IMAGE_PIXELS} pixels") from error
     except OSError as error:
         if error.errno is not None:
-            raise explain(error, f"cannot read {path}") from error
-        raise StartError(f"cannot read {path}: the image is truncated or damaged ({error})") from error
+            raise explain(error, f"cannot read {label}") from error
+        raise StartError(f"cannot read {label}: the image is truncated or damaged ({error})") from error
     except Exception as error:  # decoders of damaged files raise nearly anything
-        raise StartError(f"cannot read {path}: the image is damaged ({error})") from error
+        raise StartError(f"cannot read {label}: the image is damaged ({error})") from error
     if not np.isfinite(array).all():
-        raise StartError(f"cannot read {path}: it has pixels that are not finite")
+        raise StartError(f"cannot read {label}: it has pixels that are not finite")
     return array
 
 

@@ -109,7 +109,8 @@ def present() -> Machine:
     Raises:
       StartError: if nobody knows how much memory they have.
     """
-    devices = jax.devices()
+    with _silent_stderr():  # an installed libtpu complains if there is no TPU
+        devices = jax.devices()
     limit = (devices[0].memory_stats() or {}).get("bytes_limit")
     if limit:
         memory, source = limit, "what the device grants"

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.job import OPTIMIZERS
-from jaxstyle.app.machine import Machine
+from jaxstyle.app.machine import Machine, Speed
 from jaxstyle.app.screen import tell
 from jaxstyle.lanes import make_lanes
 from jaxstyle.layers import BLOCKS, LAYERS, block_of, min_size
@@ -103,7 +103,7 @@ def make_plan(request: Request, machine: Machine) -> dict[str, Any]:
         return found[-1]
 
     most = _search(compile_lanes, first, microbatch, state_bytes, machine)
-    return _describe(request, machine, microbatch, state_bytes, found, devices * most)
+    return _describe(request, problem, machine, microbatch, state_bytes, found, devices * most)
 
 
 def _make_problem(request: Request, machine: Machine) -> _Problem:
@@ -191,7 +191,7 @@ def _used(message: str) -> int | None:
 def _search(
     compile_lanes: Callable[[int], Compiled], first: int, microbatch: int, state_bytes: int, machine: Machine
 ) -> int:
-    """The most lanes a device that were compiled and fit, 0 if none did; whole groups of `microbatch` where possible."""
+    """The most lanes a device that were compiled and fit, 0 if none did."""
     devices, limit = len(machine.devices), int(_SLACK * machine.memory)
     tried: dict[int, Compiled] = {}
     each = first
@@ -220,13 +220,19 @@ def _next(tried: dict[int, Compiled], microbatch: int, state_bytes: int, limit: 
 
 
 def _describe(
-    request: Request, machine: Machine, microbatch: int, state_bytes: int, found: list[Compiled], most: int
+    request: Request,
+    problem: _Problem,
+    machine: Machine,
+    microbatch: int,
+    state_bytes: int,
+    found: list[Compiled],
+    most: int,
 ) -> dict[str, Any]:
     first = found[0]
     devices = len(machine.devices)
-    group = min(microbatch, first.lanes // devices)
-    group = -(-(first.lanes // devices) // -(-(first.lanes // devices) // group))  # groups have equal sizes
-    forward, backward = count_flops(request)
+    each = first.lanes // devices
+    group = -(-each // -(-each // microbatch))  # make_lanes takes groups of equal size
+    forward, backward = count_flops(request, problem.params)
     largest = next((c for c in found if c.lanes == most), None)
     accessed = None if first.accessed is None else first.accessed / group
     return {
@@ -256,12 +262,12 @@ def _describe(
     }
 
 
-def _roofline(speed: Any, forward: float, backward: float, accessed: float | None) -> dict[str, Any]:
-    """The least time that a device's peak speed allows for a step of one lane."""
+def _roofline(speed: Speed, forward: float, backward: float, accessed: float | None) -> dict[str, Any]:
+    """Time of a step of one lane on one device at its peak speed."""
     arithmetic = (speed.forward * forward + speed.backward * backward) / speed.flops
     memory = (accessed or 0) / speed.bandwidth
     return {
-        "note": "an estimate, not a measurement: the least time that the assumed peak speeds allow",
+        "note": "an estimate, not a measurement: the longer of arithmetic and memory traffic at assumed peak speeds",
         "seconds_per_lane_step": max(arithmetic, memory),
         "limit": "arithmetic" if arithmetic >= memory else "memory bandwidth",
         "flops_per_second": speed.flops,
@@ -271,7 +277,7 @@ def _roofline(speed: Any, forward: float, backward: float, accessed: float | Non
     }
 
 
-def count_flops(request: Request) -> tuple[int, int]:
+def count_flops(request: Request, layers: Container[str]) -> tuple[int, int]:
     """FLOPs of one evaluation of the loss of one lane and of its gradient: direct convolutions and Gram matrices.
 
     What Winograd's algorithm saves is not taken off; all the rest is less than 2 %.
@@ -279,7 +285,7 @@ def count_flops(request: Request) -> tuple[int, int]:
     total, size, channels = 0, request.size, 3
     wanted = request.content_layers + request.style_layers
     for name in LAYERS[: max(map(LAYERS.index, wanted)) + 1]:
-        if name.startswith("conv"):
+        if name in layers:  # a convolution that the weight set has
             inputs, channels = channels, BLOCKS[block_of(name) - 1][1]
             total += 2 * 9 * inputs * channels * size**2
         elif name.startswith("pool"):

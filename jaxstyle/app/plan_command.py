@@ -26,7 +26,7 @@ def add_plan(commands: Any, positive: Callable[[str], int]) -> None:
         "plan",
         help="how many lanes fit on a machine and what a step costs, by compiling",
         description="Say how many lanes of one picture size fit into a machine's memory and what a step costs, by "
-        "compiling the step (at most three times) without running it: for the devices present or for a TPU that is not.",
+        "compiling the step (at most three times), not running it: for the devices present or for a TPU that is not.",
     )
     add = parser.add_argument
     add(
@@ -54,13 +54,10 @@ def _plan(args: argparse.Namespace) -> None:
         os.environ.update(_ENVIRONMENT)
     from jaxstyle.app import machine, plan
 
-    request = plan.Request(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in vars(args).items()
-            if name in plan.Request._fields
-        }
-    )
+    options: dict[str, Any] = {name: vars(args)[name] for name in plan.Request._fields}
+    for name in ("content_layers", "style_layers"):
+        options[name] = tuple(options[name])
+    request = plan.Request(**options)
     found = machine.present() if args.topology is None else machine.topology(args.topology)
     result = {"topology": args.topology, **plan.make_plan(request, found)}
     print(json.dumps(result, indent=2) if args.json else "\n".join(_table(result)))
@@ -90,7 +87,7 @@ def _table(plan: dict[str, Any]) -> list[str]:
         ("FLOPs of a lane's step", f"{plan['flops_per_lane_step'] / 1e9:.3g} G, by direct convolution"),
         (
             "estimate of a lane's step",
-            f"{roofline['seconds_per_lane_step']:.2g} s or more on one device, by {roofline['limit']}; assumed "
+            f"{roofline['seconds_per_lane_step']:.2g} s on one device, limited by {roofline['limit']}; assumed "
             f"{roofline['flops_per_second'] / 1e12:.3g} TFLOP/s, {roofline['bytes_per_second'] / 1e9:.3g} GB/s: "
             f"{roofline['source']}",
         ),

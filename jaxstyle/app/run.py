@@ -21,7 +21,7 @@ from jaxstyle.app.errors import RunError, StartError
 from jaxstyle.app.files import explain, write_atomic
 from jaxstyle.app.images import encode_png, read_image, to_image
 from jaxstyle.app.job import Job, Outcome
-from jaxstyle.app.report import Tile, make_sheet
+from jaxstyle.app.sheet import Tile, make_sheet
 
 _LOCK = ".lock"
 _TABLES = ("lanes.csv", "history.csv", "sheet.png")

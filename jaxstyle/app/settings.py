@@ -33,27 +33,31 @@ def weight_defaults(convention: str) -> WeightDefaults:
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of `jaxstyle sweep` and `jaxstyle transfer`, named as there; the lists span the lanes.
+    """Options of `jaxstyle sweep` and `jaxstyle transfer`, named as there; the tuples of alpha to seed span the lanes.
 
     None means: of beta and tv, the convention's defaults; of learning_rate, the optimiser's; of style_size, `size`;
-    of microbatch, what suits the device.
+    of microbatch, what suits the device; of style_layer_weights, equal ones; of grid, no file.
     """
 
     content: str
     style: str
+    pair: str = "all"
     alpha: tuple[float, ...] = (1.0,)
     beta: tuple[float, ...] | None = None
     tv: tuple[float, ...] | None = None
+    learning_rate: tuple[float, ...] | None = None
+    seed: tuple[int, ...] = (0,)
+    style_layer_weights: tuple[tuple[float, ...], ...] | None = None
+    grid: str | None = None
     size: int = DEFAULT_SIZE
     style_size: int | None = None
     steps: int = DEFAULT_STEPS
     optimizer: str = "adam"
-    learning_rate: float | None = None
     convention: str = "mean"
     content_layers: tuple[str, ...] = CONTENT_LAYERS
     style_layers: tuple[str, ...] = STYLE_LAYERS
     pooling: str = "max"
+    dtype: str = "float32"
     init: str = "content"
-    seed: int = 0
     weights: str = "bundled"
     microbatch: int | None = None

@@ -1,0 +1,65 @@
+"""The memory that a program may use: how much there is, what a compiled one takes, and giving back what is free."""
+
+import contextlib
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import jax
+import psutil
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+class OutOfMemoryError(Exception):
+    """A program needs, or needed, more memory than there is; `needed` and `available` in bytes, if known."""
+
+    def __init__(self, needed: int | None = None, available: int | None = None) -> None:
+        super().__init__(needed, available)
+        self.needed, self.available = needed, available
+
+
+def available_memory() -> int:
+    """Bytes that a program may still take on the default device, 0 if nobody knows: of a CPU, the machine's."""
+    device = jax.devices()[0]
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return max(0, stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    if device.platform != "cpu":
+        return 0
+    free = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError):  # a container may be given less than the machine has
+        limit, used = (int((_CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        free = min(free, limit - used)
+    return max(0, free)
+
+
+def check_memory(compiled: Any) -> None:
+    """Raise OutOfMemoryError if a compiled program, whose arguments lie in memory already, won't fit.
+
+    On CPU it would be killed by the system, without a word, rather than fail.
+    """
+    analysis = compiled.memory_analysis()
+    available = available_memory()
+    if analysis is None or not available:
+        return
+    needed = analysis.temp_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    if needed > available:
+        raise OutOfMemoryError(needed, available)
+
+
+@contextlib.contextmanager
+def memory_errors() -> Any:
+    """Turn what jax raises when memory runs out into OutOfMemoryError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # jax's own class is a RuntimeError
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            raise OutOfMemoryError from error
+        raise
+
+
+def release_memory() -> None:
+    """Give the memory that compilers have freed back to the system: some 200 MB of it lie about with glibc."""
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,171 @@
+"""Similarities of images, and distances of their colours, that need no network.
+
+Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxstyle.vgg import as_image
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, on gamma-coded values, as the papers' programs do
+_WINDOW = np.exp(-np.square(np.arange(-5, 6) / 1.5) / 2)
+_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])  # IEC 61966-2-1, D65
+
+
+def check_image(image: jax.Array, smallest: int) -> jax.Array:
+    """Return an image as an array of at least float32.
+
+    Raises:
+      ValueError: unless it is floating-point, (h, w, 3), with h and w of at least `smallest`.
+    """
+    image = as_image(image)
+    if image.ndim != 3 or image.shape[-1] != 3:
+        raise ValueError(f"image must have shape (h, w, 3), got {image.shape}; use jax.vmap for a batch")
+    if min(image.shape[:2]) < smallest:
+        h, w, _ = image.shape
+        raise ValueError(f"image of {h}x{w} pixels is too small: height and width must be at least {smallest}")
+    return image.astype(jnp.promote_types(image.dtype, jnp.float32))
+
+
+def check_pair(image_a: jax.Array, image_b: jax.Array, smallest: int) -> tuple[jax.Array, jax.Array]:
+    """`check_image` of two images; raises ValueError too where their shapes differ."""
+    image_a, image_b = check_image(image_a, smallest), check_image(image_b, smallest)
+    if image_a.shape != image_b.shape:
+        raise ValueError(f"images must have the same shape, got {image_a.shape} and {image_b.shape}")
+    return image_a, image_b
+
+
+def safe_sqrt(x: jax.Array) -> jax.Array:
+    """Square root whose gradient at 0 is 0 instead of infinite; NaN of NaN."""
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+
+
+@jax.jit
+def ssim(image: jax.Array, reference: jax.Array) -> jax.Array:
+    """Structural similarity of Wang et al. (IEEE TIP 13(4), 2004): a scalar in [-1, 1], 1 for equal images.
+
+    Of the luminance, with the paper's Gaussian window (11x11, standard deviation 1.5, wholly inside the image) and
+    constants K1 = 0.01, K2 = 0.03; without the size reduction that some programs put before it.
+
+    Args:
+      image: (h, w, 3), at least 11x11.
+      reference: (h, w, 3).
+
+    Raises:
+      ValueError: for images too small, not floating-point or of different shapes.
+    """
+    x, y = (_luma(image) for image in check_pair(image, reference, len(_WINDOW)))
+    mean_x, mean_y = _blur(x), _blur(y)
+    # Moments about the whole image's mean: less is lost to rounding than about 0.
+    x, y = x - x.mean(), y - y.mean()
+    local_x, local_y = _blur(x), _blur(y)
+    variance_x, variance_y = _blur(x * x) - local_x**2, _blur(y * y) - local_y**2
+    covariance = _blur(x * y) - local_x * local_y
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return (luminance * (2 * covariance + c2) / (variance_x + variance_y + c2)).mean()
+
+
+def _luma(image: jax.Array) -> jax.Array:
+    return (image * _LUMA.astype(image.dtype)).sum(-1)
+
+
+def _blur(x: jax.Array) -> jax.Array:
+    """Gaussian-weighted mean of each 11x11 window inside x (h, w): (h - 10, w - 10)."""
+    # Sums of slices: quick on every backend in both directions, and exact to rounding.
+    weights = [float(v) for v in _WINDOW / _WINDOW.sum()]
+    for axis in (0, 1):
+        size = x.shape[axis] - len(weights) + 1
+        slices = [v * lax.slice_in_dim(x, i, i + size, axis=axis) for i, v in enumerate(weights)]
+        x = sum(slices[1:], slices[0])
+    return x
+
+
+@jax.jit
+def edge_similarity(image: jax.Array, reference: jax.Array) -> jax.Array:
+    """Mean gradient magnitude similarity of Xue et al. (IEEE TIP 23(2), 2014): in (0, 1], 1 for equal edges.
+
+    Of the luminance at half size, by Prewitt's operator: it asks whether edges are in the same places with the same
+    strength, not which way they go from dark to light. The mean of the map (GMSM in the paper) rather than its
+    standard deviation, which is small again where every place is bad.
+
+    Args:
+      image: (h, w, 3), at least 6x6.
+      reference: (h, w, 3).
+
+    Raises:
+      ValueError: for images too small, not floating-point or of different shapes.
+    """
+    a, b = (_squared_gradient(_halve(_luma(image))) for image in check_pair(image, reference, 6))
+    c = 170 / 255**2  # the paper's constant, for luminance in [0, 1]
+    return ((2 * safe_sqrt(a) * safe_sqrt(b) + c) / (a + b + c)).mean()
+
+
+def _halve(x: jax.Array) -> jax.Array:
+    h, w = x.shape[0] // 2, x.shape[1] // 2
+    return x[: 2 * h, : 2 * w].reshape(h, 2, w, 2).mean((1, 3))
+
+
+def _squared_gradient(x: jax.Array) -> jax.Array:
+    rows = x[2:] - x[:-2]
+    columns = x[:, 2:] - x[:, :-2]
+    down = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 3
+    across = (columns[:-2] + columns[1:-1] + columns[2:]) / 3
+    return down**2 + across**2
+
+
+@jax.jit
+def colour_distance(image: jax.Array, style: jax.Array) -> jax.Array:
+    """Distance of the colours of two images, wherever in the image they are: a scalar >= 0, 0 for equal ones.
+
+    The 2-Wasserstein distance of the Gaussians that have the mean and covariance of the pixels in CIELAB (D65), in
+    CIELAB's units, of which about 2.3 are just noticeable.
+
+    Args:
+      image: (h, w, 3), at least 2x2.
+      style: (h', w', 3) of any size from 2x2.
+
+    Raises:
+      ValueError: for images too small, not floating-point or of the wrong shape.
+    """
+    pixels, style_pixels = (_cielab(check_image(x, 2)).reshape(-1, 3) for x in (image, style))
+    return safe_sqrt(gaussian_distance(pixels, style_pixels))
+
+
+def _cielab(image: jax.Array) -> jax.Array:
+    """CIELAB (CIE 1976, white D65) of sRGB in [0, 1]; linear below 0, where an image has left that range."""
+    linear = jnp.where(image > 0.04045, ((jnp.maximum(image, 0.04045) + 0.055) / 1.055) ** 2.4, image / 12.92)
+    matrix = jnp.asarray(_XYZ / _XYZ.sum(1, keepdims=True), image.dtype)
+    t = _matmul(linear, matrix.T)
+    d = 6 / 29
+    f = jnp.where(t > d**3, jnp.cbrt(jnp.maximum(t, d**3)), t / (3 * d**2) + 4 / 29)
+    x, y, z = f[..., 0], f[..., 1], f[..., 2]
+    return jnp.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def gaussian_distance(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Squared 2-Wasserstein distance of the Gaussians with mean and covariance of two samples: a scalar >= 0.
+
+    |m - n|^2 + tr(C + D - 2 (C^1/2 D C^1/2)^1/2) (Dowson and Landau, 1982), covariances over n - 1. First derivatives
+    only: those of higher order leave out a term.
+
+    Args:
+      x: (n, d), n >= d.
+      y: (m, d), m >= d.
+    """
+    # With C = A'A and D = B'B the covariances' part is the smallest ||U'A - V'B||^2 over U, V of orthonormal columns.
+    # At the optimum it doesn't depend on them to first order: no gradient of a square root or an eigenvector, infinite
+    # where colours lie in a plane. And nothing cancels where the samples are nearly equal.
+    a, b = ((sample - sample.mean(0)) / (len(sample) - 1) ** 0.5 for sample in (x, y))
+    (q_a, r_a), (q_b, r_b) = (jnp.linalg.qr(lax.stop_gradient(centred)) for centred in (a, b))
+    u, _, vh = jnp.linalg.svd(_matmul(r_a, r_b.T))
+    a, b = _matmul(_matmul(q_a, u).T, a), _matmul(_matmul(q_b, vh.T).T, b)
+    return jnp.square(x.mean(0) - y.mean(0)).sum() + jnp.square(a - b).sum()
+
+
+def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, precision="highest")
