@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxstyle.objective import Losses, LossWeights, Targets
@@ -172,7 +173,8 @@ def _step_groups(step: Any, microbatch: int | None, state: Any, lanes: Any) -> A
         start = jnp.minimum(group * size, count - size)
         before, own = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, size), (carry, lanes))
         before = lax.optimization_barrier(before)  # or slices are taken again after some of the state is new
-        after = step(before[0], own)
+        before = jax.tree.map(_keep_layout, before)
+        after = jax.tree.map(_keep_layout, step(before[0], own))
         if count % size:  # then the last group overlaps the one before, whose lanes have taken this step
             due = start + jnp.arange(size) >= group * size
             after = jax.vmap(lambda d, a, b: jax.tree.map(partial(jnp.where, d), a, b))(due, after, before)
@@ -180,6 +182,19 @@ def _step_groups(step: Any, microbatch: int | None, state: Any, lanes: Any) -> A
         return jax.tree.map(put, carry, after), None
 
     return lax.scan(body, (state, losses), jnp.arange(groups))[0]
+
+
+def _keep_layout(x: jax.Array) -> jax.Array:
+    """On a TPU, keep images laid out as arguments are, channel by channel.
+
+    Otherwise the layout that suits the first convolution spreads to the whole state, which is copied and takes a third
+    more memory: 8 times 512 lanes of 512 pixels in 16 GB, instead of twice.
+    """
+    if x.ndim < 4:
+        return x
+    *leading, height, width, channels = range(x.ndim)
+    layout = Layout((*leading, channels, height, width))
+    return lax.platform_dependent(x, tpu=lambda x: with_layout_constraint(x, layout), default=lambda x: x)
 
 
 def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
