@@ -42,7 +42,10 @@ def test_zip_varies_together_and_fastest(grid):
 
 def test_lanes_one_by_one(grid):
     text = "[[lane]]\nbeta = 0.3\nstyle_layer_weights = [1, 0]\n[[lane]]\nstyle_layer_weights = '0 1'\nbeta = 3\n"
-    assert grid("a.toml", text) == [{"beta": 0.3, "style_layer_weights": (1, 0)}, {"beta": 3, "style_layer_weights": (0, 1)}]
+    assert grid("a.toml", text) == [
+        {"beta": 0.3, "style_layer_weights": (1, 0)},
+        {"beta": 3, "style_layer_weights": (0, 1)},
+    ]
 
 
 def test_the_format_of_the_docstring(grid):

@@ -35,7 +35,10 @@ def test_values_of_an_axis():
     assert make_rows({"beta": [1, "2", "3:300:3"]}) == [{"beta": b} for b in (1, 2, 3, 30, 300)]
     assert make_rows({"beta": 3, "tv": "1:2:2"}) == [{"beta": 3, "tv": 1}, {"beta": 3, "tv": 2}]
     assert make_rows({"beta": np.array([1.5, 2])}) == [{"beta": 1.5}, {"beta": 2}]
-    assert make_rows({"style_layer_weights": [[1, 0], "0 1"]}) == [{"style_layer_weights": (1, 0)}, {"style_layer_weights": (0, 1)}]
+    assert make_rows({"style_layer_weights": [[1, 0], "0 1"]}) == [
+        {"style_layer_weights": (1, 0)},
+        {"style_layer_weights": (0, 1)},
+    ]
     assert make_rows({}) == [{}]
 
 
@@ -55,7 +58,11 @@ def test_a_new_setting_is_one_line(monkeypatch):
         ({"beta": None}, (), "beta: None is not a number"),
         ({"tv": [math.nan]}, (), "tv: nan is not a finite number"),
         ({"style_layer_weights": [1, 1, 1]}, (), "style_layer_weights: 1 is not a list of weights"),
-        ({"style_layer_weights": [[1], [1, 2]]}, (), "style_layer_weights: lists of 1 and of 2 weights; each must have one a layer"),
+        (
+            {"style_layer_weights": [[1], [1, 2]]},
+            (),
+            "style_layer_weights: lists of 1 and of 2 weights; each must have one a layer",
+        ),
         ({"beta": [1]}, ("beta", "tv"), "tv is to be zipped, but has no values"),
         ({"beta": [1, 2], "tv": [1]}, ("beta", "tv"), "equally many values, got beta 2, tv 1"),
         ({"beta": ["1:2:1001"], "alpha": ["1:2:1000"]}, (), "more than 1,000,000 lanes; take fewer values"),

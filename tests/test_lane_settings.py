@@ -60,7 +60,10 @@ def test_kinds_of_whole_numbers(value):
             ("seed", v, "is not a whole number from 0 to 4294967295")
             for v in (-1, 1.0, "1.0", "-1", 2**32, "9" * 5000, True, "", "²", None)
         ],
-        *[("style_layer_weights", v, "is not a list of weights, one a layer") for v in (1, "", " , ", [], None, {"a": 1})],
+        *[
+            ("style_layer_weights", v, "is not a list of weights, one a layer")
+            for v in (1, "", " , ", [], None, {"a": 1})
+        ],
         ("style_layer_weights", [1, -2], "-2 is negative"),
         ("style_layer_weights", "1 x", "'x' is not a number"),
         ("style_layer_weights", [[1], [2]], r"\[1\] is not a number"),

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 
 from jaxstyle.app.errors import StartError
+from jaxstyle.app.memory import available_memory
 
 TOPOLOGIES: tuple[str, ...] = ("v5e:1x1", "v5e:2x2", "v5e:4x4", "v6e:2x2", "v5p:2x2x1", "v4:2x2x1", "tpu7x:2x2x1")
 """Examples of what `--topology` takes: a TPU's generation and the grid of its chips."""
@@ -83,6 +84,8 @@ def topology(name: str) -> Machine:
     if importlib.util.find_spec("libtpu") is None:
         raise StartError('--topology needs the TPU compiler libtpu: pip install "jaxstyle[plan]"')
     try:
+        if ":" not in name:  # libtpu takes no name at all for one
+            raise ValueError("INVALID_ARGUMENT")
         with _silent_stderr():
             devices = list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
     except Exception as error:
@@ -111,14 +114,10 @@ def present() -> Machine:
     """
     with _silent_stderr():  # an installed libtpu complains if there is no TPU
         devices = jax.devices()
-    limit = (devices[0].memory_stats() or {}).get("bytes_limit")
-    if limit:
-        memory, source = limit, "what the device grants"
-    elif devices[0].platform == "cpu" and hasattr(os, "sysconf"):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
-        source = "the machine's memory" + (", shared out among its devices" if len(devices) > 1 else "")
-    else:
-        raise StartError(f"the memory of {devices[0].device_kind} is unknown; give a --topology")
+    memory = available_memory() // (len(devices) if devices[0].platform == "cpu" else 1)
+    if not memory:
+        raise StartError(f"nobody knows the memory of {devices[0].device_kind}; give a --topology")
+    source = "what is free now"
     return Machine(devices, devices[0].device_kind, memory, source, True, lambda _: _measure_speed())
 
 

@@ -15,7 +15,7 @@ from jaxstyle.app.errors import StartError
 from jaxstyle.app.job import OPTIMIZERS
 from jaxstyle.app.machine import Machine, Speed
 from jaxstyle.app.screen import tell
-from jaxstyle.lanes import make_lanes
+from jaxstyle.lanes import StackedTargets, make_lanes
 from jaxstyle.layers import BLOCKS, LAYERS, block_of, min_size
 from jaxstyle.objective import LossWeights, make_loss, make_targets
 from jaxstyle.pretrained import load_weights
@@ -30,7 +30,7 @@ _BYTES_PER_PIXEL = 3000
 _COLLECTIVE = re.compile(
     r" (?:all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter|ragged-all-to-all)[\w-]*\("
 )
-_USED = re.compile(r"[Uu]sed ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm")
+_TEMPORARY = re.compile(r"HLO temporaries \(([\d.]+)([KMGT]?)\)")
 
 
 class Request(NamedTuple):
@@ -125,7 +125,8 @@ def _make_problem(request: Request, machine: Machine) -> _Problem:
     if machine.devices[0].platform == "cpu":
         params = jax.eval_shape(prepare, params)
     targets = jax.eval_shape(partial(make_targets, features, **named), params, image, image)
-    transfer = make_transfer(loss, choice.make(choice.learning_rate), bounds=choice.bounds)
+    rate = () if choice.learning_rate is None else (choice.learning_rate,)
+    transfer = make_transfer(loss, choice.make(*rate), bounds=choice.bounds)
     return _Problem(transfer, features, params, targets, image)
 
 
@@ -150,7 +151,10 @@ def _compile(problem: _Problem, machine: Machine, each: int, microbatch: int) ->
         sharding = NamedSharding(mesh, PartitionSpec(*axes))
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
-    arguments = (put(state, "lanes"), put(problem.params), put(problem.targets), put(weights, "lanes"))
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), problem.targets)
+    index = put(jax.ShapeDtypeStruct((count,), jnp.int32), "lanes")
+    targets = StackedTargets(put(one.content), put(one.style), index, index)
+    arguments = (put(state, "lanes"), put(problem.params), targets, put(weights, "lanes"))
     steps = put(jax.ShapeDtypeStruct((), jnp.int32))
     began = time.monotonic()
     program = jax.jit(partial(run_chunk, lanes, capacity=_CHUNK), donate_argnums=0)
@@ -159,7 +163,9 @@ def _compile(problem: _Problem, machine: Machine, each: int, microbatch: int) ->
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return Compiled(count, time.monotonic() - began, fits=False, peak=_used(str(error)))
+        temporary = _temporary(str(error))
+        held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) // len(machine.devices)
+        return Compiled(count, time.monotonic() - began, fits=False, peak=temporary and held + temporary)
     seconds = time.monotonic() - began
     memory: Any = compiled.memory_analysis()
     peak = (
@@ -182,9 +188,9 @@ def _compile(problem: _Problem, machine: Machine, each: int, microbatch: int) ->
     )
 
 
-def _used(message: str) -> int | None:
-    """Bytes that a program needs, out of the message that they are too many."""
-    match = _USED.search(message)
+def _temporary(message: str) -> int | None:
+    """Bytes of temporary memory that a program needs, out of the TPU compiler's message that they are too many."""
+    match = _TEMPORARY.search(message)
     return match and int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
 
 
@@ -212,10 +218,11 @@ def _next(tried: dict[int, Compiled], microbatch: int, state_bytes: int, limit: 
     slope = (peak - known[0][1]) / (each - known[0][0]) if len(known) > 1 else state_bytes
     if each <= microbatch and peak > limit:  # a single group, whose features take nearly all
         slope = peak / each
-    guess = each + int((limit - peak) // slope)
-    guess = guess // microbatch * microbatch if guess > microbatch else guess
+    guess = each + int((limit - peak) // max(slope, 1))
     if failing is not None and guess >= failing:
         guess = (fitting + failing) // 2
+    if guess > microbatch:
+        guess = guess // microbatch * microbatch
     return max(1, guess, fitting)
 
 

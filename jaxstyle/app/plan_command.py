@@ -9,7 +9,7 @@ from typing import Any
 from jaxstyle.app.settings import DEFAULT_SIZE
 from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS
 
-_ENVIRONMENT: dict[str, str] = {
+ENVIRONMENT: dict[str, str] = {
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",  # no question to a metadata server that isn't there
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -51,7 +51,7 @@ def add_plan(commands: Any, positive: Callable[[str], int]) -> None:
 
 def _plan(args: argparse.Namespace) -> None:
     if args.topology is not None:
-        os.environ.update(_ENVIRONMENT)
+        os.environ.update(ENVIRONMENT)
     from jaxstyle.app import machine, plan
 
     options: dict[str, Any] = {name: vars(args)[name] for name in plan.Request._fields}
