@@ -1,4 +1,9 @@
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +12,7 @@ import optax
 import pytest
 
 import jaxstyle as js
-from jaxstyle.lanes import lane_axes, make_lanes, num_lanes
+from jaxstyle.lanes import lane_axes, make_lanes, num_lanes, pad_lanes
 from tests.conftest import relative_error, widen
 
 GRID = js.weight_grid(alpha=[1.0, 0.5], beta=[0.01, 1.0])
@@ -152,3 +157,64 @@ def test_microbatches_equal_all_lanes_together(shallow, params, content, microba
         together = jax.jit(partial(js.sweep, transfer, num_steps=3))(start, params, targets, grid)
         groups = jax.jit(partial(js.sweep, transfer, num_steps=3, microbatch=microbatch))(start, params, targets, grid)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), groups, together)
+
+
+def squares(image, params, targets, weights):
+    value = weights.beta * jnp.square(image).sum()
+    return value, js.Losses(value, value, value, value)
+
+
+@pytest.mark.parametrize(("count", "microbatch"), [(5, 4), (7, 3), (9, 2), (4, 1), (3, 8)])
+def test_every_lane_takes_each_step_once(count, microbatch):
+    """Those of groups that overlap, too: a step of gradient descent scales the image by 1 - 0.25 beta."""
+    transfer = js.make_transfer(squares, optax.sgd(0.125), bounds=None)
+    number = np.arange(1.0, count + 1)
+    start = jnp.asarray(number, jnp.float32)[:, None, None, None] * jnp.ones((2, 2, 3))
+    grid = js.weight_grid(beta=number)
+    found = js.sweep(transfer, start, {}, js.Targets({}, {}), grid, num_steps=2, microbatch=microbatch)
+    factor = 1 - 0.25 * number
+    np.testing.assert_allclose(found.images[:, 0, 0, 0], number * factor**2, rtol=1e-6)
+    np.testing.assert_allclose(found.losses.total[:, 0], 12 * number**3, rtol=1e-6)
+    np.testing.assert_allclose(found.losses.total[:, 1], 12 * number**3 * factor**2, rtol=1e-6)
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 12), reason="older ones drop lax.optimization_barrier on CPU")
+def test_groups_work_in_the_memory_of_the_state():
+    grid = js.weight_grid(beta=jnp.ones(64))
+    lanes = make_lanes(js.make_transfer(squares, optax.adam(0.02)), grid, microbatch=1)
+    state = jax.eval_shape(lanes.init, jax.ShapeDtypeStruct((64, 64, 64, 3), jnp.float32))
+    step = jax.jit(lanes.step, donate_argnums=0).lower(state, {}, js.Targets({}, {}), grid)
+    memory = step.compile().memory_analysis()
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+    assert memory.alias_size_in_bytes >= size
+    assert memory.temp_size_in_bytes < 0.1 * size
+
+
+def test_lanes_that_do_not_divide_by_the_devices(shallow):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("lanes",))
+    transfer = js.make_transfer(shallow[1], optax.adam(0.02))
+    assert make_lanes(transfer, GRID, mesh=mesh)
+
+    class Three(NamedTuple):
+        size: int = 3
+
+    with pytest.raises(ValueError, match="4 lanes do not divide by 3 devices: pad_lanes repeats the last one"):
+        make_lanes(transfer, GRID, mesh=Three())
+    padded = pad_lanes(GRID, 3)
+    np.testing.assert_array_equal(padded.beta, [*GRID.beta, GRID.beta[3], GRID.beta[3]])
+    assert num_lanes(pad_lanes(GRID, 4)) == 4
+
+
+@pytest.mark.slow
+def test_lanes_over_eight_simulated_devices():
+    """See sharded.py for what is checked: a process of its own, since devices are made when jax starts."""
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_ENABLE_X64": "1",
+    }
+    command = [sys.executable, "-W", "error", "-m", "tests.sharded"]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr

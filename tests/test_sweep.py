@@ -191,7 +191,7 @@ def test_metrics_are_columns_and_judge_the_right_images(images):
     assert jaxstyle(*sweep, "--tv", "0", "--out", "run") == 0
     same, changed = js.load_run("run").lanes
     assert same["lpips"] < 1e-3 < changed["lpips"]
-    assert same["ssim"] > 0.999 > changed["ssim"]
+    assert same["ssim"] > 0.99 > changed["ssim"]
     assert changed["style_distance"] < same["style_distance"]
     params = js.load_params("lpips-alex")
     of_run = [js.app.images.read_image(f"run/images/{name}_0000.png") for name in ("content", "style")]

@@ -1,0 +1,160 @@
+"""The machine that a plan is for: its devices, their memory and their speed, of a TPU that isn't there, too."""
+
+import contextlib
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+
+from jaxstyle.app.errors import StartError
+from jaxstyle.app.memory import available_memory
+
+TOPOLOGIES: tuple[str, ...] = ("v5e:1x1", "v5e:2x2", "v5e:4x4", "v6e:2x2", "v5p:2x2x1", "v4:2x2x1", "tpu7x:2x2x1")
+"""Examples of what `--topology` takes: a TPU's generation and the grid of its chips."""
+
+
+class Speed(NamedTuple):
+    """What a roofline estimate assumes of a device.
+
+    Attributes:
+      flops: matrix products, FLOP/s.
+      bandwidth: of its memory, bytes/s.
+      forward: products that stand for one in the network's forward pass.
+      backward: the same in its backward pass.
+      source: where that is from.
+    """
+
+    flops: float
+    bandwidth: float
+    forward: int
+    backward: int
+    source: str
+
+
+class Machine(NamedTuple):
+    """Devices of one kind.
+
+    Attributes:
+      devices: real ones, or those of a topology, which can only be compiled for.
+      kind: their name.
+      memory: bytes that programs may use on each.
+      memory_source: where that figure is from.
+      present: whether a program can run there.
+      speed: of each, for a dtype of the features.
+    """
+
+    devices: list[Any]
+    kind: str
+    memory: int
+    memory_source: str
+    present: bool
+    speed: Callable[[str], Speed]
+
+
+_GIB = 2**30
+_TPUS: dict[str, tuple[float, float, float]] = {
+    "TPU v2": (7.48, 22.5e12, 350e9),
+    "TPU v3": (15.48, 61.5e12, 450e9),
+    "TPU v4": (15.25, 137.5e12, 600e9),
+    "TPU v5 lite": (15.75, 197e12, 819e9),
+    "TPU v5": (95.73, 459e12, 2765e9),
+    "TPU v6 lite": (31.24, 918e12, 1638e9),
+    "TPU7x": (94.74, 1153.5e12, 3690e9),
+}
+"""By the kind of a topology's devices, which is half a chip for v2, v3, v4 and 7x: GiB of memory that the compiler of
+libtpu 0.0.52 grants a program (its message when one exceeds it), FLOP/s in bfloat16 and bytes/s (Google Cloud's
+documentation of the TPU versions; v2 and v3: Jouppi et al., CACM 63(7), 2020)."""
+
+_TPU_PRODUCTS = {"float32": (6, 6), "bfloat16": (3, 1)}  # bfloat16 products for one of the features' dtype
+
+
+def topology(name: str) -> Machine:
+    """The TPU of that name, for which libtpu compiles where none is.
+
+    Raises:
+      StartError: without libtpu, or for a name that it doesn't know.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise StartError('--topology needs the TPU compiler libtpu: pip install "jaxstyle[plan]"')
+    try:
+        if ":" not in name:  # libtpu takes no name at all for one
+            raise ValueError("INVALID_ARGUMENT")
+        with _silent_stderr():
+            devices = list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
+    except Exception as error:
+        if "INVALID_ARGUMENT" not in str(error):
+            raise
+        raise StartError(
+            f"unknown topology {name!r}; valid are a TPU's generation and grid of chips, as {', '.join(TOPOLOGIES)}"
+        ) from error
+    kind = devices[0].device_kind
+    if kind not in _TPUS:
+        raise StartError(f"topology {name!r} has devices {kind!r}, whose memory is unknown; known: {', '.join(_TPUS)}")
+    memory, flops, bandwidth = _TPUS[kind]
+
+    def speed(dtype: str) -> Speed:
+        forward, backward = _TPU_PRODUCTS[dtype]
+        return Speed(flops, bandwidth, forward, backward, "the TPU's documented peak in bfloat16 products")
+
+    return Machine(devices, kind, int(memory * _GIB), "what the TPU's compiler grants a program", False, speed)
+
+
+def present() -> Machine:
+    """The devices that jax finds here.
+
+    Raises:
+      StartError: if nobody knows how much memory they have.
+    """
+    with _silent_stderr():  # an installed libtpu complains if there is no TPU
+        devices = jax.devices()
+    memory = available_memory() // (len(devices) if devices[0].platform == "cpu" else 1)
+    if not memory:
+        raise StartError(f"nobody knows the memory of {devices[0].device_kind}; give a --topology")
+    source = "what is free now"
+    return Machine(devices, devices[0].device_kind, memory, source, True, lambda _: _measure_speed())
+
+
+def _measure_speed() -> Speed:
+    """Of the default device: the best of three runs of a matrix product, and of adding to a large array."""
+    matrix = jnp.ones((2048, 2048), jnp.float32)
+    array = jnp.ones((2**25,), jnp.float32)
+    product = _best_time(jax.jit(lambda a: jnp.dot(a, a, precision="highest")), matrix)
+    pass_over = _best_time(jax.jit(lambda a: a + 1), array)
+    return Speed(
+        2 * matrix.shape[0] ** 3 / product,
+        2 * array.nbytes / pass_over,
+        1,
+        1,
+        "a float32 matrix product and a pass over an array, timed just now",
+    )
+
+
+def _best_time(function: Any, argument: jax.Array) -> float:
+    jax.block_until_ready(function(argument))
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        jax.block_until_ready(function(argument))
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keep what libtpu writes on the process's stderr from the screen."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as file:
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

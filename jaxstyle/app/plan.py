@@ -1,0 +1,302 @@
+"""How many lanes fit on a machine and what a step costs, found by compiling the step for it, not by running it."""
+
+import re
+import time
+from collections.abc import Callable, Container
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxstyle.app.errors import StartError
+from jaxstyle.app.job import OPTIMIZERS
+from jaxstyle.app.machine import Machine, Speed
+from jaxstyle.app.screen import tell
+from jaxstyle.lanes import StackedTargets, make_lanes
+from jaxstyle.layers import BLOCKS, LAYERS, block_of, min_size
+from jaxstyle.objective import LossWeights, make_loss, make_targets
+from jaxstyle.pretrained import load_weights
+from jaxstyle.transfer import Transfer, make_transfer, run_chunk
+from jaxstyle.vgg import Features, make_features, prepare
+
+MAX_COMPILATIONS = 3
+_CHUNK = 50  # steps whose losses a program of the command keeps
+_SLACK = 0.99  # of the memory, to aim at: the compiler's total doesn't grow evenly
+_CPU_PIXELS = 8 * 128 * 128
+_BYTES_PER_PIXEL = 3000
+_COLLECTIVE = re.compile(
+    r" (?:all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter|ragged-all-to-all)[\w-]*\("
+)
+_TEMPORARY = re.compile(r"HLO temporaries \(([\d.]+)([KMGT]?)\)")
+
+
+class Request(NamedTuple):
+    """What a plan is asked for; names and defaults are those of the command's options."""
+
+    size: int
+    lanes: int | None
+    microbatch: int | None
+    dtype: str
+    optimizer: str
+    convention: str
+    content_layers: tuple[str, ...]
+    style_layers: tuple[str, ...]
+    pooling: str
+    weights: str
+
+
+class _Problem(NamedTuple):
+    """The step of one lane, and the shapes of what all lanes share."""
+
+    transfer: Transfer
+    features: Features
+    params: Any
+    targets: Any
+    image: jax.ShapeDtypeStruct
+
+
+class Compiled(NamedTuple):
+    """A compilation of the step of so many lanes; all sizes in bytes on each device, None where they are unknown.
+
+    Attributes:
+      lanes: on all devices.
+      seconds: that it took.
+      fits: whether the memory suffices.
+      peak: arguments, results that don't replace arguments, temporary memory, and the program.
+      temporary: the part of `peak` that holds features and gradients of one group of lanes.
+      aliased: the part of the results that replaces arguments: images and optimiser states.
+      accessed: bytes read and written in one step of one group, as the compiler counts them.
+      collectives: operations between devices.
+    """
+
+    lanes: int
+    seconds: float
+    fits: bool
+    peak: int | None = None
+    temporary: int | None = None
+    aliased: int | None = None
+    accessed: float | None = None
+    collectives: int | None = None
+
+
+def make_plan(request: Request, machine: Machine) -> dict[str, Any]:
+    """Compile up to three times; return what the command prints, JSON-ready.
+
+    Raises:
+      StartError: for an option that is wrong.
+    """
+    jax.config.update("jax_enable_compilation_cache", False)  # a plan's compile time is that of a first run
+    problem = _make_problem(request, machine)
+    devices = len(machine.devices)
+    microbatch = request.microbatch or _default_microbatch(request.size, machine)
+    first = -(-request.lanes // devices) if request.lanes else microbatch
+    state = jax.eval_shape(problem.transfer.init, problem.image)
+    state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    found: list[Compiled] = []
+
+    def compile_lanes(each: int) -> Compiled:
+        tell(f"compiling {devices * each} lanes for {devices} {machine.kind} ({len(found) + 1} of at most 3)")
+        found.append(_compile(problem, machine, each, min(each, microbatch)))
+        return found[-1]
+
+    most = _search(compile_lanes, first, microbatch, state_bytes, machine)
+    return _describe(request, problem, machine, microbatch, state_bytes, found, devices * most)
+
+
+def _make_problem(request: Request, machine: Machine) -> _Problem:
+    if request.optimizer not in OPTIMIZERS:
+        raise StartError(f"unknown optimizer {request.optimizer!r}; valid: {', '.join(OPTIMIZERS)}")
+    choice = OPTIMIZERS[request.optimizer]
+    named = {"content_layers": request.content_layers, "style_layers": request.style_layers}
+    layers = tuple(dict.fromkeys(request.content_layers + request.style_layers))
+    try:
+        features = make_features(layers, pooling=request.pooling, dtype=request.dtype)
+        loss = make_loss(features, convention=request.convention, **named)
+        params = load_weights(request.weights).params
+    except ValueError as error:  # all of them say in one line what is wrong with an option
+        raise StartError(str(error)) from error
+    smallest = min_size(layers)
+    if request.size < smallest:
+        raise StartError(f"--size {request.size} is too small for the layers asked for: the smallest is {smallest}")
+    image = jax.ShapeDtypeStruct((request.size, request.size, 3), jnp.float32)
+    if machine.devices[0].platform == "cpu":
+        params = jax.eval_shape(prepare, params)
+    targets = jax.eval_shape(partial(make_targets, features, **named), params, image, image)
+    rate = () if choice.learning_rate is None else (choice.learning_rate,)
+    transfer = make_transfer(loss, choice.make(*rate), bounds=choice.bounds)
+    return _Problem(transfer, features, params, targets, image)
+
+
+def _default_microbatch(size: int, machine: Machine) -> int:
+    """Lanes to compute at once: as many as are fast on CPU; elsewhere, as fit into half of the device's memory."""
+    on_cpu = machine.devices[0].platform == "cpu"
+    pixels = _CPU_PIXELS if on_cpu else machine.memory // _BYTES_PER_PIXEL // 2
+    return max(1, pixels // size**2)
+
+
+def _compile(problem: _Problem, machine: Machine, each: int, microbatch: int) -> Compiled:
+    """Compile the command's program, a chunk of steps, for `each` lanes on every device."""
+    count = len(machine.devices) * each
+    mesh = Mesh(np.array(machine.devices), ("lanes",))
+    weights = LossWeights(*(np.zeros(count, np.float32) for _ in range(3)))
+    lanes = make_lanes(problem.transfer, weights, microbatch=microbatch, mesh=mesh if mesh.size > 1 else None)
+    state = jax.eval_shape(
+        jax.vmap(problem.transfer.init), jax.ShapeDtypeStruct((count, *problem.image.shape), problem.image.dtype)
+    )
+
+    def put(tree: Any, *axes: str) -> Any:
+        sharding = NamedSharding(mesh, PartitionSpec(*axes))
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), problem.targets)
+    index = put(jax.ShapeDtypeStruct((count,), jnp.int32), "lanes")
+    targets = StackedTargets(put(one.content), put(one.style), index, index)
+    arguments = (put(state, "lanes"), put(problem.params), targets, put(weights, "lanes"))
+    steps = put(jax.ShapeDtypeStruct((), jnp.int32))
+    began = time.monotonic()
+    program = jax.jit(partial(run_chunk, lanes, capacity=_CHUNK), donate_argnums=0)
+    try:
+        compiled = program.lower(*arguments, steps).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        temporary = _temporary(str(error))
+        held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) // len(machine.devices)
+        return Compiled(count, time.monotonic() - began, fits=False, peak=temporary and held + temporary)
+    seconds = time.monotonic() - began
+    memory: Any = compiled.memory_analysis()
+    peak = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.generated_code_size_in_bytes
+    )
+    return Compiled(
+        count,
+        seconds,
+        peak <= machine.memory,
+        peak,
+        memory.temp_size_in_bytes,
+        memory.alias_size_in_bytes,
+        # Loops count once: of the steps and of the groups.
+        (compiled.cost_analysis() or {}).get("bytes accessed"),
+        len(_COLLECTIVE.findall(compiled.as_text() or "")),
+    )
+
+
+def _temporary(message: str) -> int | None:
+    """Bytes of temporary memory that a program needs, out of the TPU compiler's message that they are too many."""
+    match = _TEMPORARY.search(message)
+    return match and int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
+
+
+def _search(
+    compile_lanes: Callable[[int], Compiled], first: int, microbatch: int, state_bytes: int, machine: Machine
+) -> int:
+    """The most lanes a device that were compiled and fit, 0 if none did."""
+    devices, limit = len(machine.devices), int(_SLACK * machine.memory)
+    tried: dict[int, Compiled] = {}
+    each = first
+    while each not in tried and len(tried) < MAX_COMPILATIONS:
+        tried[each] = compile_lanes(each)
+        each = _next(tried, microbatch, state_bytes, limit)
+    return max((c.lanes // devices for c in tried.values() if c.fits), default=0)
+
+
+def _next(tried: dict[int, Compiled], microbatch: int, state_bytes: int, limit: int) -> int:
+    """Lanes to try next: where a line through the two last known sizes meets the limit."""
+    known = sorted((each, c.peak) for each, c in tried.items() if c.peak is not None)
+    fitting = max((each for each, c in tried.items() if c.fits), default=0)
+    failing = min((each for each, c in tried.items() if not c.fits), default=None)
+    if not known:  # too many, by how much nobody said
+        return max(1, (fitting + (failing or 0)) // 2)
+    each, peak = known[-1]
+    slope = (peak - known[0][1]) / (each - known[0][0]) if len(known) > 1 else state_bytes
+    if each <= microbatch and peak > limit:  # a single group, whose features take nearly all
+        slope = peak / each
+    guess = each + int((limit - peak) // max(slope, 1))
+    if failing is not None and guess >= failing:
+        guess = (fitting + failing) // 2
+    if guess > microbatch:
+        guess = guess // microbatch * microbatch
+    return max(1, guess, fitting)
+
+
+def _describe(
+    request: Request,
+    problem: _Problem,
+    machine: Machine,
+    microbatch: int,
+    state_bytes: int,
+    found: list[Compiled],
+    most: int,
+) -> dict[str, Any]:
+    first = found[0]
+    devices = len(machine.devices)
+    each = first.lanes // devices
+    group = -(-each // -(-each // microbatch))  # make_lanes takes groups of equal size
+    forward, backward = count_flops(request, problem.params)
+    largest = next((c for c in found if c.lanes == most), None)
+    accessed = None if first.accessed is None else first.accessed / group
+    return {
+        "device_kind": machine.kind,
+        "devices": devices,
+        "memory_per_device": machine.memory,
+        "memory_source": machine.memory_source,
+        **request._asdict(),
+        "lanes": first.lanes,
+        "microbatch": group,
+        "fits": first.fits,
+        "peak_bytes_per_device": first.peak,
+        "bytes_per_lane": None if first.temporary is None else first.temporary // group,
+        "state_bytes_per_lane": state_bytes,
+        "aliased_bytes_per_device": first.aliased,
+        "collectives": first.collectives,
+        "max_lanes": most,
+        "max_lanes_peak_bytes_per_device": largest and largest.peak,
+        "flops_per_lane_step": forward + backward,
+        "bytes_accessed_per_lane_step": accessed,
+        "roofline": _roofline(machine.speed(request.dtype), forward, backward, accessed),
+        "compile_seconds": round(first.seconds, 1),
+        "compilations": [
+            {"lanes": c.lanes, "fits": c.fits, "peak_bytes_per_device": c.peak, "seconds": round(c.seconds, 1)}
+            for c in found
+        ],
+    }
+
+
+def _roofline(speed: Speed, forward: float, backward: float, accessed: float | None) -> dict[str, Any]:
+    """Time of a step of one lane on one device at its peak speed."""
+    arithmetic = (speed.forward * forward + speed.backward * backward) / speed.flops
+    memory = (accessed or 0) / speed.bandwidth
+    return {
+        "note": "an estimate, not a measurement: the longer of arithmetic and memory traffic at assumed peak speeds",
+        "seconds_per_lane_step": max(arithmetic, memory),
+        "limit": "arithmetic" if arithmetic >= memory else "memory bandwidth",
+        "flops_per_second": speed.flops,
+        "bytes_per_second": speed.bandwidth,
+        "products_per_multiplication": {"forward": speed.forward, "backward": speed.backward},
+        "source": speed.source,
+    }
+
+
+def count_flops(request: Request, layers: Container[str]) -> tuple[int, int]:
+    """FLOPs of one evaluation of the loss of one lane and of its gradient: direct convolutions and Gram matrices.
+
+    What Winograd's algorithm saves is not taken off; all the rest is less than 2 %.
+    """
+    total, size, channels = 0, request.size, 3
+    wanted = request.content_layers + request.style_layers
+    for name in LAYERS[: max(map(LAYERS.index, wanted)) + 1]:
+        if name in layers:  # a convolution that the weight set has
+            inputs, channels = channels, BLOCKS[block_of(name) - 1][1]
+            total += 2 * 9 * inputs * channels * size**2
+        elif name.startswith("pool"):
+            size //= 2
+        if name in request.style_layers:
+            total += 2 * size**2 * channels**2
+    return total, total

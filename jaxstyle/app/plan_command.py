@@ -1,0 +1,111 @@
+"""The command `jaxstyle plan`: its options and its table. Imports jax only once the options are read."""
+
+import argparse
+import json
+import os
+from typing import Any
+
+from jaxstyle.app.options import positive
+from jaxstyle.app.settings import DEFAULT_SIZE
+from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS
+
+ENVIRONMENT: dict[str, str] = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",  # no question to a metadata server that isn't there
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # compiling needs no TPU for itself
+    "TPU_MIN_LOG_LEVEL": "3",
+    "TPU_STDERR_LOG_LEVEL": "3",
+}
+"""What has to be set before jax is imported, for a topology."""
+
+
+def add_plan(commands: Any) -> None:
+    """Add the parser of `jaxstyle plan`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "plan",
+        help="how many lanes fit on a machine and what a step costs, by compiling",
+        description="Say how many lanes of one picture size fit into a machine's memory and what a step costs, by "
+        "compiling the step (at most three times), not running it: for the devices present or for a TPU that is not.",
+    )
+    add = parser.add_argument
+    add(
+        "--topology",
+        metavar="NAME",
+        help='a TPU, as v5e:2x2; needs pip install "jaxstyle[plan]" (default: what is here)',
+    )
+    add("--size", type=positive, default=DEFAULT_SIZE, metavar="PX", help=f"side in pixels (default: {DEFAULT_SIZE})")
+    add("--lanes", type=positive, metavar="N", help="lanes on all devices (default: one group on each)")
+    add("--microbatch", type=positive, metavar="N", help="lanes computed at once on a device (default: by device)")
+    add("--dtype", choices=DTYPES, default="float32", help="precision of the features (default: float32)")
+    add("--optimizer", default="adam", metavar="NAME", help="adam or lbfgs (default: adam)")
+    add("--convention", default="mean", metavar="NAME", help="scaling of the losses (default: mean)")
+    add("--content-layers", nargs="+", default=CONTENT_LAYERS, metavar="LAYER", help="as of jaxstyle sweep")
+    add("--style-layers", nargs="+", default=STYLE_LAYERS, metavar="LAYER", help="as of jaxstyle sweep")
+    add("--pooling", choices=POOLINGS, default="max", help="(default: max)")
+    add("--weights", default="bundled", metavar="SET", help="whose shapes count (default: bundled)")
+    add("--json", action="store_true", help="print one JSON object instead of a table")
+    add("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(command=_plan)
+
+
+def _plan(args: argparse.Namespace) -> None:
+    if args.topology is not None:
+        os.environ.update(ENVIRONMENT)
+    from jaxstyle.app import machine, plan
+
+    options: dict[str, Any] = {name: vars(args)[name] for name in plan.Request._fields}
+    for name in ("content_layers", "style_layers"):
+        options[name] = tuple(options[name])
+    request = plan.Request(**options)
+    found = machine.present() if args.topology is None else machine.topology(args.topology)
+    result = {"topology": args.topology, **plan.make_plan(request, found)}
+    print(json.dumps(result, indent=2) if args.json else "\n".join(_table(result)))
+
+
+def _table(plan: dict[str, Any]) -> list[str]:
+    roofline = plan["roofline"]
+    rows = [
+        (
+            "machine",
+            f"{plan['devices']} x {plan['device_kind']}" + (f" ({plan['topology']})" if plan["topology"] else ""),
+        ),
+        ("memory of a device", f"{_bytes(plan['memory_per_device'])}: {plan['memory_source']}"),
+        (
+            "compiled step",
+            f"{plan['lanes']} lanes of {plan['size']}x{plan['size']}, groups of {plan['microbatch']} on each device, "
+            f"{plan['dtype']}, {plan['optimizer']}",
+        ),
+        (
+            "peak memory of a device",
+            _bytes(plan["peak_bytes_per_device"]) + ("" if plan["fits"] else ": more than it has"),
+        ),
+        ("of it for each lane of a group", _bytes(plan["bytes_per_lane"])),
+        ("kept for every lane", _bytes(plan["state_bytes_per_lane"])),
+        ("largest number of lanes that fits", _most(plan)),
+        ("operations between devices", str(plan["collectives"])),
+        ("FLOPs of a lane's step", f"{plan['flops_per_lane_step'] / 1e9:.3g} G, by direct convolution"),
+        (
+            "estimate of a lane's step",
+            f"{roofline['seconds_per_lane_step']:.2g} s on one device, limited by {roofline['limit']}; assumed "
+            f"{roofline['flops_per_second'] / 1e12:.3g} TFLOP/s, {roofline['bytes_per_second'] / 1e9:.3g} GB/s: "
+            f"{roofline['source']}",
+        ),
+        ("compilations", ", ".join(f"{c['lanes']} lanes {c['seconds']:.0f} s" for c in plan["compilations"])),
+    ]
+    if plan["optimizer"] == "lbfgs":
+        rows.append(("note", "a step of lbfgs evaluates the loss once for each step of its line search, too"))
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {value}" for name, value in rows]
+
+
+def _most(plan: dict[str, Any]) -> str:
+    if not plan["max_lanes"]:
+        return "none of those compiled: take a smaller --size or --microbatch"
+    return f"{plan['max_lanes']}, with {_bytes(plan['max_lanes_peak_bytes_per_device'])} on each device"
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "unknown"
+    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"

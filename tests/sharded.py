@@ -1,0 +1,110 @@
+"""Sweeps on eight simulated devices against the same without a mesh; run by test_lanes.py in a process of its own."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+import jaxstyle as js
+from jaxstyle.lanes import StackedTargets, make_lanes
+from jaxstyle.transfer import run_chunk
+from tests.conftest import widen
+
+COLLECTIVE = re.compile(
+    r" (?:all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter|ragged-all-to-all)[\w-]*\("
+)
+LAYERS = {"content_layers": ("relu1_2",), "style_layers": ("relu1_1",)}
+
+random = np.random.default_rng(0)
+content, other, style = (jnp.asarray(random.random((14, 12, 3))) for _ in range(3))
+params = js.load_params("random:0")
+features = js.make_features(("relu1_1", "relu1_2"))
+loss = js.make_loss(features, **LAYERS)
+mesh = jax.make_mesh((4, 2), ("rows", "columns"))
+adam = js.make_transfer(loss, optax.adam(0.02))
+lbfgs = js.make_transfer(loss, optax.lbfgs(), bounds=None)
+
+
+def make_targets(image):
+    return js.make_targets(features, wide_params, image, style, **LAYERS)
+
+
+def close(found, wanted):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12), found, wanted)
+
+
+def check_sixteen_lanes(transfer):
+    grid = js.weight_grid(beta=jnp.logspace(-3, 2, 16))
+    sharded = jax.jit(partial(js.sweep, transfer, num_steps=3, mesh=mesh))
+    arguments = (content, wide_params, targets, grid)
+    assert not COLLECTIVE.findall(sharded.lower(*arguments).compile().as_text())
+    found = sharded(*arguments)
+    assert {shard.data.shape for shard in found.images.addressable_shards} == {(2, *content.shape)}
+    assert len(found.images.sharding.device_set) == 8
+    close(found, jax.jit(partial(js.sweep, transfer, num_steps=3))(*arguments))
+    assert len(np.unique(np.asarray(found.images), axis=0)) == 16
+
+
+def check_same_bits_on_two_devices_as_on_eight():
+    """In float32, two lanes a device."""
+    image, of_targets = jax.tree.map(lambda x: x.astype(jnp.float32), (content, targets))
+    grid = jax.tree.map(lambda x: x.astype(jnp.float32), js.weight_grid(beta=jnp.logspace(-3, 2, 16)))
+    pair = Mesh(np.array(jax.devices()[:2]), ("lanes",))
+    on_eight, on_two = (jax.jit(partial(js.sweep, adam, num_steps=3, mesh=m)) for m in (mesh, pair))
+    found = on_eight(image, params, of_targets, grid)
+    for start in (0, 12):
+        four = slice(start, start + 4)
+        wanted = on_two(image, params, of_targets, jax.tree.map(lambda x: x[four], grid))  # noqa: B023
+        jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[four], b), found, wanted)  # noqa: B023
+
+
+def check_groups_in_chunks_of_steps(transfer):
+    """As the command runs them, the state donated; the second group of each device's three lanes overlaps the first."""
+    grid = js.weight_grid(beta=jnp.logspace(-3, 2, 24))
+    lanes = make_lanes(transfer, grid, microbatch=2, mesh=mesh)
+    starts = jnp.stack([content] * 24)
+    chunk = jax.jit(partial(run_chunk, lanes, capacity=4), donate_argnums=0)
+    compiled = chunk.lower(lanes.init(starts), wide_params, targets, grid, 3).compile()
+    assert not COLLECTIVE.findall(compiled.as_text())
+    state, losses = compiled(lanes.init(starts), wide_params, targets, grid, 3)
+    assert losses.total.shape == (4, 24)
+    alone = make_lanes(transfer, grid)
+    wanted = jax.jit(partial(js.run, alone, num_steps=3))(alone.init(starts), wide_params, targets, grid)
+    close((state, jax.tree.map(lambda x: x[:3], losses)), wanted)
+
+
+def check_five_lanes():
+    """Without jit, starting from images of their own, with weights that they share."""
+    grid = js.weight_grid(beta=jnp.logspace(-2, 1, 5))._replace(alpha=2.0, style_layers=jnp.array([0.7]))
+    starts = jnp.stack([content * s for s in (1, 0.9, 0.8, 0.7, 0.6)])
+    found, wanted = (js.sweep(adam, starts, wide_params, targets, grid, num_steps=2, mesh=m) for m in (mesh, None))
+    assert found.images.shape == (5, *content.shape)
+    assert found.losses.total.shape == (5, 2)
+    close(found, wanted)
+
+
+def check_lanes_of_different_images():
+    stacked = [
+        jax.tree.map(lambda *x: jnp.stack(x), *parts) for parts in zip(targets, make_targets(other), strict=True)
+    ]
+    own = StackedTargets(*stacked, jnp.array([0, 1, 1]), jnp.array([1, 0, 1]))
+    grid = js.weight_grid(beta=[0.1, 1, 10])
+    found, wanted = (js.sweep(adam, content, wide_params, own, grid, num_steps=2, mesh=m) for m in (mesh, None))
+    close(found, wanted)
+
+
+if __name__ == "__main__":
+    assert jax.device_count() == 8
+    wide_params = widen(params)
+    targets = make_targets(content)
+    check_sixteen_lanes(adam)
+    check_sixteen_lanes(lbfgs)
+    check_same_bits_on_two_devices_as_on_eight()
+    check_groups_in_chunks_of_steps(adam)
+    check_groups_in_chunks_of_steps(lbfgs)
+    check_five_lanes()
+    check_lanes_of_different_images()

@@ -1,0 +1,39 @@
+"""Run by test_plan.py in a process of its own: compilations for TPUs that aren't there."""
+
+import os
+import re
+
+from jaxstyle.app.plan_command import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT)
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import SingleDeviceSharding
+
+from jaxstyle.app import machine, plan
+
+
+def check_memory(name):
+    found = machine.topology(name)
+    huge = jax.ShapeDtypeStruct((2**40,), jnp.float32, sharding=SingleDeviceSharding(found.devices[0]))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED") as raised:
+        jax.jit(lambda x: x * 2).lower(huge).compile()
+    granted = re.search(r"available HBM \(([\d.]+)G\)", str(raised.value))
+    assert granted is not None, raised.value
+    assert found.memory == int(float(granted[1]) * 2**30), (name, granted[1])
+
+
+def check_sixteen_chips():
+    request = plan.Request(64, 32, 1, "bfloat16", "lbfgs", "mean", ("relu1_2",), ("relu1_1",), "max", "random:0")
+    found = machine.topology("v5e:4x4")
+    assert len(found.devices) == 16
+    compiled = plan._compile(plan._make_problem(request, found), found, 2, 1)
+    assert (compiled.lanes, compiled.fits, compiled.collectives) == (32, True, 0)
+
+
+if __name__ == "__main__":
+    for name in machine.TOPOLOGIES:
+        check_memory(name)
+    check_sixteen_chips()
