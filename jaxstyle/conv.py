@@ -13,9 +13,6 @@ from jax.custom_batching import custom_vmap
 
 from jaxstyle import winograd
 
-BACKENDS: tuple[str, ...] = ("auto", "xla", "winograd")
-"""Algorithms: XLA's convolution; Winograd's, for the kernels it pays for; or the faster one of each platform."""
-
 _Prepared = tuple[jax.Array, tuple[jax.Array, jax.Array]] | None
 """Transformed kernels and the matrices that transform rows, or None."""
 
@@ -58,11 +55,11 @@ def conv3x3(
 
     Args:
       x: (h, w, c_in), of the kernel's dtype.
-      kernel: (3, 3, c_in, c_out).
+      kernel: (3, 3, c_in, c_out), or of another odd size without `prepared`.
       prepared: None or `prepare_kernel(kernel)`. It counts as part of the kernel: the kernel has the whole
         gradient, this has zeros.
-      backend: one of `BACKENDS`. "auto": Winograd's algorithm on CPU if there is `prepared`, else XLA's convolution;
-        "xla": XLA's on every platform; "winograd": Winograd's on every platform, wherever it has a tile size.
+      backend: one of `layers.BACKENDS`. "auto": Winograd's algorithm on CPU if there is `prepared`, else XLA's
+        convolution; "xla": XLA's on every platform; "winograd": Winograd's on every platform, if it has a tile size.
       bfloat16: on a TPU or GPU, three bfloat16 products for one of float32, and in the gradient with respect to `x`
         a single one; on CPU only the gradient's input is rounded. Without it, float32 is pinned to its full precision
         on every platform.
@@ -101,6 +98,8 @@ def _convolve(
     precision: lax.Precision = lax.Precision.HIGHEST,
     dtype: jax.typing.DTypeLike | None = None,
 ) -> jax.Array:
+    if x.dtype == jnp.bfloat16:
+        precision = lax.Precision.DEFAULT  # one product is all that there is to compute
     return lax.conv_general_dilated(
         x,
         kernel,

@@ -29,6 +29,9 @@ STYLE_LAYERS: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "re
 
 POOLINGS: tuple[str, ...] = ("max", "average")
 
+BACKENDS: tuple[str, ...] = ("auto", "xla", "winograd")
+"""Algorithms of convolution: XLA's; Winograd's, for the kernels it pays for; or the faster one of each platform."""
+
 DTYPES: tuple[str, ...] = ("float32", "bfloat16")
 """Precisions to compute features in; see `vgg.make_features`."""
 
@@ -53,6 +56,12 @@ def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
     if not layers or len(set(layers)) < len(layers):
         raise ValueError(f"layers must be one or more different names, got {list(layers)}")
     return layers
+
+
+def convolutions_for(layers: Iterable[str]) -> tuple[str, ...]:
+    """The convolutions that `layers` need: those up to the deepest of them."""
+    deepest = max(LAYERS.index(layer) for layer in check_layers(layers))
+    return tuple(name for name in CONVOLUTIONS if LAYERS.index(name) <= deepest)
 
 
 def min_size(layers: Iterable[str]) -> int:

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 
-from jaxstyle.conv import BACKENDS, conv3x3, prepare_kernel
+from jaxstyle.conv import conv3x3, prepare_kernel
 from jaxstyle.layers import (
+    BACKENDS,
     BLOCKS,
     CONTENT_LAYERS,
     CONVOLUTIONS,
@@ -145,7 +146,7 @@ class VGG19(nn.Module):
     Attributes:
       layers: names out of `layers.LAYERS`.
       pooling: "max" or "average".
-      backend: one of `conv.BACKENDS`.
+      backend: one of `layers.BACKENDS`.
       dtype: one of `DTYPES`.
     """
 

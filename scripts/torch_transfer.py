@@ -34,6 +34,7 @@ class TorchTransfer:
         betas: np.ndarray,
         *,
         learning_rate: float,
+        dtype: str = "float32",
         device: str = "cpu",
     ) -> None:
         """Set the targets up.
@@ -45,9 +46,10 @@ class TorchTransfer:
           start: (h, w, 3) where all lanes start.
           betas: (lanes,) style weights.
           learning_rate: Adam's.
+          dtype: of the convolutions, "float32" or "bfloat16"; Gram matrices, losses and Adam stay float32.
           device: where to compute.
         """
-        self._device = device
+        self._device, self._dtype = device, getattr(torch, dtype)
         self._mean = torch.tensor(np.asarray(params["mean"]), device=device).reshape(3, 1, 1)
         self._convolutions = {
             name: self._convolution(params[name]) for name in LAYERS[: DEEPEST + 1] if name.startswith("conv")
@@ -86,7 +88,7 @@ class TorchTransfer:
         return content / len(self._content) + self._betas * style / len(self._grams)
 
     def _features(self, x: Any) -> dict[str, Any]:
-        x = x - self._mean
+        x = (x - self._mean).to(self._dtype)
         found = {}
         for name in LAYERS[: DEEPEST + 1]:
             if name.startswith("conv"):
@@ -96,14 +98,15 @@ class TorchTransfer:
             else:
                 x = F.max_pool2d(x, 2)
             if name in CONTENT_LAYERS + STYLE_LAYERS:
-                found[name] = x
+                found[name] = x.float()  # the same tensor in float32
         return found
 
     def _batch(self, image: np.ndarray) -> Any:
         return torch.tensor(image, device=self._device).permute(2, 0, 1)[None]  # channels_last in memory
 
     def _convolution(self, layer: Params) -> tuple[Any, Any]:
-        kernel, bias = (torch.tensor(np.asarray(layer[key]), device=self._device) for key in ("kernel", "bias"))
+        arrays = (np.asarray(layer[key]) for key in ("kernel", "bias"))
+        kernel, bias = (torch.tensor(array, device=self._device, dtype=self._dtype) for array in arrays)
         return kernel.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last), bias
 
 

@@ -12,6 +12,16 @@ from jaxstyle.app.images import read_image
 SHALLOW = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
 
 
+def pytest_addoption(parser):
+    parser.addoption("--backend", default="auto", help="what make_features takes by default: auto, xla or winograd")
+
+
+def pytest_configure(config):
+    from jaxstyle import vgg
+
+    vgg.make_features.__kwdefaults__["backend"] = config.getoption("--backend")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory):
     """Tests leave the user's cache folder alone."""

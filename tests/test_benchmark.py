@@ -35,6 +35,21 @@ def test_against_one(benchmark, capsys):
     assert row["one_compile_s"] > 0
 
 
+def test_every_backend_and_the_gradient_alone(benchmark, capsys):
+    benchmark.main([*SMALL, "--backend", "auto", "xla", "winograd", "--dtype", "bfloat16", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["dtype"] == "bfloat16"
+    assert [row["backend"] for row in found["results"]] == ["auto", "xla", "winograd"]
+    assert all(row["lane_gradient_s"] > 0 for row in found["results"])
+
+
+def test_a_loop_of_steps_is_what_the_scan_is(benchmark):
+    scan = benchmark.make_ours(32, 2, 3).run()
+    loop = benchmark.make_other("loop", 32, 2, 3).run()
+    np.testing.assert_allclose(loop, scan, rtol=1e-2)
+    assert loop.shape == (3, 2)
+
+
 def test_losses_are_those_of_torch(benchmark):
     pytest.importorskip("torch")
     theirs = benchmark.make_other("torch", 32, 2, 2).run()

@@ -46,6 +46,31 @@ def test_gram_of_half_precision_features_does_not_overflow():
     np.testing.assert_allclose(gram, 1e6)
 
 
+@pytest.mark.usefixtures("x64")
+def test_gram_gradient_is_that_of_the_product_in_both_modes_and_again():
+    def plain(f):
+        return jnp.einsum("hwc,hwd->cd", f, f) / (f.shape[0] * f.shape[1])
+
+    def loss(gram):
+        return lambda f: jnp.sum(jnp.sin(gram(f)))
+
+    f, t = jnp.asarray(F), jnp.asarray(S[:1, :1] * F)
+    np.testing.assert_allclose(jax.grad(loss(gram_matrix))(f), jax.grad(loss(plain))(f), rtol=1e-12)
+    found, wanted = (jax.jvp(loss(gram), (f,), (t,)) for gram in (gram_matrix, plain))
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    second = [jax.grad(lambda f, g=g: jnp.sum(jax.grad(loss(g))(f) ** 2))(f) for g in (gram_matrix, plain)]
+    np.testing.assert_allclose(*second, rtol=1e-10)
+
+
+def test_gram_gradient_of_bfloat16_features():
+    f = f32(F).astype(jnp.bfloat16)
+    found = jax.grad(lambda f: jnp.sum(jnp.sin(gram_matrix(f))))(f)
+    wanted = jax.grad(lambda f: jnp.sum(jnp.sin(gram_matrix(f))))(f.astype(jnp.float32))
+    assert found.dtype == jnp.bfloat16
+    assert relative_error(found, wanted) < 0.01
+    np.testing.assert_allclose(gram_matrix(f), gram_matrix(f.astype(jnp.float32)), rtol=1e-6)  # no product is rounded
+
+
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_conventions(convention):
     found = content_loss(f32(F), f32(P), convention=convention)

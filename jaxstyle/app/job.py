@@ -13,15 +13,13 @@ from jaxstyle.app.errors import StartError
 from jaxstyle.app.grid_files import read_grid
 from jaxstyle.app.grids import check_count, make_rows
 from jaxstyle.app.lane_settings import Row
+from jaxstyle.app.memory import default_microbatch
 from jaxstyle.app.settings import Settings, weight_defaults
-from jaxstyle.layers import CONVOLUTIONS, LAYERS, min_size
+from jaxstyle.layers import convolutions_for, min_size
 from jaxstyle.objective import Loss, Terms, make_loss, make_terms
 from jaxstyle.pretrained import Weights, load_weights
 from jaxstyle.transfer import Transfer, make_transfer
 from jaxstyle.vgg import Features, Params, make_features
-
-_CPU_PIXELS = 8 * 128 * 128  # of a micro-batch: more lanes at once are no faster, and take more memory
-_BYTES_PER_PIXEL = 3000  # of features and gradients to relu5_1 in float32
 
 
 class OptimizerChoice(NamedTuple):
@@ -75,10 +73,12 @@ class Job(NamedTuple):
     @property
     def params(self) -> Params:
         """The parameters that the layers asked for need, without those of deeper convolutions."""
-        settings = self.settings
-        deepest = max(LAYERS.index(layer) for layer in settings.content_layers + settings.style_layers)
-        unused = [name for name in CONVOLUTIONS if LAYERS.index(name) > deepest]
-        return {name: layer for name, layer in self.weights.params.items() if name not in unused}
+        layers = dict.fromkeys(self.settings.content_layers + self.settings.style_layers)
+        return {
+            name: self.weights.params[name]
+            for name in (*convolutions_for(layers), "mean")
+            if name in self.weights.params
+        }
 
 
 def load_job(settings: Settings) -> Job:
@@ -110,7 +110,8 @@ def load_job(settings: Settings) -> Job:
     check_count(len(pairs) * len(settings_rows))
     if settings.microbatch is None:
         height, width = max((p.image.shape[:2] for p in pictures), key=lambda shape: shape[0] * shape[1])
-        settings = replace(settings, microbatch=_choose_microbatch(height * width))
+        limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
+        settings = replace(settings, microbatch=default_microbatch(height * width, limit))
     choice = OPTIMIZERS[settings.optimizer]
     return Job(
         settings=settings,
@@ -165,10 +166,3 @@ def _make_rows(settings: Settings) -> list[Row]:
         if "learning_rate" in row and settings.learning_rate is None:
             raise StartError(f"the grid sets learning_rate, but {settings.optimizer} has none")
     return rows
-
-
-def _choose_microbatch(pixels: int) -> int:
-    """Lanes to compute at once: as many as are fast on CPU; elsewhere, as fit into half of the device's memory."""
-    memory = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
-    most = memory // _BYTES_PER_PIXEL // 2 if memory else _CPU_PIXELS
-    return max(1, most // pixels)

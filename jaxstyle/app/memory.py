@@ -8,7 +8,18 @@ from typing import Any
 import jax
 import psutil
 
+_CPU_PIXELS = 8 * 128 * 128  # of a micro-batch: more lanes at once are no faster, and take more memory
+_BYTES_PER_PIXEL = 3000  # of features and gradients to relu5_1 in float32
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+def default_microbatch(pixels: int, memory: int) -> int:
+    """Lanes of so many pixels to compute at once: as fit into half of an accelerator's memory, in bytes.
+
+    With 0 for its memory, it is a CPU: as many as are fast.
+    """
+    most = memory // _BYTES_PER_PIXEL // 2 if memory else _CPU_PIXELS
+    return max(1, most // pixels)
 
 
 class OutOfMemoryError(Exception):

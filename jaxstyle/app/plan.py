@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.job import OPTIMIZERS
 from jaxstyle.app.machine import Machine, Speed
+from jaxstyle.app.memory import default_microbatch
 from jaxstyle.app.screen import tell
 from jaxstyle.lanes import StackedTargets, make_lanes
 from jaxstyle.layers import BLOCKS, LAYERS, block_of, min_size
@@ -25,8 +26,6 @@ from jaxstyle.vgg import Features, make_features, prepare
 MAX_COMPILATIONS = 3
 _CHUNK = 50  # steps whose losses a program of the command keeps
 _SLACK = 0.99  # of the memory, to aim at: the compiler's total doesn't grow evenly
-_CPU_PIXELS = 8 * 128 * 128
-_BYTES_PER_PIXEL = 3000
 _COLLECTIVE = re.compile(
     r" (?:all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter|ragged-all-to-all)[\w-]*\("
 )
@@ -90,8 +89,8 @@ def make_plan(request: Request, machine: Machine) -> dict[str, Any]:
     """
     jax.config.update("jax_enable_compilation_cache", False)  # a plan's compile time is that of a first run
     problem = _make_problem(request, machine)
-    devices = len(machine.devices)
-    microbatch = request.microbatch or _default_microbatch(request.size, machine)
+    devices, on_cpu = len(machine.devices), machine.devices[0].platform == "cpu"
+    microbatch = request.microbatch or default_microbatch(request.size**2, 0 if on_cpu else machine.memory)
     first = -(-request.lanes // devices) if request.lanes else microbatch
     state = jax.eval_shape(problem.transfer.init, problem.image)
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
@@ -128,13 +127,6 @@ def _make_problem(request: Request, machine: Machine) -> _Problem:
     rate = () if choice.learning_rate is None else (choice.learning_rate,)
     transfer = make_transfer(loss, choice.make(*rate), bounds=choice.bounds)
     return _Problem(transfer, features, params, targets, image)
-
-
-def _default_microbatch(size: int, machine: Machine) -> int:
-    """Lanes to compute at once: as many as are fast on CPU; elsewhere, as fit into half of the device's memory."""
-    on_cpu = machine.devices[0].platform == "cpu"
-    pixels = _CPU_PIXELS if on_cpu else machine.memory // _BYTES_PER_PIXEL // 2
-    return max(1, pixels // size**2)
 
 
 def _compile(problem: _Problem, machine: Machine, each: int, microbatch: int) -> Compiled:
