@@ -57,7 +57,7 @@ def cmyk_profile(lab_of):
     """A printer's profile; `lab_of` gives (L in 0-100, a, b) of its 16 corners (c, m, y, k), linear between them."""
     ramp = bytes(range(256))
     corners = [lab_of(*(corner >> bit & 1 for bit in (3, 2, 1, 0))) for corner in range(16)]
-    table = b"".join(bytes((round(l * 2.55), round(a) + 128, round(b) + 128)) for l, a, b in corners)
+    table = b"".join(bytes((round(light * 2.55), round(a) + 128, round(b) + 128)) for light, a, b in corners)
     matrix = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
     lut = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + matrix + ramp * 4 + table + ramp * 3
     return make_profile(b"CMYK", {b"A2B0": lut, b"A2B1": lut}, b"prtr", b"Lab ")

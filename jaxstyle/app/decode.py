@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from jaxstyle.app.errors import RunError, StartError
 from jaxstyle.app.exif import copy_exif, read_orientation
 
 MAX_PIXELS = 2**26
-_MAX_DEEP = 2**25
+_MAX_DEEP = 2**24
+_MAX_SCANS = 64
 WHITE = (255, 255, 255)
 
 # Pillow knows more; those need other programs (EPS starts Ghostscript), have no signature, or hold no photographs.
@@ -59,7 +61,7 @@ def decode(
 
     It is converted to sRGB by its ICC profile (to 8 bits a channel: LittleCMS through Pillow takes no more), scaled
     down by Lanczos's filter on sRGB values, put over a background and turned by its EXIF orientation. 16 bits a channel
-    stay 16 up to 33 million pixels and without a profile other than sRGB's; `gray_values` says what range floats have.
+    stay 16 up to 17 million pixels and without a profile other than sRGB's; `gray_values` says what range floats have.
 
     Args:
       data: the file's bytes; what they are is found in them.
@@ -73,7 +75,7 @@ def decode(
       RunError: if memory runs out.
     """
     try:
-        with _guard(max_pixels):
+        with _guard(max_pixels), _quiet() if data[:2] in (b"II", b"MM") else contextlib.nullcontext():
             return _decode(data, size, background, max_pixels)
     except Image.UnidentifiedImageError as error:
         raise StartError(f"cannot read {label}: {_name_unknown(data)}") from error
@@ -109,6 +111,23 @@ def _guard(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on stderr meanwhile: libtiff prints there of its own what is said in one line afterwards."""
+    try:
+        saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # there is no stderr
+        yield
+        return
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
 def _open(data: bytes) -> Image.Image:
     Image.init()
     return Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
@@ -125,6 +144,8 @@ def _decode(data: bytes, size: int | None, background: tuple[int, int, int], max
     notes: list[str] = []
     profile: bytes | None = image.info.get("icc_profile") or None
     with image:
+        if image.format in ("JPEG", "MPO") and _count_scans(data) > _MAX_SCANS:
+            raise Unusable(f"it is a JPEG of more than {_MAX_SCANS} scans, made to take long")
         if image.format in _SEVERAL and getattr(image, "is_animated", False):
             notes.append("it has several frames, of which the first is taken")
         low = _open_low(image, data, profile)
@@ -142,6 +163,21 @@ def _decode(data: bytes, size: int | None, background: tuple[int, int, int], max
         h, w = w, h
     kept = profile if profile and convert_back(Image.new("RGB", (1, 1)), profile) else None
     return Decoded(_turn(values, turn), (h, w), tuple(notes), kept, exif)
+
+
+def _count_scans(data: bytes) -> int:
+    """How many times a JPEG's decoder goes over all pixels; each may take a few bytes only."""
+    at, scans = 2, 0
+    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
+        marker = data[at + 1]
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # data, or a marker that stands alone
+            at += 1 if marker == 0xFF else 2
+            continue
+        if marker == 0xD9:
+            break
+        scans += marker == 0xDA
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return scans
 
 
 def _open_low(image: Image.Image, data: bytes, profile: bytes | None) -> Image.Image | None:
