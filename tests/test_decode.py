@@ -91,6 +91,10 @@ def test_modes_have_the_colours_that_pillow_says(rgba, mode, kind):
     except OSError as error:
         pytest.skip(str(error))  # an older Pillow doesn't write it
     with Image.open(io.BytesIO(data)) as stored:
+        try:
+            stored.load()
+        except OSError as error:
+            pytest.skip(f"this Pillow doesn't read what it wrote: {error}")
         if mode == "LAB":
             wanted = ImageCms.profileToProfile(stored, lab, ImageCms.createProfile("sRGB"), outputMode="RGB")
         elif stored.has_transparency_data:
@@ -252,6 +256,20 @@ def test_cmyk_profile_against_littlecms(rgba):
     assert np.abs(levels(data) - np.asarray(image.convert("RGB"))).max() > 50
     paper = encoded(Image.new("CMYK", (4, 4)), "TIFF", icc_profile=inks)
     np.testing.assert_allclose(read(paper).image, 1, atol=1.01 * LEVEL)  # the paper is white
+
+
+def test_float_tiff_with_profile_and_orientation(rgba):
+    values = np.float32(rgba[..., :3] // 2 + 60) / 255
+    wanted = from_linear((values.astype(np.float64) ** ADOBE_GAMMA) @ ADOBE_RGB.T @ np.linalg.inv(SRGB).T)
+    found = read(tiff(values, photometric="rgb", iccprofile=adobe_profile(), extratags=[(274, "H", 1, 6, False)]))
+    np.testing.assert_allclose(found.image, np.rot90(wanted, -1), atol=1.6 * LEVEL)
+    assert (found.full_shape, found.profile) == ((30, 20), adobe_profile())
+    values = values[..., :1].repeat(2, 2)
+    data = tiff(values, photometric="minisblack", extrasamples=["unassalpha"], iccprofile=gray_profile(1.8))
+    wanted = gray(from_linear(values[..., 0] ** 1.8)) * values[..., 1:] + 1 - values[..., 1:]
+    np.testing.assert_allclose(read(data).image, wanted, atol=1.6 * LEVEL)
+    (note,) = read(tiff(np.float64(values[..., 0]), photometric="minisblack", iccprofile=b"x" * 9)).notes
+    assert "can't be used" in note
 
 
 def test_srgb_profile_keeps_sixteen_bits():

@@ -226,6 +226,8 @@ def test_a_file_named_as_standard_input_is(tmp_path, rgb, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save(Image.fromarray(rgb), tmp_path / "-", format="PNG")
     assert read_image("./-").shape == rgb.shape
+    save(Image.fromarray(rgb), tmp_path / "sample:dog", format="PNG")
+    assert [picture.name for picture in load_source(".", 30).pictures] == ["-", "sample:dog"]
     assert read_bytes("./-") == (tmp_path / "-").read_bytes()
 
 

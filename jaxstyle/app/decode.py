@@ -93,7 +93,7 @@ def decode(
         raise StartError(f"cannot read {label}: the image is truncated or damaged ({_shorten(error)})") from error
     except Exception as error:  # decoders of damaged files raise nearly anything
         reason = f"the image is damaged ({_shorten(error)})"
-        if "MAX_TEXT" in str(error):
+        if "MAX_TEXT" in str(error) or "decompressed data too large" in str(error).lower():
             reason = "it holds more text than is safe to read; save it without metadata"
         raise StartError(f"cannot read {label}: {reason}") from error
 
@@ -134,35 +134,61 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _decode(data: bytes, size: int | None, background: tuple[int, int, int], max_pixels: int) -> Decoded:
-    try:
-        image = _open(data)
-    except Image.UnidentifiedImageError:
-        values = read_float_tiff(data, max_pixels)
-        if values is None:
-            raise
-        return Decoded(_put_over(_shrink_bands(values, size), background), values.shape[:2])
     notes: list[str] = []
-    profile: bytes | None = image.info.get("icc_profile") or None
-    with image:
-        if image.format in ("JPEG", "MPO") and _count_scans(data) > _MAX_SCANS:
-            raise Unusable(f"it is a JPEG of more than {_MAX_SCANS} scans, made to take long")
-        if image.format in _SEVERAL and getattr(image, "is_animated", False):
-            notes.append("it has several frames, of which the first is taken")
-        low = _open_low(image, data, profile)
-        image.load()
-        if low is not None:
-            values = _put_over(_shrink_bands(_join(image, low), size), background)
-        elif image.mode in DEEP_GRAY and not profile:
-            values = _put_over(_shrink_bands(gray_values(image)[..., None], size), background)
-        else:
-            plain = _shrink(_to_plain(image, profile, notes), size)
-            values = _put_over(_premultiply(np.asarray(plain, np.float32) / 255), background)
-        h, w = image.height, image.width
-        turn, exif = _read_exif(image, notes)
+    exif = None
+    try:
+        with _open(data) as image:
+            profile = image.info.get("icc_profile") or None
+            picture = _load(image, data, profile, notes)
+            turn, exif = _read_exif(image, notes)
+    except Image.UnidentifiedImageError:
+        found = read_float_tiff(data, max_pixels)
+        if found is None:
+            raise
+        picture, turn, profile = found
+        if profile:
+            image = Image.fromarray(
+                np.round(picture * 255).astype(np.uint8).squeeze(2 if picture.shape[2] == 1 else ())
+            )
+            picture = _use_profile(image, profile, notes)
+    h, w = picture.shape[:2] if isinstance(picture, np.ndarray) else (picture.height, picture.width)
     if turn >= 5:
         h, w = w, h
     kept = profile if profile and convert_back(Image.new("RGB", (1, 1)), profile) else None
+    values = _put_over(_shrink(picture, size), background)
     return Decoded(_turn(values, turn), (h, w), tuple(notes), kept, exif)
+
+
+def _load(image: Image.Image, data: bytes, profile: bytes | None, notes: list[str]) -> Image.Image | np.ndarray:
+    """The sRGB picture: of 8 bits an image of mode L, LA, RGB or RGBA, of more values (h, w, 1 to 4) in [0, 1]."""
+    if image.format in ("JPEG", "MPO") and _count_scans(data) > _MAX_SCANS:
+        raise Unusable(f"it is a JPEG of more than {_MAX_SCANS} scans, made to take long")
+    if image.format in _SEVERAL and getattr(image, "is_animated", False):
+        notes.append("it has several frames, of which the first is taken")
+    low = _open_low(image, data, profile)
+    image.load()
+    if low is not None:
+        return _join(image, low)
+    if image.mode == "LAB":
+        return lab_to_srgb(image)
+    if image.mode in DEEP_GRAY:
+        values = gray_values(image)
+        if not profile:
+            return values[..., None]
+        image = Image.fromarray(np.round(values * 255).astype(np.uint8))
+    elif image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK") or "transparency" in image.info:
+        image = image.convert("RGBA" if image.has_transparency_data else "L" if image.mode == "1" else "RGB")
+    if profile:
+        image = _use_profile(image, profile, notes)
+    return image.convert("RGB") if image.mode == "CMYK" else image
+
+
+def _use_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
+    try:
+        return to_srgb(image, profile)
+    except ValueError as error:
+        notes.append(f"its colour profile can't be used and is ignored ({_shorten(error)})")
+        return image
 
 
 def _count_scans(data: bytes) -> int:
@@ -200,22 +226,6 @@ def _join(high: Image.Image, low: Image.Image) -> np.ndarray:
     return values
 
 
-def _to_plain(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """An sRGB image of mode L, LA, RGB or RGBA."""
-    if image.mode in DEEP_GRAY:
-        image = Image.fromarray(np.round(gray_values(image) * 255).astype(np.uint8))
-    elif image.mode == "LAB":
-        return lab_to_srgb(image)
-    elif image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK") or "transparency" in image.info:
-        image = image.convert("RGBA" if image.has_transparency_data else "L" if image.mode == "1" else "RGB")
-    if profile:
-        try:
-            return to_srgb(image, profile)
-        except ValueError as error:
-            notes.append(f"its colour profile can't be used and is ignored ({_shorten(error)})")
-    return image.convert("RGB") if image.mode == "CMYK" else image
-
-
 def _read_exif(image: Image.Image, notes: list[str]) -> tuple[int, bytes | None]:
     try:
         return read_orientation(image), copy_exif(image)
@@ -224,22 +234,22 @@ def _read_exif(image: Image.Image, notes: list[str]) -> tuple[int, bytes | None]
         return 1, None
 
 
-def _shrink(image: Image.Image, size: int | None) -> Image.Image:
+def _shrink(picture: Image.Image | np.ndarray, size: int | None) -> np.ndarray:
+    """Values (h, w, 1 to 4) in [0, 1] of a picture scaled down, colours premultiplied by alpha."""
+    if isinstance(picture, Image.Image):  # which premultiplies by itself meanwhile
+        return _premultiply(np.asarray(_resize(picture, size), np.float32) / 255)
+    values = _premultiply(picture)
+    bands = (np.ascontiguousarray(values[..., i]) for i in range(values.shape[-1]))
+    return np.dstack([np.asarray(_resize(Image.fromarray(band), size)) for band in bands])
+
+
+def _resize(image: Image.Image, size: int | None) -> Image.Image:
     if size is None or max(image.size) <= size:
         return image
     scale = size / max(image.size)
     return image.resize(
         (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
     )
-
-
-def _shrink_bands(values: np.ndarray, size: int | None) -> np.ndarray:
-    """Scale float values (h, w, channels) down, alpha premultiplied before."""
-    values = _premultiply(values)
-    if size is None or max(values.shape[:2]) <= size:
-        return values
-    bands = (np.ascontiguousarray(values[..., i]) for i in range(values.shape[-1]))
-    return np.dstack([np.asarray(_shrink(Image.fromarray(band), size)) for band in bands])
 
 
 def _premultiply(values: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ DEEP_GRAY = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 _DEEP_COLOUR = re.compile(r"(RGBA?;16)([BLN])")
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 262, 284, 339
+_PHOTOMETRIC, _ORIENTATION, _PLANAR, _SAMPLE_FORMAT, _PROFILE = 262, 274, 284, 339, 34675
 _CHANNELS = {"MINISWHITE": (1,), "MINISBLACK": (1, 2), "RGB": (3, 4)}
 
 
@@ -62,11 +62,12 @@ def gray_values(image: Image.Image) -> np.ndarray:
     return 1 - values if tags.get(_PHOTOMETRIC) == 0 else values
 
 
-def read_float_tiff(data: bytes, max_pixels: int) -> np.ndarray | None:
-    """Values of a TIFF that Pillow doesn't know: RGB of 32 bits or float, gray of float 16 or 64, gray with alpha.
+def read_float_tiff(data: bytes, max_pixels: int) -> tuple[np.ndarray, int, bytes | None] | None:
+    """A TIFF that Pillow doesn't know: RGB of 32 bits or float, gray of float 16 or 64, gray with alpha.
 
     Returns:
-      float32 with white 1, shape (h, w, channels), alpha last and colours not multiplied by it; None if it is another.
+      Values, float32 in [0, 1] with white 1, shape (h, w, channels), alpha last; the orientation as EXIF counts it; the
+      ICC profile if it has one. None if it is another kind of file.
 
     Raises:
       Unusable: if it is damaged, compressed in a way that needs more packages, or has values that are not finite.
@@ -84,6 +85,7 @@ def read_float_tiff(data: bytes, max_pixels: int) -> np.ndarray | None:
                 return None
             if page.imagewidth * page.imagelength > max_pixels:
                 raise Image.DecompressionBombError(f"{page.imagewidth * page.imagelength} pixels")
+            turn, profile = (page.tags.valueof(tag) for tag in (_ORIENTATION, _PROFILE))
             values = page.asarray()
             values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
             values = values.reshape(page.imagelength, page.imagewidth, channels)
@@ -93,7 +95,8 @@ def read_float_tiff(data: bytes, max_pixels: int) -> np.ndarray | None:
         reason = " ".join(str(error).split())[:200]
         raise Unusable(f"the TIFF is damaged or of a rare kind ({reason}); save it as 16 bits a channel") from error
     values = _scale(values)
-    return 1 - values if kind == "MINISWHITE" else values
+    values = 1 - values if kind == "MINISWHITE" else values
+    return values, int(turn) if turn in range(1, 9) else 1, profile if isinstance(profile, bytes) else None
 
 
 def _scale(values: np.ndarray) -> np.ndarray:

@@ -88,7 +88,7 @@ def read_bytes(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> by
     Raises:
       AppError: if it can't be read, changes while it is, or is larger than pictures of `max_pixels` are.
     """
-    if os.fspath(path) == STDIN:
+    if path == STDIN:  # and not Path(STDIN), a file
         return _read_stdin(max_pixels)
     file = resolve_path(path)
     with open_file(file) as data:
@@ -123,7 +123,7 @@ def resolve_path(path: str | os.PathLike[str]) -> Path:
       StartError: unless it names a regular file.
     """
     text = os.fspath(path)
-    if text.startswith(SAMPLE_PREFIX):
+    if isinstance(path, str) and text.startswith(SAMPLE_PREFIX):
         return _sample(text.removeprefix(SAMPLE_PREFIX))
     if not text:
         raise StartError("an empty name is no image; give an image file")
@@ -144,8 +144,7 @@ def resolve_path(path: str | os.PathLike[str]) -> Path:
 
 def name_source(path: str | os.PathLike[str]) -> str:
     """What errors call the picture that an argument names."""
-    text = os.fspath(path)
-    return "standard input" if text == STDIN else printable(str(resolve_path(text)))
+    return "standard input" if path == STDIN else printable(str(resolve_path(path)))
 
 
 def printable(name: str) -> str:
