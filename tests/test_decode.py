@@ -337,6 +337,22 @@ def test_pixels_are_limited():
     fails(gif, "it has 4294836225 pixels, over the limit of 67108864; raise it with --max-pixels")
 
 
+def test_float_tiffs_that_swell_or_are_odd_are_refused():
+    values = np.random.default_rng(0).random((64, 64, 3), dtype=np.float32)
+    data = tiff(values, photometric="rgb", compression="zlib", rowsperstrip=64)
+    assert read(data).image.shape == (64, 64, 3)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        (at,) = file.pages.first.dataoffsets
+    bomb = zlib.compress(bytes(10**7))
+    fails(data[:at] + bomb + data[at + len(bomb) :], "the TIFF is damaged: it holds more than its size says")
+    width = struct.pack("<HHII", 256, 4, 1, 64)  # ImageWidth as tifffile writes it
+    short = data.replace(width, struct.pack("<HHII", 256, 4, 1, 0))
+    assert short != data
+    fails(short, "it is not an image that Pillow knows")
+    other = tiff(values, photometric="rgb", compression="lzma")
+    fails(other, "it is a TIFF of a rare kind; save it as 16 bits a channel, uncompressed or by Deflate")
+
+
 def test_text_and_profiles_that_swell_are_refused():
     data = encoded(Image.new("RGB", (4, 4)))
     bomb = zlib.compress(bytes(10**7))

@@ -1,8 +1,10 @@
 """Channels of more than 8 bits, which Pillow reads for gray pictures only."""
 
 import io
+import math
 import re
 import sys
+import zlib
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ DEEP_GRAY = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _DEEP_COLOUR = re.compile(r"(RGBA?;16)([BLN])")
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _PHOTOMETRIC, _ORIENTATION, _PLANAR, _SAMPLE_FORMAT, _PROFILE = 262, 274, 284, 339, 34675
+_DEFLATE = (8, 32946)
 _CHANNELS = {"MINISWHITE": (1,), "MINISBLACK": (1, 2), "RGB": (3, 4)}
 
 
@@ -70,7 +73,7 @@ def read_float_tiff(data: bytes, max_pixels: int) -> tuple[np.ndarray, int, byte
       ICC profile if it has one. None if it is another kind of file.
 
     Raises:
-      Unusable: if it is damaged, compressed in a way that needs more packages, or has values that are not finite.
+      Unusable: if it is damaged, compressed other than by Deflate, or has values that are not finite.
       Image.DecompressionBombError: if it has more than `max_pixels`.
     """
     if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
@@ -81,22 +84,38 @@ def read_float_tiff(data: bytes, max_pixels: int) -> tuple[np.ndarray, int, byte
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page: Any = file.pages.first
             kind, channels = page.photometric.name, page.samplesperpixel
-            if channels not in _CHANNELS.get(kind, ()) or page.imagedepth != 1 or page.dtype is None:
+            pixels = page.imagewidth * page.imagelength
+            if channels not in _CHANNELS.get(kind, ()) or page.imagedepth != 1 or not pixels:
                 return None
-            if page.imagewidth * page.imagelength > max_pixels:
-                raise Image.DecompressionBombError(f"{page.imagewidth * page.imagelength} pixels")
+            if pixels > max_pixels:
+                raise Image.DecompressionBombError(f"{pixels} pixels")
+            _check_parts(page, data, 8 * channels * max_pixels)
             turn, profile = (page.tags.valueof(tag) for tag in (_ORIENTATION, _PROFILE))
             values = page.asarray()
             values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
             values = values.reshape(page.imagelength, page.imagewidth, channels)
-    except (Image.DecompressionBombError, MemoryError):
+    except (Image.DecompressionBombError, MemoryError, Unusable):
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:160]
         raise Unusable(f"the TIFF is damaged or of a rare kind ({reason}); save it as 16 bits a channel") from error
     values = _scale(values)
     values = 1 - values if kind == "MINISWHITE" else values
     return values, int(turn) if turn in range(1, 9) else 1, profile if isinstance(profile, bytes) else None
+
+
+def _check_parts(page: Any, data: bytes, limit: int) -> None:
+    """Raise Unusable unless the strips or tiles of a page are of numbers, and swell to no more than they should."""
+    if page.dtype is None or page.dtype.kind not in "fui" or int(page.compression) not in (1, *_DEFLATE):
+        raise Unusable("it is a TIFF of a rare kind; save it as 16 bits a channel, uncompressed or by Deflate")
+    size = math.prod(page.chunks) * page.dtype.itemsize
+    if size > limit:
+        raise Unusable("the TIFF is damaged: its tiles are larger than a picture may be")
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if int(page.compression) in _DEFLATE:
+            unpacked = zlib.decompressobj().decompress(data[offset : offset + count], size + 1)
+            if len(unpacked) > size:
+                raise Unusable("the TIFF is damaged: it holds more than its size says")
 
 
 def _scale(values: np.ndarray) -> np.ndarray:
