@@ -1,11 +1,17 @@
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jaxstyle.app import images
+from jaxstyle.app.data import load_source
 from jaxstyle.app.errors import AppError, StartError
-from jaxstyle.app.images import SAMPLES, encode_png, read_image, to_image
+from jaxstyle.app.images import SAMPLES, decode_image, open_file, parse_background, read_bytes, read_image
 
 
 @pytest.fixture
@@ -60,19 +66,6 @@ def test_palette_with_and_without_transparency(tmp_path):
     np.testing.assert_array_equal(found[1, 3], [0, 1, 0])
 
 
-def test_cmyk(tmp_path):
-    found = read_image(save(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), tmp_path / "a.jpg", quality=95))
-    np.testing.assert_allclose(found[16, 16], [1, 0, 0], atol=0.03)
-
-
-def test_exif_orientation(tmp_path, rgb):
-    image = Image.fromarray(rgb)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise by a quarter
-    found = read_image(save(image, tmp_path / "a.png", exif=exif))
-    np.testing.assert_array_equal(np.round(found * 255), np.rot90(rgb, -1))
-
-
 def test_size_is_the_longest_side_and_never_scales_up(tmp_path, rgb):
     path = save(Image.fromarray(rgb), tmp_path / "a.png")
     assert read_image(path, 15).shape == (10, 15, 3)
@@ -98,7 +91,7 @@ def test_samples():
     assert all(file.name in notice for file in SAMPLES.glob("*.jpg"))
 
 
-def test_what_is_not_an_image_is_one_clear_line(tmp_path, rgb, monkeypatch):
+def test_what_is_not_an_image_is_one_clear_line(tmp_path, rgb):
     good = save(Image.fromarray(np.tile(rgb, (8, 8, 1))), tmp_path / "good.png").read_bytes()
     files = {"text.png": b"hello", "empty.jpg": b"", "cut.png": good[: len(good) // 2], "bent.png": bytearray(good)}
     files["bent.png"][200] ^= 255
@@ -113,9 +106,8 @@ def test_what_is_not_an_image_is_one_clear_line(tmp_path, rgb, monkeypatch):
     ):
         with pytest.raises(StartError, match=reason):
             read_image(path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(StartError, match="more than 100 pixels"):
-        read_image(tmp_path / "good.png")
+    with pytest.raises(StartError, match="has 38400 pixels, over the limit of 100; raise it with --max-pixels"):
+        read_image(tmp_path / "good.png", max_pixels=100)
 
 
 def test_every_truncation_is_an_error_of_ours(tmp_path, rgb):
@@ -132,20 +124,152 @@ def test_every_truncation_is_an_error_of_ours(tmp_path, rgb):
                 assert "\n" not in str(error)  # noqa: PT017
 
 
-def test_png_round_trip_with_text(rgb):
-    data = encode_png(to_image(rgb / 255), {"key": "value"})
-    with Image.open(io.BytesIO(data)) as image:
-        assert image.text == {"key": "value"}
-        np.testing.assert_array_equal(np.asarray(image), rgb)
-    assert data == encode_png(to_image(rgb / 255), {"key": "value"})
+def fails(path, pattern, **options):
+    with pytest.raises(AppError, match=pattern) as caught:
+        read_image(path, **options)
+    assert str(caught.value).isprintable()
 
 
-def test_to_image_clips_and_rounds():
-    found = np.asarray(to_image(np.array([[[-1.0, 2.0, 0.5]]])))
-    np.testing.assert_array_equal(found, [[[0, 255, 128]]])
+def test_names_of_every_kind(tmp_path, rgb, monkeypatch):
+    deep = tmp_path.joinpath(*["directory" * 20] * 20)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(20):  # step by step: the whole path is longer than some systems' calls take
+        Path("directory" * 20).mkdir()
+        os.chdir("directory" * 20)
+    monkeypatch.chdir(tmp_path)
+    assert 3600 < len(str(deep)) < 4000
+    names = [deep / "a.png", tmp_path / "カラー ü\u0308 🎨.png", tmp_path / os.fsdecode(b"\xff\n\x1b[31m.png")]
+    for path in (*names, tmp_path / "wrong.jpg", tmp_path / "none"):
+        Image.fromarray(rgb).save(path, "PNG")
+        np.testing.assert_allclose(read_image(path) * 255, rgb, atol=1e-4)
+        path.write_bytes(b"text")
+        fails(path, "cannot read .*: it is not an image")
+    fails("x" * 300, "cannot read x*: file name too long$")
+    fails("/x" * 3000, "cannot read [/x]*: file name too long$")
+    fails("a\0b", "cannot read a.x00b: ")
+    fails("", "an empty name is no image")
 
 
-def test_pixels_that_are_not_finite_are_refused(tmp_path):
-    path = save(Image.fromarray(np.full((4, 4), np.nan, np.float32)), tmp_path / "a.tif")
-    with pytest.raises(StartError, match=r"a.tif: it has pixels that are not finite"):
-        read_image(path)
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for path in (tmp_path / "pipe", "/dev/zero", "/dev/null", "/dev/tty", tmp_path / "zero"):
+        fails(path, "it is not a regular file; to pipe an image in, give -$")
+        with pytest.raises(AppError, match="cannot read .*(not a regular file|no such device)"):
+            open_file(Path(path))  # the name may have come to mean something else
+    for name in ("loop", "a"):
+        fails(tmp_path / name, f"cannot read .*/{name}: too many levels of symbolic links$")
+    fails(tmp_path / "loop" / "x", "too many levels of symbolic links$")
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path, rgb):
+    path = save(Image.fromarray(rgb), tmp_path / "a.png")
+
+    class Changing(io.BufferedReader):
+        def read(self, size=-1):
+            with path.open("ab") as file:
+                file.write(b"more")
+            return super().read(size)
+
+    with Changing(path.open("rb", buffering=0)) as data, pytest.raises(StartError, match="x: it changed while it was"):
+        decode_image(data, "x")
+
+
+def test_a_file_is_bounded_by_what_its_pixels_may_take(tmp_path):
+    path = tmp_path / "sparse.png"
+    with path.open("wb") as file:
+        file.truncate(2**26 + 1601)
+    fails(path, r"sparse.png: it has more than 67110464 bytes; raise the limit with --max-pixels", max_pixels=100)
+
+
+def run(code, **options):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=SAMPLES.parent.parent, **options)
+
+
+def test_standard_input(tmp_path, rgb):
+    path = save(Image.fromarray(rgb), tmp_path / "a.png")
+    code = (
+        "from jaxstyle.app.data import load_source\n"
+        "(p,) = load_source('-', 20).pictures\n"
+        "print(p.name, p.image.shape, p.sha256)\n"
+        "try: load_source('-', 20)\n"
+        "except Exception as error: print(error)"
+    )
+    piped = run(code, input=path.read_bytes())
+    with path.open("rb") as file:
+        redirected = run(code, stdin=file)
+    (wanted,) = load_source(str(path), 20).pictures
+    again = "cannot read standard input: it is empty; it can be read for one image only"
+    for found in (piped, redirected):
+        assert found.stdout.decode().splitlines() == [f"stdin (13, 20, 3) {wanted.sha256}", again]
+        assert found.stderr == b""
+    assert b"cannot read standard input: it is not an image" in run(code, input=b"text").stderr
+    endless = "from jaxstyle.app.images import read_image\nread_image('-', max_pixels=9)"
+    with open("/dev/zero", "rb") as zero:  # noqa: PTH123
+        assert b"standard input: it has more than 67109008 bytes" in run(endless, stdin=zero).stderr
+
+
+def test_standard_input_that_is_a_terminal_or_closed(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stdin in (Terminal(), None):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        fails("-", "cannot read standard input: nothing is piped in")
+
+
+def test_a_file_named_as_standard_input_is(tmp_path, rgb, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(Image.fromarray(rgb), tmp_path / "-", format="PNG")
+    assert read_image("./-").shape == rgb.shape
+    save(Image.fromarray(rgb), tmp_path / "sample:dog", format="PNG")
+    assert [picture.name for picture in load_source(".", 30).pictures] == ["-", "sample:dog"]
+    assert read_bytes("./-") == (tmp_path / "-").read_bytes()
+
+
+def test_what_is_odd_is_told(tmp_path, rgb, capsys):
+    frames = [Image.fromarray(np.roll(rgb, i)) for i in range(3)]
+    path = save(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    read_image(path)
+    assert capsys.readouterr().err == f"{path}: it has several frames, of which the first is taken\n"
+    load_source(str(path), 64)
+    assert capsys.readouterr().err.splitlines() == [
+        f"{path}: it has several frames, of which the first is taken",
+        f"{path} has 30x20 pixels, fewer than --size 64: it keeps its size",
+    ]
+    load_source(str(path), 30, option="--style-size")
+    assert "keeps" not in capsys.readouterr().err
+    save(frames[0], tmp_path / "b.png", icc_profile=b"x")
+    save(frames[0].resize((70, 50)), tmp_path / "c.png")
+    source = load_source(str(tmp_path), 64, option="--style-size")
+    assert [picture.image.shape for picture in source.pictures] == [(20, 30, 3), (20, 30, 3), (46, 64, 3)]
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == f"1 of 3 images in {tmp_path}: it has several frames, of which the first is taken"
+    assert second.startswith(f"1 of 3 images in {tmp_path}: its colour profile can't be used and is ignored (")
+    assert third == f"2 of 3 images in {tmp_path} are smaller than --style-size 64: they keep their size"
+
+
+def test_options_reach_every_kind_of_source(tmp_path):
+    save(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), tmp_path / "a.png")
+    for text in (str(tmp_path), str(tmp_path / "a.png")):
+        (picture,) = load_source(text, 8, background=(255, 0, 51)).pictures
+        np.testing.assert_allclose(picture.image, [[[1, 0, 0.2]] * 8] * 8, atol=1e-6)
+        with pytest.raises(StartError, match="it has 64 pixels, over the limit of 63"):
+            load_source(text, 8, max_pixels=63)
+
+
+def test_backgrounds():
+    assert parse_background("white") == (255, 255, 255)
+    assert parse_background("#0a1B2c") == (10, 27, 44)
+    assert parse_background("rgb(1, 2, 3)") == (1, 2, 3)
+    for text in ("", "whit", "#12", "1,2,3", "x" * 1000):
+        with pytest.raises(StartError, match="is no colour; give a name such as white, or #rrggbb$"):
+            parse_background(text)
+
+
+def test_names_that_the_commands_modules_use():
+    assert all(hasattr(images, name) for name in images.__all__)

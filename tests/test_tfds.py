@@ -192,7 +192,10 @@ def test_images_that_cannot_be_used_are_skipped(tmp_path, monkeypatch, capsys):
     assert reasons[:3] == ["24x20 pixels, fewer than the 21 a side that the layers need"] * 3
     assert "truncated or damaged" in reasons[3]
     assert all(re.fullmatch(r"tiny/plain/train#\d", name) for name in source.skipped)
-    assert re.fullmatch(r"skipped 4 of 10 in tfds:tiny/train: .*\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"skipped 4 of 10 in tfds:tiny/train: .*\n6 of 6 images in tfds:tiny/train are smaller .*\n",
+        capsys.readouterr().err,
+    )
 
 
 def test_palette_and_deep_gray_are_decoded_by_pillow(tmp_path, monkeypatch):

@@ -1,8 +1,8 @@
 """What CONTENT and STYLE name: a file, a folder, a split of TFDS; pairs of them, and the few shapes they share."""
 
 import hashlib
-import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,9 +10,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from jaxstyle.app.decode import MAX_PIXELS, WHITE, Decoded, decode
 from jaxstyle.app.errors import AppError, StartError
 from jaxstyle.app.files import explain
-from jaxstyle.app.images import decode_image, open_file, read_image, resolve_path
+from jaxstyle.app.images import STDIN, name_source, printable, read_bytes, resolve_path, tell_notes
 from jaxstyle.app.screen import tell
 from jaxstyle.app.tfds import PREFIX, open_split
 
@@ -35,11 +36,15 @@ class Picture(NamedTuple):
       name: what tables show: the file's name, or as oxford_flowers102/train#3.
       image: (h, w, 3) float32 in [0, 1].
       sha256: of the encoded file.
+      profile: the embedded ICC profile, if the output can be converted to it.
+      exif: of a photograph, what may be copied to the output.
     """
 
     name: str
     image: np.ndarray
     sha256: str
+    profile: bytes | None = None
+    exif: bytes | None = None
 
 
 class Source(NamedTuple):
@@ -54,46 +59,63 @@ class Source(NamedTuple):
     skipped: dict[str, str]
 
 
-# What errors call it, what tables call it, and how to open it.
-_Entry = tuple[str, str, Callable[[], io.BufferedReader | io.BytesIO]]
+# What errors call it, what tables call it, and its bytes.
+_Entry = tuple[str, str, Callable[[], bytes]]
+_Decode = Callable[[bytes, str], Decoded]
 
 
-def load_source(text: str, size: int, *, smallest: int = 1, option: str = "--size") -> Source:
+def load_source(
+    text: str,
+    size: int,
+    *,
+    smallest: int = 1,
+    option: str = "--size",
+    background: tuple[int, int, int] = WHITE,
+    max_pixels: int = MAX_PIXELS,
+) -> Source:
     """Read the pictures that a CONTENT or STYLE argument names.
 
     A folder's pictures are its files, sorted by name, without hidden ones and those in folders inside; FOLDER[2:8]
     takes a slice. Of a folder or a split, what isn't a readable image of at least `smallest` pixels a side is
-    skipped, which one line on stderr says. A single file like that is an error.
+    skipped, which one line on stderr says. A single file like that is an error. Lines on stderr also say which pictures
+    are smaller than `size`, and what else is odd of them.
 
     Args:
-      text: a file, sample:NAME, a folder, or tfds:NAME[/CONFIG][:VERSION]/SPLIT (see `open_split`).
+      text: a file, sample:NAME, - for standard input, a folder, or tfds:NAME[/CONFIG][:VERSION]/SPLIT (see
+        `open_split`).
       size: longest side in pixels to scale down to; smaller pictures keep their size.
       smallest: shortest side in pixels that the network's layers need.
       option: the option that set `size`, for errors.
+      background: sRGB colour, in [0, 255], behind what is transparent.
+      max_pixels: pictures with more are refused.
 
     Raises:
       StartError: if there is no such source, no picture in it can be used, or it holds more than fit in memory.
     """
     limit = max(1, _MAX_PIXELS // size**2)
+    read: _Decode = partial(decode, size=size, background=background, max_pixels=max_pixels)
     if text.startswith(PREFIX):
         names, images, base = open_split(text)
         _check_count(text, len(names), limit, base, f"{option} {size}")
-        entries = ((name, name, partial(io.BytesIO, data)) for name, data in zip(names, images, strict=True))
-        return _read_many(text, entries, size, smallest)
-    folder, part = _find_folder(text)
+        entries = ((name, name, lambda data=data: data) for name, data in zip(names, images, strict=True))
+        return _read_many(text, entries, read, smallest, option, size)
+    folder, part = (None, slice(None)) if text == STDIN else _find_folder(text)
     if folder is None:
-        file = resolve_path(text)
-        picture = _read_picture((str(file), _printable(file.name), partial(open_file, file)), size)
+        label = name_source(text)
+        name = "stdin" if text == STDIN else printable(resolve_path(text).name)
+        picture, found = _read_picture((label, name, partial(read_bytes, text, max_pixels)), read)
         if min(picture.image.shape[:2]) < smallest:
-            raise StartError(_explain_small(text, picture.image.shape, size, smallest, option))
+            raise StartError(_explain_small(text, found, size, smallest, option))
+        tell_notes(label, found)
+        _tell_small(label, [found], option, size)
         return Source([picture], {})
     try:
         files = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and not p.is_dir())[part]
     except OSError as error:
         raise explain(error, f"cannot read {folder}") from error
     _check_count(text, len(files), limit, str(folder), f"{option} {size}")
-    entries = ((str(p), _printable(p.name), lambda p=p: open_file(resolve_path(p))) for p in files)
-    return _read_many(text, entries, size, smallest)
+    entries = ((printable(str(p)), printable(p.name), partial(read_bytes, p, max_pixels)) for p in files)
+    return _read_many(text, entries, read, smallest, option, size)
 
 
 def _find_folder(text: str) -> tuple[Path | None, slice]:
@@ -117,21 +139,21 @@ def _check_count(text: str, count: int, limit: int, base: str, size: str) -> Non
         )
 
 
-def _read_picture(entry: _Entry, size: int) -> Picture:
-    label, name, open_entry = entry
-    with open_entry() as data:
-        image = decode_image(data, label, size)
-        data.seek(0)
-        return Picture(name, image, hashlib.file_digest(data, "sha256").hexdigest())
+def _read_picture(entry: _Entry, read: _Decode) -> tuple[Picture, Decoded]:
+    label, name, get_bytes = entry
+    data = get_bytes()
+    found = read(data, label)
+    return Picture(name, found.image, hashlib.sha256(data).hexdigest(), found.profile, found.exif), found
 
 
-def _read_many(text: str, entries: Iterable[_Entry], size: int, smallest: int) -> Source:
+def _read_many(text: str, entries: Iterable[_Entry], read: _Decode, smallest: int, option: str, size: int) -> Source:
     pictures: list[Picture] = []
     skipped: dict[str, str] = {}
+    used: list[Decoded] = []
     for entry in entries:
         label, name, _ = entry
         try:
-            picture = _read_picture(entry, size)
+            picture, found = _read_picture(entry, read)
         except AppError as error:
             skipped[name] = " ".join(str(error).removeprefix(f"cannot read {label}: ").split())
             continue
@@ -140,6 +162,7 @@ def _read_many(text: str, entries: Iterable[_Entry], size: int, smallest: int) -
             skipped[name] = f"{w}x{h} pixels, fewer than the {smallest} a side that the layers need"
         else:
             pictures.append(picture)
+            used.append(found._replace(image=np.empty(0)))
     named = ", ".join(f"{name} ({reason})" for name, reason in list(skipped.items())[:_MAX_NAMED])
     if len(skipped) > _MAX_NAMED:
         named += f" and {len(skipped) - _MAX_NAMED} more"
@@ -147,11 +170,23 @@ def _read_many(text: str, entries: Iterable[_Entry], size: int, smallest: int) -
         raise StartError(f"{text} holds no image that can be used" + (f": {named}" if named else ""))
     if skipped:
         tell(f"skipped {len(skipped)} of {len(pictures) + len(skipped)} in {text}: {named}")
+    for note, count in Counter(note for found in used for note in found.notes).items():
+        tell(f"{count} of {len(used)} images in {text}: {note}")
+    _tell_small(text, used, option, size)
     return Source(pictures, skipped)
 
 
-def _explain_small(text: str, shape: Sequence[int], size: int, smallest: int, option: str) -> str:
-    full_h, full_w, _ = read_image(text).shape
+def _tell_small(text: str, used: Sequence[Decoded], option: str, size: int) -> None:
+    small = [found.full_shape for found in used if max(found.full_shape) < size]
+    if small and len(used) == 1:
+        tell(f"{text} has {small[0][1]}x{small[0][0]} pixels, fewer than {option} {size}: it keeps its size")
+    elif small:
+        tell(f"{len(small)} of {len(used)} images in {text} are smaller than {option} {size}: they keep their size")
+
+
+def _explain_small(text: str, found: Decoded, size: int, smallest: int, option: str) -> str:
+    full_h, full_w = found.full_shape
+    shape = found.image.shape
     if min(full_h, full_w) < smallest:
         return (
             f"{text} has {full_w}x{full_h} pixels, too few for the layers asked for: they need at least "
@@ -163,11 +198,6 @@ def _explain_small(text: str, shape: Sequence[int], size: int, smallest: int, op
         f"{option} {size} makes {text} {shape[1]}x{shape[0]} pixels, too few for the layers asked for: they need at "
         f"least {smallest} on each side; the smallest that works is {option} {enough}"
     )
-
-
-def _printable(name: str) -> str:
-    """A file's name without line ends and bytes that no table can hold."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def make_pairs(contents: Sequence[_Content], styles: Sequence[_Style], mode: str) -> list[tuple[_Content, _Style]]:

@@ -1,76 +1,119 @@
-"""Reading and writing pictures with Pillow; arrays are float32 RGB in [0, 1], shape (h, w, 3)."""
+"""The pictures that arguments name: files, samples of the package, standard input."""
 
 import io
 import os
-import warnings
-from collections.abc import Mapping
+import stat
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import ImageColor
 
+from jaxstyle.app.decode import MAX_PIXELS, WHITE, Decoded, decode
+from jaxstyle.app.encode import encode_png, to_image
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.files import explain
+from jaxstyle.app.screen import tell
+
+__all__ = [
+    "SAMPLES",
+    "STDIN",
+    "decode_image",
+    "encode_png",
+    "open_file",
+    "parse_background",
+    "printable",
+    "read_bytes",
+    "read_image",
+    "resolve_path",
+    "to_image",
+]
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 SAMPLE_PREFIX = "sample:"
+STDIN = "-"
 
-_DEEP_GRAY = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+_METADATA = 2**26  # bytes that a file may hold beside its pixels
 
 
-def read_image(path: str | os.PathLike[str], size: int | None = None) -> np.ndarray:
-    """Read a picture as a person sees it: turned by its EXIF orientation, transparency over white.
+def read_image(
+    path: str | os.PathLike[str],
+    size: int | None = None,
+    *,
+    background: tuple[int, int, int] = WHITE,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """Read a picture as a person sees it (see `decode`).
 
     Args:
-      path: a file that Pillow can read, or sample:NAME for one of the package's sample images.
-      size: if given, longest side in pixels to scale down to (Lanczos, on sRGB values); a smaller picture
-        keeps its size.
+      path: a file, sample:NAME for one of the package's sample images, or - for standard input.
+      size: if given, longest side in pixels to scale down to; a smaller picture keeps its size.
+      background: sRGB colour, in [0, 255], behind what is transparent.
+      max_pixels: larger pictures are refused.
 
     Returns:
       float32 RGB in [0, 1], shape (h, w, 3).
 
     Raises:
-      StartError: for a file that isn't there or isn't a whole picture of a size that Pillow deems safe.
+      AppError: for a file that isn't there, isn't a whole picture or has more pixels.
     """
+    data = read_bytes(path, max_pixels)
+    return decode_image(io.BytesIO(data), name_source(path), size, background=background, max_pixels=max_pixels)
+
+
+def decode_image(
+    data: BinaryIO,
+    label: str,
+    size: int | None = None,
+    *,
+    background: tuple[int, int, int] = WHITE,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """Like `read_image`, of an open file or of bytes in memory; errors and notes on stderr call it `label`."""
+    found = decode(_read(data, label, max_pixels), label, size, background=background, max_pixels=max_pixels)
+    tell_notes(label, found)
+    return found.image
+
+
+def tell_notes(label: str, found: Decoded) -> None:
+    """Print what a person should know of how a picture was read."""
+    for note in found.notes:
+        tell(f"{label}: {note}")
+
+
+def read_bytes(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> bytes:
+    """The bytes of the file that a CONTENT or STYLE argument names, or of standard input for "-".
+
+    Raises:
+      AppError: if it can't be read, changes while it is, or is larger than pictures of `max_pixels` are.
+    """
+    if path == STDIN:  # and not Path(STDIN), a file
+        return _read_stdin(max_pixels)
     file = resolve_path(path)
     with open_file(file) as data:
-        return decode_image(data, str(file), size)
+        return _read(data, printable(str(file)), max_pixels)
 
 
 def open_file(file: Path) -> io.BufferedReader:
-    """Open a file to read.
+    """Open a regular file to read; never waits for the other end of a pipe, whatever the name has come to mean.
 
     Raises:
-      AppError: if it can't be opened.
+      AppError: if it can't be opened or is no regular file.
     """
+    label = printable(str(file))
     try:
-        return file.open("rb")
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(file, flags)
     except OSError as error:
-        raise explain(error, f"cannot read {file}") from error
+        raise explain(error, f"cannot read {label}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StartError(f"cannot read {label}: {_NOT_REGULAR}")
+    return os.fdopen(descriptor, "rb")
 
 
-def decode_image(data: BinaryIO, label: str, size: int | None = None) -> np.ndarray:
-    """Like `read_image`, of an open file or of bytes in memory; errors call it `label`."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd but harmless metadata
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(data) as image:
-                array = _to_array(_shrink(_to_rgb_or_float(ImageOps.exif_transpose(image)), size))
-    except Image.UnidentifiedImageError as error:
-        raise StartError(f"cannot read {label}: it is not an image that Pillow knows") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise StartError(f"cannot read {label}: it has more than {Image.MAX_IMAGE_PIXELS} pixels") from error
-    except OSError as error:
-        if error.errno is not None:
-            raise explain(error, f"cannot read {label}") from error
-        raise StartError(f"cannot read {label}: the image is truncated or damaged ({error})") from error
-    except Exception as error:  # decoders of damaged files raise nearly anything
-        raise StartError(f"cannot read {label}: the image is damaged ({error})") from error
-    if not np.isfinite(array).all():
-        raise StartError(f"cannot read {label}: it has pixels that are not finite")
-    return array
+_NOT_REGULAR = "it is not a regular file; to pipe an image in, give -"
 
 
 def resolve_path(path: str | os.PathLike[str]) -> Path:
@@ -80,21 +123,46 @@ def resolve_path(path: str | os.PathLike[str]) -> Path:
       StartError: unless it names a regular file.
     """
     text = os.fspath(path)
-    if text.startswith(SAMPLE_PREFIX):
+    if isinstance(path, str) and text.startswith(SAMPLE_PREFIX):
         return _sample(text.removeprefix(SAMPLE_PREFIX))
     if not text:
         raise StartError("an empty name is no image; give an image file")
-    file = Path(text)
+    label = printable(text)
     try:
-        if file.is_dir():
-            raise StartError(f"cannot read {file}: it is a folder; give an image file")
-        if not file.exists():
-            raise StartError(f"cannot read {file}: no such file")
-        if not file.is_file():
-            raise StartError(f"cannot read {file}: it is not a regular file")
-    except (OSError, ValueError) as error:  # a name too long, a NUL in it
-        raise StartError(f"cannot read {text!r}: {error}") from error
-    return file
+        mode = os.stat(text).st_mode  # noqa: PTH116
+    except FileNotFoundError as error:
+        raise StartError(f"cannot read {label}: no such file") from error
+    except (OSError, ValueError) as error:  # a name too long, a loop of links, a NUL in it
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise StartError(f"cannot read {label}: {reason.lower()}") from error
+    if stat.S_ISDIR(mode):
+        raise StartError(f"cannot read {label}: it is a folder; give an image file")
+    if not stat.S_ISREG(mode):
+        raise StartError(f"cannot read {label}: {_NOT_REGULAR}")
+    return Path(text)
+
+
+def name_source(path: str | os.PathLike[str]) -> str:
+    """What errors call the picture that an argument names."""
+    return "standard input" if path == STDIN else printable(str(resolve_path(path)))
+
+
+def printable(name: str) -> str:
+    """A file's name without line ends and bytes that no line can hold."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def parse_background(text: str) -> tuple[int, int, int]:
+    """The sRGB colour, in [0, 255], that a name such as white or #808080 means.
+
+    Raises:
+      StartError: if it means none.
+    """
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError as error:
+        raise StartError(f"{text!r} is no colour; give a name such as white, or #rrggbb") from error
+    return red, green, blue
 
 
 def _sample(name: str) -> Path:
@@ -104,43 +172,35 @@ def _sample(name: str) -> Path:
     return SAMPLES / f"{name}.jpg"
 
 
-def _to_rgb_or_float(image: Image.Image) -> Image.Image:
-    """An RGB image, or one float channel in [0, 255] for gray images of more than 8 bits."""
-    if image.mode in _DEEP_GRAY:
-        values = np.asarray(image, np.float32)
-        # Pillow keeps no bit depth: 16 bits unless it is float, in [0, 1] or [0, 255] by custom.
-        scale = 1 / 257 if image.mode != "F" else 255 if values.max() <= 1 else 1
-        return Image.fromarray(np.clip(values * np.float32(scale), 0, 255))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+def _read_stdin(max_pixels: int) -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise StartError("cannot read standard input: nothing is piped in; give an image file")
+    data = _read(sys.stdin.buffer, "standard input", max_pixels)
+    if not data:
+        raise StartError("cannot read standard input: it is empty; it can be read for one image only")
+    return data
 
 
-def _shrink(image: Image.Image, size: int | None) -> Image.Image:
-    if size is None or max(image.size) <= size:
-        return image
-    scale = size / max(image.size)
-    return image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
-    )
+def _read(data: BinaryIO, label: str, max_pixels: int) -> bytes:
+    """All bytes: the picture, its hash and its metadata are then of one state of the file."""
+    limit = 16 * max_pixels + _METADATA  # four channels of 32 bits are the most
+    try:
+        before = _state(data)
+        found = data.read(limit + 1)
+        after = _state(data)
+    except OSError as error:
+        raise explain(error, f"cannot read {label}") from error
+    if len(found) > limit:
+        raise StartError(f"cannot read {label}: it has more than {limit} bytes; raise the limit with --max-pixels")
+    if before != after:
+        raise StartError(f"cannot read {label}: it changed while it was read; try again")
+    return found
 
 
-def _to_array(image: Image.Image) -> np.ndarray:
-    array = np.clip(np.asarray(image, np.float32) / 255, 0, 1)
-    return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
-
-
-def to_image(array: np.ndarray) -> Image.Image:
-    """Pillow image of a float array (h, w, 3), clipped to [0, 1] and rounded to 8 bits."""
-    return Image.fromarray(np.round(np.clip(array, 0, 1) * 255).astype(np.uint8))
-
-
-def encode_png(image: Image.Image, text: Mapping[str, str]) -> bytes:
-    """PNG file of an image, with `text` as its text chunks: equal input gives equal bytes."""
-    info = PngImagePlugin.PngInfo()
-    for key, value in text.items():
-        info.add_text(key, value)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=info)
-    return buffer.getvalue()
+def _state(data: BinaryIO) -> tuple[int, int] | None:
+    """Size and time of change of an open regular file."""
+    try:
+        status = os.fstat(data.fileno())
+    except io.UnsupportedOperation:
+        return None
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None

@@ -1,0 +1,90 @@
+"""Colours of pictures in files: ICC profiles, CMYK and Lab to sRGB and back, by LittleCMS through Pillow."""
+
+import io
+from functools import cache
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms
+
+# What photo editors do by default: whites and blacks meet, other colours stay what they are.
+_INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
+_FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
+
+_SPACES = {"RGB": ("RGB", "RGBA"), "GRAY": ("L",), "CMYK": ("CMYK",)}
+
+
+def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Convert a picture from the colours of its embedded ICC profile to sRGB.
+
+    Args:
+      image: of mode L, LA, RGB, RGBA or CMYK; a gray one may have an RGB profile.
+      profile: as it was embedded.
+
+    Returns:
+      The picture of mode RGB or RGBA.
+
+    Raises:
+      ValueError: if the profile is broken or for pictures of another kind.
+    """
+    try:
+        source = ImageCms.getOpenProfile(io.BytesIO(profile))
+        space = _space(source)
+        alpha = image.getchannel("A") if image.mode == "LA" else None
+        if image.mode == "LA":
+            image = image.getchannel("L")
+        if image.mode == "L" and space == "RGB":
+            image = image.convert("RGB")
+        elif image.mode not in _SPACES.get(space, ()):
+            raise ValueError(f"it is for {space or 'unknown'} pictures")
+        out = "RGBA" if image.mode == "RGBA" else "RGB"
+        image = _apply(image, source, _srgb(), out)
+    except (ImageCms.PyCMSError, OSError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    if alpha is not None:
+        image.putalpha(alpha)
+    return image
+
+
+def is_srgb(profile: bytes) -> bool:
+    """Whether a profile leaves RGB pictures as they are, to one level of 255."""
+    levels = np.arange(0, 256, 17, dtype=np.uint8)
+    grid = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(64, 64, 3)
+    try:
+        found = np.asarray(to_srgb(Image.fromarray(grid), profile), np.int16)
+    except ValueError:
+        return False
+    return bool(np.abs(found - grid).max() <= 1)
+
+
+def lab_to_srgb(image: Image.Image) -> Image.Image:
+    """A picture of CIE L*a*b* (white point D50) as RGB."""
+    return _apply(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), _srgb(), "RGB")
+
+
+def convert_back(image: Image.Image, profile: bytes) -> Image.Image | None:
+    """Convert an sRGB picture of mode RGB to the colours of a profile; None if it is no RGB profile that can be."""
+    try:
+        target = ImageCms.getOpenProfile(io.BytesIO(profile))
+        return _apply(image, _srgb(), target, "RGB") if _space(target) == "RGB" else None
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return None
+
+
+@cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _space(profile: ImageCms.ImageCmsProfile) -> str:
+    core: Any = profile.profile
+    return core.xcolor_space.strip()
+
+
+def _apply(
+    image: Image.Image, source: ImageCms.ImageCmsProfile, target: ImageCms.ImageCmsProfile, mode: str
+) -> Image.Image:
+    transform = ImageCms.buildTransform(source, target, image.mode, mode, _INTENT, _FLAGS)
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None  # only in place is there none
+    return converted
