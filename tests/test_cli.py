@@ -109,6 +109,39 @@ def test_transfer_writes_one_picture(images, capsys):
     assert jaxstyle("transfer", "c.png", "s.png", *QUICK, "-o", "out.png", "--overwrite") == 0
 
 
+def test_transfer_writes_what_its_options_say(images, capsys):
+    exif = Image.Exif()
+    exif[0x010E] = "a cat"
+    with Image.open("c.png") as picture:
+        picture.save("c.jpg", exif=exif)
+        picture.save("half.png")
+    for out, options in (("a.jpg", []), ("b.jpg", ["--quality", "20"]), ("c2.jpg", ["--keep-metadata"]), ("d.tif", [])):
+        assert jaxstyle("transfer", "c.jpg", "s.png", *QUICK, "-o", out, *options) == 0
+    assert (images / "b.jpg").stat().st_size < (images / "a.jpg").stat().st_size
+    for name, wanted in (("a.jpg", None), ("c2.jpg", "a cat")):
+        with Image.open(name) as picture:
+            assert picture.getexif().get(0x010E) == wanted
+    with Image.open("d.tif") as picture:
+        assert picture.size == (24, 20)
+    capsys.readouterr()
+    assert jaxstyle("transfer", "c.jpg", "s.png", *QUICK, "-o", "e.png", "--keep-profile") == 0
+    assert "note: c.jpg has no RGB profile to keep" in capsys.readouterr().err
+    tiff = ["transfer", "c.jpg", "s.png", *QUICK, "-o", "f.tif", "--keep-metadata"]
+    fails(capsys, 2, "metadata is not copied to TIFF", *tiff)
+    fails(capsys, 2, "cannot both be standard input", "transfer", "-", "-", *QUICK, "-o", "f.png")
+    fails(capsys, 2, "'sky' is no colour", "transfer", "c.png", "s.png", *QUICK, "-o", "f.png", "--background", "sky")
+    few = ["transfer", "c.png", "s.png", *QUICK, "-o", "f.png", "--max-pixels", "400"]
+    fails(capsys, 2, "c.png: .*--max-pixels", *few)
+
+
+def test_background_shows_through(images):
+    Image.new("RGBA", (24, 20), (0, 0, 0, 0)).save("clear.png")
+    for colour in ("black", "white"):
+        sweep = ["sweep", "clear.png", "s.png", *QUICK, "--beta", "0", "--tv", "0", "--out", colour]
+        assert jaxstyle(*sweep, "--background", colour) == 0
+    assert js.load_run("black").images.mean() < 0.2 < 0.8 < js.load_run("white").images.mean()
+
+
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [
@@ -118,6 +151,7 @@ def test_transfer_writes_one_picture(images, capsys):
         (["cut.png", "s.png"], r"cut.png: .*(truncated|damaged)"),
         (["dot.png", "s.png"], r"dot.png has 1x1 pixels, .* at least 4 on each side"),
         (["c.png", "s.png", "--size", "3"], r"--size 3 makes .* the smallest that works is --size 5"),
+        (["-", "-"], r"cannot both be standard input"),
         (["c.png", "s.png", "--style-size", "4"], r"--style-size 4 makes .* is --style-size 6"),
         (["c.png", "s.png", "--size", "0"], r"argument --size: '0' is not a whole number from 1"),
         (["c.png", "s.png", "--steps", "-5"], r"argument --steps"),
@@ -171,7 +205,7 @@ def test_an_existing_run_is_never_overwritten_unless_asked(images, capsys):
 
 
 def test_bad_options_of_transfer(images, capsys):
-    fails(capsys, 2, "does not end in .png", "transfer", "c.png", "s.png", *QUICK, "-o", "out.gif")
+    fails(capsys, 2, "unknown suffix '.gif'; valid: .png", "transfer", "c.png", "s.png", *QUICK, "-o", "out.gif")
     fails(capsys, 2, "a folder that exists", "transfer", "c.png", "s.png", *QUICK, "-o", "no/out.png")
     fails(capsys, 2, "required: -o", "transfer", "c.png", "s.png")
     fails(capsys, 2, "file name too long", "transfer", "c.png", "s.png", "-o", "x" * 300 + ".png")

@@ -11,7 +11,8 @@ from PIL import Image, ImageFilter
 import jaxstyle as js
 from jaxstyle import metrics
 from jaxstyle.alexnet import LAYERS, alexnet_features, max_pool3x3
-from jaxstyle.app.images import read_image, to_image
+from jaxstyle.app.encode import to_image
+from jaxstyle.app.images import read_image
 from jaxstyle.metrics import HIGHER_IS_BETTER, VGG16_LAYERS, Metrics
 from jaxstyle.pretrained import REGISTRY, bundled_path
 from jaxstyle.similarity import _cielab, gaussian_distance

@@ -11,7 +11,6 @@ import numpy as np
 from PIL import ImageColor
 
 from jaxstyle.app.decode import MAX_PIXELS, WHITE, Decoded, decode
-from jaxstyle.app.encode import encode_png, to_image
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.files import explain
 from jaxstyle.app.screen import tell
@@ -20,14 +19,12 @@ __all__ = [
     "SAMPLES",
     "STDIN",
     "decode_image",
-    "encode_png",
     "open_file",
     "parse_background",
     "printable",
     "read_bytes",
     "read_image",
     "resolve_path",
-    "to_image",
 ]
 
 SAMPLES = Path(__file__).parent.parent / "samples"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -9,9 +10,11 @@ import jax
 import optax
 
 from jaxstyle.app.data import Picture, load_source, make_pairs, share_shapes
+from jaxstyle.app.decode import MAX_PIXELS
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.grid_files import read_grid
 from jaxstyle.app.grids import check_count, make_rows
+from jaxstyle.app.images import STDIN, parse_background
 from jaxstyle.app.lane_settings import Row
 from jaxstyle.app.memory import default_microbatch
 from jaxstyle.app.settings import Settings, weight_defaults
@@ -103,8 +106,17 @@ def load_job(settings: Settings) -> Job:
         raise StartError(str(error)) from error
     settings_rows = _make_rows(settings)
     smallest = min_size(layers)
-    contents = load_source(settings.content, settings.size, smallest=smallest)
-    styles = load_source(settings.style, settings.style_size or 0, smallest=smallest, option="--style-size")
+    if settings.content == settings.style == STDIN:
+        raise StartError("CONTENT and STYLE cannot both be standard input; give a file for one of them")
+    load = partial(
+        load_source,
+        smallest=smallest,
+        background=parse_background(settings.background),
+        max_pixels=settings.max_pixels or MAX_PIXELS,
+    )
+    contents = load(settings.content, settings.size)
+    option = "--size" if settings.style_size == settings.size else "--style-size"
+    styles = load(settings.style, settings.style_size or 0, option=option)
     pictures = share_shapes(contents.pictures)
     pairs = make_pairs(range(len(pictures)), range(len(styles.pictures)), settings.pair)
     check_count(len(pairs) * len(settings_rows))

@@ -34,7 +34,7 @@ def add_inputs(parser: argparse.ArgumentParser, *, many: bool) -> None:
     """Add CONTENT and STYLE, each one image, or with `many` also a folder or a split of a dataset."""
     several = ", a folder (its images), or tfds:NAME/SPLIT" if many else ""
     parser.add_argument(
-        "content", metavar="CONTENT", help=f"image file to restyle, or sample:cat, sample:coffee{several}"
+        "content", metavar="CONTENT", help=f"image file to restyle, - for stdin, or sample:cat, sample:coffee{several}"
     )
     parser.add_argument(
         "style",
@@ -96,8 +96,14 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--microbatch", "lanes computed at once, which sets the memory (default: by device)", type=positive, metavar="N"
     )
+    add("--background", "colour behind what is transparent, as white or #808080 (default: white)", metavar="COLOUR")
+    add("--max-pixels", "refuse images of more (default: what is safe)", type=as_argument(_parse_pixels), metavar="N")
     add("--weights", "bundled, random:SEED, or a .safetensors file (default: bundled)", metavar="SET")
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+
+
+def _parse_pixels(text: str) -> int:
+    return parse_integer(text, 1, 2**40)
 
 
 def read_settings(args: argparse.Namespace) -> Settings:

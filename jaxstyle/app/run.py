@@ -18,10 +18,11 @@ import numpy as np
 
 import jaxstyle
 from jaxstyle.app.data import Picture
+from jaxstyle.app.encode import encode_png, to_image
 from jaxstyle.app.engine import Outcome
 from jaxstyle.app.errors import RunError, StartError
 from jaxstyle.app.files import explain, write_atomic
-from jaxstyle.app.images import encode_png, read_image, to_image
+from jaxstyle.app.images import read_image
 from jaxstyle.app.job import Job
 from jaxstyle.app.judge import COLUMNS as METRICS
 from jaxstyle.app.lane_settings import Row
@@ -162,7 +163,7 @@ def write_run(folder: Path, job: Job, outcome: Outcome, judged: Mapping[str, np.
         for entry, input_ in zip(_inputs(kind, pictures), pictures, strict=True):
             write_atomic(folder / str(entry["image"]), encode_png(to_image(input_.image), {}))
     for i, (row, image) in enumerate(zip(job.rows, outcome.images, strict=True)):
-        write_atomic(folder / image_name(i), picture(job, row, image))
+        write_atomic(folder / image_name(i), encode_png(to_image(image), picture_text(job, row)))
     write_atomic(folder / "history.csv", _history_table(outcome))
     write_atomic(folder / "lanes.csv", _lanes_table(job, outcome, judged))
     write_atomic(folder / "sheet.png", encode_png(_sheet(job, outcome), {}))
@@ -174,14 +175,12 @@ def image_name(lane: int) -> str:
     return f"images/lane_{lane:04d}.png"
 
 
-def picture(job: Job, row: Row, image: np.ndarray) -> bytes:
-    """PNG file of a lane, which holds its setting as text."""
+def picture_text(job: Job, row: Row) -> dict[str, str]:
+    """What a PNG file of a lane holds as text: its settings."""
     settings = dataclasses.asdict(job.settings) | row
     settings |= {kind: pictures[row[kind]].name for kind, pictures in _pictures(job)}
     settings |= {"weights": job.weights.name, "weights_sha256": job.weights.sha256}
-    return encode_png(
-        to_image(image), {"Software": f"jaxstyle {jaxstyle.__version__}", "jaxstyle": json.dumps(settings)}
-    )
+    return {"Software": f"jaxstyle {jaxstyle.__version__}", "jaxstyle": json.dumps(settings)}
 
 
 def _pictures(job: Job) -> tuple[tuple[str, list[Picture]], ...]:

@@ -36,7 +36,8 @@ class Settings:
     """Options of `jaxstyle sweep` and `jaxstyle transfer`, named as there; the tuples of alpha to seed span the lanes.
 
     None means: of beta and tv, the convention's defaults; of learning_rate, the optimiser's; of style_size, `size`;
-    of microbatch, what suits the device; of style_layer_weights, equal ones; of grid, no file.
+    of microbatch, what suits the device; of style_layer_weights, equal ones; of grid, no file; of max_pixels, what is
+    safe.
     """
 
     content: str
@@ -61,3 +62,5 @@ class Settings:
     init: str = "content"
     weights: str = "bundled"
     microbatch: int | None = None
+    background: str = "white"
+    max_pixels: int | None = None

@@ -9,7 +9,15 @@ from typing import Any
 
 from jaxstyle.app.errors import RunError, StartError
 from jaxstyle.app.grids import refine, repeated_ratios
-from jaxstyle.app.options import add_inputs, add_job_options, add_lane_options, positive, read_settings
+from jaxstyle.app.lane_settings import parse_integer
+from jaxstyle.app.options import (
+    add_inputs,
+    add_job_options,
+    add_lane_options,
+    as_argument,
+    positive,
+    read_settings,
+)
 from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import weight_defaults
 
@@ -48,7 +56,12 @@ def add_transfer(commands: Any) -> None:
     add_inputs(parser, many=False)
     add_lane_options(parser, many=False)
     add_job_options(parser)
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the .png file to write")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", required=True, help="the .png, .jpg, .webp or .tif file to write"
+    )
+    parser.add_argument("--quality", type=as_argument(_quality), default=95, metavar="N", help="of JPEG and WebP (95)")
+    parser.add_argument("--keep-profile", action="store_true", help="convert to the colour profile of CONTENT")
+    parser.add_argument("--keep-metadata", action="store_true", help="copy the EXIF data of CONTENT, places included")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     parser.set_defaults(command=_transfer)
 
@@ -107,12 +120,12 @@ def _warn(job: Any) -> None:
 
 def _transfer(args: argparse.Namespace) -> None:
     from jaxstyle.app import engine, run
+    from jaxstyle.app.encode import check_output, encode
     from jaxstyle.app.files import write_atomic
     from jaxstyle.app.job import load_job
 
     output = Path(args.output)
-    if output.suffix.lower() != ".png":
-        raise StartError(f"{output} does not end in .png, the one format that is written")
+    suffix = check_output(output, exif=args.keep_metadata)
     _check_output(output, args)
     settings = read_settings(args)
     if settings.beta is None:
@@ -124,9 +137,24 @@ def _transfer(args: argparse.Namespace) -> None:
     outcome = engine.run_job(job)
     if not outcome.ok[0]:
         raise RunError("a loss or gradient was not finite; take smaller weights or a smaller --learning-rate")
-    write_atomic(output, run.picture(job, job.rows[0], outcome.images[0]), overwrite=args.overwrite)
+    (content,) = job.contents
+    if args.keep_profile and content.profile is None:
+        tell(f"note: {content.name} has no RGB profile to keep: the picture is sRGB")
+    data = encode(
+        outcome.images[0],
+        suffix,
+        text=run.picture_text(job, job.rows[0]),
+        quality=args.quality,
+        profile=content.profile if args.keep_profile else None,
+        exif=content.exif if args.keep_metadata else None,
+    )
+    write_atomic(output, data, overwrite=args.overwrite)
     losses = [f"{name} {getattr(outcome.history, name)[0, -1]:.4g}" for name in ("content", "style")]
     print(f"{job.settings.steps} steps in {outcome.seconds:.0f} s, {', '.join(losses)}: {output}")
+
+
+def _quality(text: str) -> int:
+    return parse_integer(text, 1, 100)
 
 
 def _check_output(output: Path, args: argparse.Namespace) -> None:
