@@ -125,9 +125,9 @@ def _fetch_whole(session: requests.Session, name: str, download: Download, path:
     try:
         if matches(download, hashes):
             return port_file(file, name)
-        kind, size = download.hash.partition(":")[0], file.stat().st_size
+        kind, _, published = download.hash.partition(":")
         raise _Failed(
-            f"its file of {size} bytes has the {kind} {hashes[kind]}, not the {download.hash.partition(':')[2]} published"
+            f"its file of {file.stat().st_size} bytes has the {kind} {hashes[kind]}, not the {published} published"
         )
     finally:
         file.unlink(missing_ok=True)

@@ -14,6 +14,8 @@ from jaxstyle.ported import scale_filters
 from jaxstyle.pretrained import load_weights
 from jaxstyle.vgg import Params, make_features
 
+_RARE = 1e-3
+
 
 def mean_activations(params: Params, images: Iterable[np.ndarray], pooling: str = "max") -> dict[str, np.ndarray]:
     """Mean activation of every filter, after ReLU, over images (h, w, 3) and positions: {convolution: (c_out,)}."""
@@ -41,7 +43,8 @@ def normalise_set(
 ) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
     """Normalise a weight set on a source of images (Gatys, Ecker and Bethge, CVPR 2016, section 2).
 
-    Filters that never fire on the images stay as they are, and one line says how many there are.
+    A filter that hardly ever fires on the images, with a mean below a thousandth of its layer's, would be blown up by
+    chance: it is divided by the layer's mean instead, and one line says how many of them there are.
 
     Args:
       name: as `load_params` takes it.
@@ -63,13 +66,13 @@ def normalise_set(
     for layer, mean in means.items():
         if not np.any(mean > 0):
             raise StartError(f"no filter of {layer} fires on {images}: give other images or weights")
-    silent = sum(int(np.sum(mean <= 0)) for mean in means.values())
-    if silent:
-        tell(f"{silent} filters never fire on these images and stay as they are")
+    rare = {layer: mean < _RARE * mean.mean() for layer, mean in means.items()}
+    if count := sum(int(np.sum(of_layer)) for of_layer in rare.values()):
+        tell(f"{count} filters hardly fire on these images: they are scaled as the mean of their layer")
     tensors = {"mean": np.asarray(weights.params["mean"])}
     for layer in means:
         tensors |= {f"{layer}/{key}": np.asarray(weights.params[layer][key]) for key in ("kernel", "bias")}
-    scaled = scale_filters(tensors, {layer: np.where(mean > 0, mean, 1) for layer, mean in means.items()})
+    scaled = scale_filters(tensors, {layer: np.where(rare[layer], mean.mean(), mean) for layer, mean in means.items()})
     details = {
         "architecture": "VGG19" if len(means) == len(CONVOLUTIONS) else "VGG16",
         "source": f"{weights.name}, normalised on {len(pictures)} images of {images} at {size} px, {pooling} pooling",
