@@ -271,10 +271,11 @@ def test_a_host_that_stands_still_is_given_up(server, monkeypatch, begun):
         release.set()
 
 
-def test_a_dead_host(monkeypatch):
+def test_a_dead_host_is_given_up_soon(monkeypatch, capsys):
     offer(monkeypatch, Download("http://127.0.0.1:1/w.bin", "w.bin", f"sha256:{SHA256}"))
     with pytest.raises(RunError, match="127.0.0.1:1: it can't be reached.*; download w.bin by hand"):
         fetch_set("one")
+    assert capsys.readouterr().err.count("trying again") == 1
 
 
 def test_a_host_that_gives_a_little_at_a_time_is_given_up(server, monkeypatch):

@@ -193,14 +193,16 @@ def _fetch_part(session: requests.Session, part: _Part, size: int | None) -> str
                 _receive(response, part, before, size)
                 return told.strip('W/"') or None
         except requests.RequestException as error:
-            reason = _explain(error)
+            reason, patience = _explain(error), len(_PAUSES)
+            if reason == _UNREACHABLE:  # offline, most often: soon to be said
+                patience = 1
         except _Passing as error:
-            reason = str(error)
+            reason, patience = str(error), len(_PAUSES)
         after = part.path.stat().st_size if part.path.exists() else 0
         failures = 1 if after > before else failures + 1
-        if failures > len(_PAUSES):
+        if failures > patience:
             break
-        tell(f"{reason}; trying again")
+        tell(f"{urlsplit(part.url).netloc}: {reason}; trying again")
         time.sleep(_PAUSES[failures - 1])
     raise _Failed(reason)
 
@@ -271,13 +273,14 @@ def _write(response: requests.Response, path: Path, start: int, last: int | None
         raise _Passing(f"it stopped after {have} of {last} bytes")
 
 
+_UNREACHABLE = "it can't be reached"
 _REASONS: Mapping[type[Exception], str] = {
     requests.exceptions.ProxyError: "the proxy can't be reached or refuses (HTTPS_PROXY, HTTP_PROXY)",
     requests.exceptions.SSLError: "its certificate is not accepted",
-    requests.exceptions.ConnectTimeout: "it can't be reached",
+    requests.exceptions.ConnectTimeout: _UNREACHABLE,
     requests.exceptions.ReadTimeout: "it stopped sending",
     requests.exceptions.ChunkedEncodingError: "the connection was cut",
-    requests.exceptions.ConnectionError: "it can't be reached",
+    requests.exceptions.ConnectionError: _UNREACHABLE,
 }
 
 
