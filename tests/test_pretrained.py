@@ -94,9 +94,9 @@ def test_names():
     by_path = load_weights(BUNDLED)
     assert (by_path.name, by_path.sha256) == (BUNDLED.name, bundled.sha256)
     jax.tree.map(np.testing.assert_array_equal, by_path.params, bundled.params)
-    with pytest.raises(WeightsError, match="'vgg19' are not bundled"):
-        js.load_params("vgg19")
-    with pytest.raises(WeightsError, match="unknown weights 'vgg20': give one of bundled, vgg16-in-vgg19, random"):
+    with pytest.raises(WeightsError, match="'vgg19-oxford' are not in .* yet: jaxstyle weights fetch vgg19-oxford"):
+        js.load_params("vgg19-oxford")
+    with pytest.raises(WeightsError, match="unknown weights 'vgg20': give one of bundled, vgg16-in-vgg19, vgg19-oxf"):
         js.load_params("vgg20")
 
 

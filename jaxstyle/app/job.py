@@ -17,10 +17,11 @@ from jaxstyle.app.grids import check_count, make_rows
 from jaxstyle.app.images import STDIN, parse_background
 from jaxstyle.app.lane_settings import Row
 from jaxstyle.app.memory import default_microbatch
+from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import Settings, weight_defaults
 from jaxstyle.layers import convolutions_for, min_size
 from jaxstyle.objective import Loss, Terms, make_loss, make_terms
-from jaxstyle.pretrained import Weights, load_weights
+from jaxstyle.pretrained import Weights, default_set, load_weights
 from jaxstyle.transfer import Transfer, make_transfer
 from jaxstyle.vgg import Features, Params, make_features
 
@@ -101,7 +102,7 @@ def load_job(settings: Settings) -> Job:
         features = make_features(layers, pooling=settings.pooling, dtype=settings.dtype)
         loss = make_loss(features, **of_loss)
         terms = make_terms(features, **of_loss)
-        weights = load_weights(settings.weights)
+        weights = load_weights(settings.weights or "bundled")
     except ValueError as error:  # all of them say in one line what is wrong with an option
         raise StartError(str(error)) from error
     settings_rows = _make_rows(settings)
@@ -144,12 +145,17 @@ def load_job(settings: Settings) -> Job:
 def _fill_in(settings: Settings) -> Settings:
     if settings.optimizer not in OPTIMIZERS:
         raise StartError(f"unknown optimizer {settings.optimizer!r}; valid: {', '.join(OPTIMIZERS)}")
+    weights = settings.weights
+    if weights is None:
+        weights, reason = default_set()
+        tell(f"weights {weights}: {reason}")
     rate = OPTIMIZERS[settings.optimizer].learning_rate
     if rate is None and settings.learning_rate is not None:
         raise StartError(f"{settings.optimizer} finds its step by a line search; --learning-rate is for adam")
     defaults = weight_defaults(settings.convention)
     return replace(
         settings,
+        weights=weights,
         style_size=settings.style_size or settings.size,
         beta=defaults.betas if settings.beta is None else settings.beta,
         tv=(defaults.tv,) if settings.tv is None else settings.tv,

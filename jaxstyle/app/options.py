@@ -98,7 +98,12 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--background", "colour behind what is transparent, as white or #808080 (default: white)", metavar="COLOUR")
     add("--max-pixels", "refuse images of more (default: what is safe)", type=as_argument(_parse_pixels), metavar="N")
-    add("--weights", "bundled, random:SEED, or a .safetensors file (default: bundled)", metavar="SET")
+    add(
+        "--weights",
+        "a set that jaxstyle weights list shows, random:SEED, or a .safetensors file (default: vgg19-oxford if it has "
+        "been fetched, else bundled)",
+        metavar="SET",
+    )
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
 
 

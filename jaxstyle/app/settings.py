@@ -37,7 +37,7 @@ class Settings:
 
     None means: of beta and tv, the convention's defaults; of learning_rate, the optimiser's; of style_size, `size`;
     of microbatch, what suits the device; of style_layer_weights, equal ones; of grid, no file; of max_pixels, what is
-    safe.
+    safe; of weights, the best set that is here.
     """
 
     content: str
@@ -60,7 +60,7 @@ class Settings:
     pooling: str = "max"
     dtype: str = "float32"
     init: str = "content"
-    weights: str = "bundled"
+    weights: str | None = None
     microbatch: int | None = None
     background: str = "white"
     max_pixels: int | None = None

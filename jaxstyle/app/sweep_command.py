@@ -176,7 +176,7 @@ def _announce(job: Any) -> None:
     lanes, sizes = len(job.rows), sorted({picture.image.shape[1::-1] for picture in job.contents})
     size = f"{sizes[0][0]}x{sizes[0][1]}" if len(sizes) == 1 else f"{len(sizes)} sizes up to {job.settings.size}"
     what = f"{lanes} lane{'s' * (lanes != 1)} of {size} pixels, {job.settings.steps} steps"
-    tell(f"{what}, weights {job.weights.name}; compiling")
+    tell(f"{what}; compiling")
 
 
 def _lanes(names: list[str]) -> str:
