@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from jaxstyle.app.data import Picture, load_source, make_pairs, share_shapes
+from jaxstyle.app.data import Picture, Source, load_source, make_pairs, share_shapes
 from jaxstyle.app.decode import MAX_PIXELS
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.grid_files import read_grid
@@ -21,7 +21,7 @@ from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import Settings, weight_defaults
 from jaxstyle.layers import convolutions_for, min_size
 from jaxstyle.objective import Loss, Terms, make_loss, make_terms
-from jaxstyle.pretrained import Weights, default_set, load_weights
+from jaxstyle.pretrained import DEFAULT, Weights, default_set, load_weights
 from jaxstyle.transfer import Transfer, make_transfer
 from jaxstyle.vgg import Features, Params, make_features
 
@@ -91,6 +91,7 @@ def load_job(settings: Settings) -> Job:
     Raises:
       StartError: for the first thing that is wrong.
     """
+    choose_weights = settings.weights is None
     settings = _fill_in(settings)
     layers = tuple(dict.fromkeys(settings.content_layers + settings.style_layers))
     of_loss = {
@@ -102,22 +103,11 @@ def load_job(settings: Settings) -> Job:
         features = make_features(layers, pooling=settings.pooling, dtype=settings.dtype)
         loss = make_loss(features, **of_loss)
         terms = make_terms(features, **of_loss)
-        weights = load_weights(settings.weights or "bundled")
+        weights = load_weights(settings.weights or DEFAULT)
     except ValueError as error:  # all of them say in one line what is wrong with an option
         raise StartError(str(error)) from error
     settings_rows = _make_rows(settings)
-    smallest = min_size(layers)
-    if settings.content == settings.style == STDIN:
-        raise StartError("CONTENT and STYLE cannot both be standard input; give a file for one of them")
-    load = partial(
-        load_source,
-        smallest=smallest,
-        background=parse_background(settings.background),
-        max_pixels=settings.max_pixels or MAX_PIXELS,
-    )
-    contents = load(settings.content, settings.size)
-    option = "--size" if settings.style_size == settings.size else "--style-size"
-    styles = load(settings.style, settings.style_size or 0, option=option)
+    contents, styles = _load_sources(settings, min_size(layers))
     pictures = share_shapes(contents.pictures)
     pairs = make_pairs(range(len(pictures)), range(len(styles.pictures)), settings.pair)
     check_count(len(pairs) * len(settings_rows))
@@ -125,7 +115,10 @@ def load_job(settings: Settings) -> Job:
         height, width = max((p.image.shape[:2] for p in pictures), key=lambda shape: shape[0] * shape[1])
         limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
         settings = replace(settings, microbatch=default_microbatch(height * width, limit))
+    if choose_weights:
+        tell(f"weights {weights.name}: {default_set()[1]}")
     choice = OPTIMIZERS[settings.optimizer]
+    rate = choice.learning_rate
     return Job(
         settings=settings,
         contents=pictures,
@@ -136,26 +129,33 @@ def load_job(settings: Settings) -> Job:
         features=features,
         loss=loss,
         terms=terms,
-        transfer=make_transfer(
-            loss, choice.make(*([choice.learning_rate] * (choice.learning_rate is not None))), bounds=choice.bounds
-        ),
+        transfer=make_transfer(loss, choice.make() if rate is None else choice.make(rate), bounds=choice.bounds),
     )
+
+
+def _load_sources(settings: Settings, smallest: int) -> tuple[Source, Source]:
+    if settings.content == settings.style == STDIN:
+        raise StartError("CONTENT and STYLE cannot both be standard input; give a file for one of them")
+    load = partial(
+        load_source,
+        smallest=smallest,
+        background=parse_background(settings.background),
+        max_pixels=settings.max_pixels or MAX_PIXELS,
+    )
+    option = "--size" if settings.style_size == settings.size else "--style-size"
+    return load(settings.content, settings.size), load(settings.style, settings.style_size or 0, option=option)
 
 
 def _fill_in(settings: Settings) -> Settings:
     if settings.optimizer not in OPTIMIZERS:
         raise StartError(f"unknown optimizer {settings.optimizer!r}; valid: {', '.join(OPTIMIZERS)}")
-    weights = settings.weights
-    if weights is None:
-        weights, reason = default_set()
-        tell(f"weights {weights}: {reason}")
     rate = OPTIMIZERS[settings.optimizer].learning_rate
     if rate is None and settings.learning_rate is not None:
         raise StartError(f"{settings.optimizer} finds its step by a line search; --learning-rate is for adam")
     defaults = weight_defaults(settings.convention)
     return replace(
         settings,
-        weights=weights,
+        weights=settings.weights or default_set()[0],
         style_size=settings.style_size or settings.size,
         beta=defaults.betas if settings.beta is None else settings.beta,
         tv=(defaults.tv,) if settings.tv is None else settings.tv,
