@@ -15,6 +15,7 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jax.custom_batching import custom_vmap
 
+from jaxstyle.activations import average_pool, max_pool, relu
 from jaxstyle.conv import conv3x3, prepare_kernel
 from jaxstyle.layers import (
     BACKENDS,
@@ -82,62 +83,6 @@ def _prepare_layer(layer: Mapping[str, jax.Array]) -> Mapping[str, jax.Array]:
     return layer if prepared is None else {**layer, "prepared": prepared}
 
 
-@jax.custom_vjp
-def relu(x: jax.Array) -> jax.Array:
-    """max(x, 0); its backward pass keeps the mask of positive values rather than the values."""
-    return jnp.maximum(x, 0)
-
-
-def _relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    y = relu(x)
-    # Without the barrier, a TPU's compiler keeps the values themselves, and makes the mask of them when it needs it.
-    return y, lax.optimization_barrier(y > 0)
-
-
-def _relu_backward(positive: jax.Array, g: jax.Array) -> tuple[jax.Array]:
-    return (jnp.where(positive, g, 0),)
-
-
-relu.defvjp(_relu_forward, _relu_backward)
-
-
-@jax.custom_vjp
-def max_pool(x: jax.Array) -> jax.Array:
-    """2x2 maximum, stride 2; an odd last row or column is left out. (h, w, c) -> (h // 2, w // 2, c)."""
-    # Slices rather than lax.reduce_window, whose gradient makes a whole step 1.9 times slower on CPU.
-    return _max_pool_forward(x)[0]
-
-
-def _max_pool_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    a, b, c, d = _quarters(x)
-    y = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
-    # Which of the four was the (first) largest: a byte a position instead of the values.
-    chosen = jnp.where(a == y, 0, jnp.where(b == y, 1, jnp.where(c == y, 2, 3))).astype(jnp.uint8)
-    return y, (chosen, jnp.zeros((*x.shape[:2], 0), x.dtype))  # the empty array carries the size
-
-
-def _max_pool_backward(residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array]:
-    chosen, size = residuals
-    h, w, c = g.shape
-    place = jnp.arange(4, dtype=jnp.uint8).reshape(1, 2, 1, 2, 1)
-    spread = jnp.where(chosen[:, None, :, None] == place, g[:, None, :, None], 0).reshape(2 * h, 2 * w, c)
-    return (jnp.pad(spread, ((0, size.shape[0] - 2 * h), (0, size.shape[1] - 2 * w), (0, 0))),)
-
-
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)
-
-
-def average_pool(x: jax.Array) -> jax.Array:
-    """2x2 mean, stride 2; an odd last row or column is left out. (h, w, c) -> (h // 2, w // 2, c)."""
-    a, b, c, d = _quarters(x)
-    return (a + b + c + d) / 4
-
-
-def _quarters(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    x = x[: x.shape[0] // 2 * 2, : x.shape[1] // 2 * 2]
-    return x[::2, ::2], x[::2, 1::2], x[1::2, ::2], x[1::2, 1::2]
-
-
 class VGG19(nn.Module):
     """The 16 convolutions of VGG19, evaluated as deep as the deepest of `layers`.
 
@@ -183,6 +128,10 @@ class VGG19(nn.Module):
         return found
 
 
+def _as_function(network: VGG19) -> Features:
+    return lambda params, x: cast(dict[str, jax.Array], network.apply({"params": params}, x))
+
+
 def _bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str) -> Features:
     """The network with features, and gradients, in bfloat16: what a loss reads is rounded, which halves its memory.
 
@@ -193,11 +142,12 @@ def _bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str) -> Fe
     """
     in_first = tuple(layer for layer in layers if block_of(layer) == 1)
     deeper = tuple(layer for layer in layers if layer not in in_first)
-    head = VGG19((*in_first, *["pool1"] * ("pool1" not in in_first and bool(deeper))), pooling, "xla", bfloat16=True)
-    tail = VGG19(deeper, pooling, backend, bfloat16=True, first="conv2_1")
+    end = ("pool1",) if deeper and "pool1" not in in_first else ()
+    head = _as_function(VGG19((*in_first, *end), pooling, "xla", bfloat16=True))
+    tail = _as_function(VGG19(deeper, pooling, backend, bfloat16=True, first="conv2_1"))
 
     def first_block(params: Params, image: jax.Array) -> tuple[dict[str, jax.Array], jax.Array | None]:
-        found = cast(dict[str, jax.Array], head.apply({"params": params}, image))
+        found = head(params, image)
         return {layer: found[layer].astype(jnp.bfloat16) for layer in in_first}, found.get("pool1")
 
     run_first = _one_by_one(first_block)
@@ -207,8 +157,7 @@ def _bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str) -> Fe
         of_block = {name: {k: layer[k] for k in ("kernel", "bias")} for name, layer in params.items() if name in _FIRST}
         found, x = run_first({"mean": params["mean"], **of_block}, image)
         if deeper:
-            more = cast(dict[str, jax.Array], tail.apply({"params": params}, x))
-            found |= {layer: value.astype(jnp.bfloat16) for layer, value in more.items()}
+            found |= {layer: value.astype(jnp.bfloat16) for layer, value in tail(params, x).items()}
         return found
 
     return network
@@ -241,8 +190,7 @@ def _one_by_one(f: Callable[..., Any]) -> Callable[..., Any]:
     run = jax.custom_vjp(lambda *operands: mapped(*operands))
 
     def gradient(*operands: Any) -> Any:
-        *operands, g = operands
-        return jax.vjp(f, *operands)[1](g)
+        return jax.vjp(f, *operands[:-1])[1](operands[-1])
 
     run.defvjp(lambda *operands: (run(*operands), operands), lambda operands, g: _one_by_one(gradient)(*operands, g))
     return run
@@ -288,10 +236,7 @@ def make_features(
     if name == "bfloat16":
         network = _bfloat16_network(layers, pooling, backend)
     else:
-        module = VGG19(layers, pooling, backend)
-
-        def network(params: Params, image: jax.Array) -> dict[str, jax.Array]:
-            return cast(dict[str, jax.Array], module.apply({"params": params}, image))
+        network = _as_function(VGG19(layers, pooling, backend))
 
     smallest = min_size(layers)
 

@@ -1,11 +1,14 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxstyle as js
+from jaxstyle.activations import average_pool, max_pool, relu
 from jaxstyle.layers import CONVOLUTIONS, LAYERS, min_size
-from jaxstyle.vgg import VGG19, average_pool, max_pool, relu
+from jaxstyle.vgg import VGG19, _one_by_one
 from tests.conftest import relative_error, widen
 from tests.reference import numpy_vgg
 
@@ -161,13 +164,51 @@ def test_programs_of_bfloat16_for_tpu_and_gpu(params, content):
         text = jax.jit(gradient).trace(content, params).lower(lowering_platforms=(platform,)).as_text()
         return [line for line in text.splitlines() if "stablehlo.convolution" in line]
 
-    tpu, cuda = convolutions("tpu"), convolutions("cuda")
+    def count(platform, form):
+        return sum(bool(re.search(form, line)) for line in convolutions(platform))
+
     # Forward: high precision on a TPU, three products on a GPU. Backward: one product.
-    assert ["precision HIGH>" in line for line in tpu] == [True, True, False, False]
-    assert [line.count("bf16>") for line in tpu] == [0, 0, 3, 3]
-    assert len(cuda) == 2 * 3 + 2
-    assert all("bf16>" in line for line in cuda)
-    assert not any("HIGHEST" in line for line in tpu + cuda)
+    assert count("tpu", r"precision HIGH>.*xf32>.*xf32>.*-> tensor<1x32x32x\d+xf32>") == 2
+    assert count("cuda", r"xbf16>.*xbf16>.*-> tensor<1x32x32x\d+xf32>") == 2 * 3
+    for platform in ("tpu", "cuda"):
+        assert count(platform, r"xbf16>.*xbf16>.*-> tensor<1x32x32x\d+xbf16>") == 2
+        assert not count(platform, r"HIGHEST.*xbf16>")
+
+
+@pytest.mark.usefixtures("x64")
+def test_bfloat16s_first_block_has_right_gradients_of_any_order(content, style):
+    """Block 1 by itself, in float64, which bfloat16 leaves as it is but for what it returns."""
+    params = widen(js.load_params("random:0"))
+    plain = js.make_features(("pool1",))
+    block = _one_by_one(lambda params, image: plain(params, image)["pool1"])
+    images = widen(jnp.stack([content[:9, :8], 1 - content[:9, :8]]))
+
+    def loss(f):
+        return lambda params, image: jnp.sum(jnp.sin(f(params, image)))
+
+    def curvature(f):
+        gradient = jax.grad(loss(f), 1)
+        return jax.grad(lambda image: jnp.sum(gradient(params, image) ** 2))
+
+    kernels = {name: params[name] for name in ("mean", "conv1_1", "conv1_2")}
+    reference = lambda params, image: plain(params, image)["pool1"]  # noqa: E731
+    for argument in (0, 1):
+        found, wanted = (jax.grad(loss(f), argument)(kernels, images[0]) for f in (block, reference))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), found, wanted)
+    found, wanted = (jax.vmap(curvature(f))(images) for f in (block, reference))
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_vmapped_images_go_one_by_one_on_a_tpu_only(params):
+    images = jnp.zeros((3, 32, 32, 3))
+    features = jax.vmap(js.make_features(("relu1_1", "relu2_1"), dtype="bfloat16"), (None, 0))
+
+    def shapes(platform):
+        text = jax.jit(features).trace(params, images).lower(lowering_platforms=(platform,)).as_text()
+        return {line.split(" : (tensor<")[1].split("x")[0] for line in text.splitlines() if "convolution" in line}
+
+    assert shapes("tpu") == {"1", "3"}
+    assert shapes("cpu") == shapes("cuda") == {"3"}
 
 
 def test_the_relu_before_a_max_pool_is_the_same_early_and_late(params, content):

@@ -26,6 +26,7 @@ from jaxstyle.vgg import Features, make_features, prepare
 MAX_COMPILATIONS = 3
 _CHUNK = 50  # steps whose losses a program of the command keeps
 _SLACK = 0.99  # of the memory, to aim at: the compiler's total doesn't grow evenly
+_WORTHWHILE = 1.05  # times as many lanes, to compile once more for them
 _COLLECTIVE = re.compile(
     r" (?:all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter|ragged-all-to-all)[\w-]*\("
 )
@@ -215,7 +216,7 @@ def _next(tried: dict[int, Compiled], microbatch: int, state_bytes: int, limit: 
         guess = (fitting + failing) // 2
     if guess > microbatch:
         guess = guess // microbatch * microbatch
-    return max(1, guess, fitting)
+    return guess if guess > fitting * _WORTHWHILE else max(1, fitting)
 
 
 def _describe(
