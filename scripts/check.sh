@@ -6,4 +6,4 @@ install dev
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check .
 .venv/bin/python -m pyright --pythonpath .venv/bin/python
-.venv/bin/python -m pytest "$@"
+.venv/bin/python -m pytest --numprocesses auto "$@"

@@ -22,3 +22,4 @@ def use_compilation_cache() -> None:
     except OSError:
         return  # a read-only home costs a few seconds of compilation, no more
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)  # of 1: a run has many small programs
