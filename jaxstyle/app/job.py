@@ -16,6 +16,7 @@ from jaxstyle.app.grid_files import read_grid
 from jaxstyle.app.grids import check_count, make_rows
 from jaxstyle.app.images import STDIN, parse_background
 from jaxstyle.app.lane_settings import Row
+from jaxstyle.app.machine import find_devices
 from jaxstyle.app.memory import default_microbatch
 from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import Settings, weight_defaults
@@ -91,6 +92,7 @@ def load_job(settings: Settings) -> Job:
     Raises:
       StartError: for the first thing that is wrong.
     """
+    find_devices()
     choose_weights = settings.weights is None
     settings = _fill_in(settings)
     layers = tuple(dict.fromkeys(settings.content_layers + settings.style_layers))

@@ -106,14 +106,19 @@ def topology(name: str) -> Machine:
     return Machine(devices, kind, int(memory * _GIB), "what the TPU's compiler grants a program", False, speed)
 
 
+def find_devices() -> list[Any]:
+    """The devices that jax finds here, without what an installed libtpu prints on stderr where there is no TPU."""
+    with _silent_stderr() if importlib.util.find_spec("libtpu") else contextlib.nullcontext():
+        return jax.devices()
+
+
 def present() -> Machine:
     """The devices that jax finds here.
 
     Raises:
       StartError: if nobody knows how much memory they have.
     """
-    with _silent_stderr():  # an installed libtpu complains if there is no TPU
-        devices = jax.devices()
+    devices = find_devices()
     memory = available_memory() // (len(devices) if devices[0].platform == "cpu" else 1)
     if not memory:
         raise StartError(f"nobody knows the memory of {devices[0].device_kind}; give a --topology")
