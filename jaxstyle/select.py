@@ -258,8 +258,8 @@ def _first_lowest(lanes: np.ndarray, *keys: np.ndarray) -> int:
 def _assign_folds(pairs: int, folds: int | None, groups: Sequence[object] | np.ndarray | None) -> np.ndarray:
     if groups is None:
         groups = range(pairs)
-    elif np.shape(groups) != (pairs,):
-        raise ValueError(f"groups must be {pairs} ids, one a pair, got shape {np.shape(groups)}")
+    elif len(groups) != pairs:
+        raise ValueError(f"groups must be {pairs} ids, one a pair, got {len(groups)}")
     order = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     if len(order) < 2:
         raise ValueError(f"cross-validation needs two or more pairs or groups, got {len(order)}")

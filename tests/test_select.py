@@ -386,7 +386,7 @@ def test_broken_weight(weight):
         ({"folds": 1}, r"folds must be None or a whole number from 2 to 3, got 1"),
         ({"folds": 4}, r"from 2 to 3, got 4"),
         ({"folds": 2.5}, r"from 2 to 3, got 2.5"),
-        ({"groups": ["a", "b"]}, r"groups must be 3 ids, one a pair, got shape \(2,\)"),
+        ({"groups": ["a", "b"]}, r"groups must be 3 ids, one a pair, got 2"),
         ({"groups": ["a", "a", "a"]}, r"two or more pairs or groups, got 1"),
         ({"groups": ["a", "b", "a"], "folds": 3}, r"from 2 to 2, got 3"),
         ({"ok": np.ones((3, 2), bool)}, r"ok must be booleans of shape \(3, 3\)"),

@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
     @property
     def ok(self) -> np.ndarray:
         """(lanes,) False where a loss or gradient was not finite at some step."""
-        return np.isfinite(self.history.total).all(axis=1)
+        return np.asarray(np.isfinite(self.history.total).all(axis=1))
 
 
 class _Batch(NamedTuple):
