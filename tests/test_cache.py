@@ -17,6 +17,7 @@ def test_folder_is_the_users_unless_named(monkeypatch, tmp_path):
     monkeypatch.setenv("JAXSTYLE_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
     monkeypatch.delenv("JAXSTYLE_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert cache_folder().name == "jaxstyle"
     assert Path.home() in cache_folder().parents
 
