@@ -97,16 +97,17 @@ def _make_batch(job: Job, params: Params, lanes: list[int]) -> _Batch:
     contents, content_index = np.unique([row["content"] for row in rows], return_inverse=True)
     styles, style_index = np.unique([row["style"] for row in rows], return_inverse=True)
     images = [jnp.asarray(job.contents[i].image) for i in contents]
+    style_images = [jnp.asarray(job.styles[i].image) for i in styles]
     settings = job.settings
     # Apart, so that neither is compiled again for each shape of the other.
     content_of = jax.jit(partial(content_targets, job.features, layers=settings.content_layers))
     style_of = jax.jit(partial(style_targets, job.features, layers=settings.style_layers))
     by_content = [content_of(params, image) for image in images]
-    by_style = [style_of(params, [jnp.asarray(job.styles[i].image)]) for i in styles]
+    by_style = [style_of(params, [image]) for image in style_images]
     content, style = (jax.tree.map(lambda *x: jnp.stack(x), *parts) for parts in (by_content, by_style))
     starts = [
-        starting_image(settings.init, images[c], jnp.asarray(job.styles[row["style"]].image), jax.random.key(seed))
-        for c, row, seed in zip(content_index, rows, (row["seed"] for row in rows), strict=True)
+        starting_image(settings.init, images[c], style_images[s], jax.random.key(row["seed"]))
+        for c, s, row in zip(content_index, style_index, rows, strict=True)
     ]
     weights = {name: jnp.array([row[name] for row in rows], jnp.float32) for name in ("alpha", "beta", "tv")}
     if "style_layer_weights" in rows[0]:
