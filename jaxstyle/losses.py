@@ -66,8 +66,12 @@ def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array,
 
 
 def _sum_products(f: jax.Array, g: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+    # Transposed first: XLA on CPU takes 1.1 to 2.9 times as long for a product along the first axis of both.
+    rows, columns = (x.reshape(-1, x.shape[-1]).T for x in (f, g))
     # The default precision of TPUs and recent GPUs would round float32 operands to fewer bits.
-    return jnp.einsum("hwc,hwd->cd", f, g, precision=lax.Precision.HIGHEST, preferred_element_type=dtype)
+    return lax.dot_general(
+        rows, columns, (((1,), (1,)), ((), ())), precision=lax.Precision.HIGHEST, preferred_element_type=dtype
+    )
 
 
 @partial(jax.jit, static_argnames="convention")
