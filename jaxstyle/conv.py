@@ -24,6 +24,7 @@ class _Options(NamedTuple):
     bfloat16: bool
 
 
+@jax.jit
 def prepare_kernel(kernel: jax.Array) -> jax.Array | None:
     """What `conv3x3` needs beside a kernel (3, 3, c_in, c_out) to be fast on CPU; None where there is nothing.
 

@@ -170,7 +170,9 @@ def _step_groups(step: Any, microbatch: int | None, state: Any, lanes: Any) -> A
         return step(state, lanes)
     groups = -(-count // microbatch)
     size = -(-count // groups)
-    losses = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(step, state, lanes)[1])
+    step = jax.jit(step, inline=True)  # traced once, not for its shapes and again for the loop
+    of_group = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), (state, lanes))
+    losses = jax.tree.map(lambda s: jnp.zeros((count, *s.shape[1:]), s.dtype), jax.eval_shape(step, *of_group)[1])
 
     # A loop that carries the state, rather than lax.map, which would hold it twice: before and after.
     def body(carry: Any, group: jax.Array) -> tuple[Any, None]:

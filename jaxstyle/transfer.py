@@ -133,12 +133,14 @@ def run_chunk(
       The state, and Losses with leaves (capacity, ...), of which the first `count` rows are set.
     """
 
+    step = jax.jit(transfer.step, inline=True)  # traced once, not for its shapes and again for its steps
+
     def body(i: jax.Array, carry: tuple[TransferState, Losses]) -> tuple[TransferState, Losses]:
         state, rows = carry
-        state, losses = transfer.step(state, params, targets, weights)
+        state, losses = step(state, params, targets, weights)
         return state, jax.tree.map(lambda row, x: row.at[i].set(x), rows, losses)
 
-    shapes = jax.eval_shape(transfer.step, state, params, targets, weights)[1]
+    shapes = jax.eval_shape(step, state, params, targets, weights)[1]
     rows = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
     return lax.fori_loop(0, jnp.minimum(count, capacity), body, (state, rows))
 

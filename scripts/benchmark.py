@@ -80,16 +80,17 @@ def make_inputs(size: int, backend: str = "auto", dtype: str = "float32") -> tup
     import jax
 
     import jaxstyle as js
-    from jaxstyle.app.memory import release_memory
+    from jaxstyle.app.memory import map_large_blocks, release_memory
     from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
 
+    map_large_blocks()  # as the command does, so that the peak is its own; and below
     found = js.load_params("random:0")
     params = {name: found[name] for name in (*convolutions_for(CONTENT_LAYERS + STYLE_LAYERS), "mean")}
     if backend != "xla":
         params = js.prepare(params)
     features = js.make_features(backend=backend, dtype=dtype)
     targets = jax.jit(partial(js.make_targets, features))(params, *make_images(size)[:2])
-    release_memory()  # as the command does, so that the peak is its own
+    release_memory()
     return features, params, targets
 
 

@@ -17,7 +17,7 @@ from jaxstyle.app.grids import check_count, make_rows
 from jaxstyle.app.images import STDIN, parse_background
 from jaxstyle.app.lane_settings import Row
 from jaxstyle.app.machine import find_devices
-from jaxstyle.app.memory import default_microbatch
+from jaxstyle.app.memory import default_microbatch, map_large_blocks
 from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import Settings, weight_defaults
 from jaxstyle.layers import convolutions_for, min_size
@@ -93,6 +93,7 @@ def load_job(settings: Settings) -> Job:
       StartError: for the first thing that is wrong.
     """
     find_devices()
+    map_large_blocks()
     choose_weights = settings.weights is None
     settings = _fill_in(settings)
     layers = tuple(dict.fromkeys(settings.content_layers + settings.style_layers))

@@ -11,6 +11,7 @@ import psutil
 _CPU_PIXELS = 8 * 128 * 128  # of a micro-batch: more lanes at once are no faster, and take more memory
 _BYTES_PER_PIXEL = 3000  # of features and gradients to relu5_1 in float32
 _CGROUP = Path("/sys/fs/cgroup")
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 def default_microbatch(pixels: int, memory: int) -> int:
@@ -68,6 +69,12 @@ def memory_errors() -> Any:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             raise OutOfMemoryError from error
         raise
+
+
+def map_large_blocks() -> None:
+    """Have glibc return blocks of 1 MB and more as soon as they are freed: else it keeps all up to 32 MB, in pieces."""
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def release_memory() -> None:
