@@ -68,8 +68,8 @@ def carry(transfer: Transfer, state: TransferState, shape: Sequence[int]) -> Tra
 
     The image is resampled. So are the leaves of the optimiser that have the image's shape, linearly, so that second
     moments stay >= 0; and since a pixel of n has 1/n of the gradient of a mean over pixels, they are scaled by the
-    ratio of the pixel numbers, those called "nu" (optax's second moments) by its square. Leaves that don't depend on the
-    size, such as counts of steps, are kept. An optimiser with any other leaf that does, such as a history of
+    ratio of the pixel numbers, those called "nu" (optax's second moments) by its square. Leaves that don't depend on
+    the size, such as counts of steps, are kept. An optimiser with any other leaf that does, such as a history of
     gradients, which tells nothing about another size, starts afresh as a whole.
 
     Args:
