@@ -4,6 +4,7 @@ Line searches evaluate until they are satisfied, so that under vmap all lanes wa
 one evaluation: a step that raised the loss is taken back and a shorter one tried from where it began, at the next.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -51,10 +52,11 @@ def lbfgs(
 ) -> optax.GradientTransformationExtraArgs:
     """Make the optimiser, which `make_transfer` takes with the same bounds.
 
-    With s and y the last steps and changes of gradient, the direction is that of L-BFGS (Nocedal 1980) in its compact
-    form (Byrd, Nocedal and Schnabel 1994), computed over the free pixels alone: those not at a bound which the
-    gradient pushes them against (Bertsekas 1982). The step along it is no longer than a radius, and clipped to the
-    bounds; s is what is left. Where the loss has gone up, the next step begins at the best image again, within half the
+    With s and y the last steps and changes of gradient, the direction is that of L-BFGS (Nocedal 1980), computed over
+    the free pixels alone: those not at a bound which the gradient pushes them against (Bertsekas 1982). Before it
+    knows the curvature, L-BFGS takes all directions for equal; here low spatial frequencies are expected to move most,
+    as 1 / f, as they do in pictures. The step is no longer than a radius, and clipped to the bounds; s is what is
+    left. Where the loss has gone up, the next step begins at the best image again, within half the
     length of the one that failed, whose s and y count nevertheless. A pair counts if its curvature is positive.
 
     Nothing is searched for and nothing branches, so lanes cost what one costs each. `update` wants the keyword `value`,
@@ -64,8 +66,9 @@ def lbfgs(
     Args:
       memory_size: pairs that are kept, two images each.
       bounds: (low, high) of pixels; None: none.
-      first_step: root mean square of the first step, which goes down the gradient, in units of pixel values.
+      first_step: root mean square of the first step, which goes down the smoothed gradient, in units of pixel values.
       max_step: largest root mean square of a step.
+      smoothness: exponent p of the first guess 1 / f^p of the inverse Hessian, f the spatial frequency; 0: none.
 
     Raises:
       ValueError: for a memory_size below 1.
@@ -90,11 +93,10 @@ def lbfgs(
         length = _rms(step)
         radius = jnp.where(better, jnp.maximum(state.radius, _GROWTH * length), _SHRINKAGE * length)
         radius = jnp.where(begun, jnp.minimum(radius, max_step), first_step)
-        best = (
-            jnp.where(better, new, old)
-            for new, old in ((image, state.image), (gradient, state.gradient), (value, state.value))
-        )
-        state = LbfgsState(*_remember(state, step, change, begun), *best, radius)
+        keep = partial(jnp.where, better)
+        history = _remember(state, step, change, begun)
+        best = keep(image, state.image), keep(gradient, state.gradient), keep(value, state.value)
+        state = LbfgsState(*history, *best, radius)
         target = state.image + _next_step(state, bounds, smoothness)
         return (target if bounds is None else jnp.clip(target, *bounds)) - image, state
 

@@ -1,4 +1,4 @@
-"""Time until our saved picture has the objective that PyTorch's L-BFGS ends with, and what part of PyTorch's time it is.
+"""Time until our saved picture has the objective that PyTorch's L-BFGS ends with, as a part of PyTorch's time.
 
     python scripts/time_to_objective.py --size 256 --json times.json
     python scripts/time_to_objective.py --size 512 --pairs sample:cat,sample:swirls photo.jpg,painting.jpg
