@@ -80,9 +80,11 @@ def lbfgs(
         raise ValueError(f"memory_size must be 1 or more, got {memory_size}")
 
     def init(image: jax.Array) -> LbfgsState:
-        history = jnp.zeros((memory_size, image.size), image.dtype)
+        # Every leaf in memory of its own, so that the state can be donated.
+        steps, changes = (jnp.zeros((memory_size, image.size), image.dtype) for _ in range(2))
         infinite, radius = jnp.full((), jnp.inf, image.dtype), jnp.full((), first_step, image.dtype)
-        return LbfgsState(history, history, jnp.zeros((), int), image, jnp.zeros_like(image), infinite, radius)
+        stored, copy = jnp.zeros((), int), jnp.array(image, copy=True)
+        return LbfgsState(steps, changes, stored, copy, jnp.zeros_like(image), infinite, radius)
 
     def update(
         gradient: jax.Array, state: LbfgsState, image: jax.Array, *, value: jax.Array, **_: Any

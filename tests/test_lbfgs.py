@@ -30,7 +30,16 @@ def value_and_gradient(problem, x):
     return 0.5 * (x - centre) @ slope, slope
 
 
-def projected_lbfgs(evaluate, x, steps, memory=5, first=0.01, longest=0.1, bounds=(0, 1)):
+def smoothed(v, shape, p):
+    """Each colour's waves divided by their spatial frequency to the power p, not below 1 / 24."""
+    frequency = np.array([[np.hypot(min(i, shape[0] - i) / shape[0], min(j, shape[1] - j) / shape[1])
+                           for j in range(shape[1])] for i in range(shape[0])])  # fmt: skip
+    gain = np.maximum(frequency, 1 / 24) ** -p
+    planes = [np.fft.ifft2(np.fft.fft2(v.reshape(shape)[:, :, k]) * gain).real for k in range(3)]
+    return np.stack(planes, axis=-1).ravel()
+
+
+def projected_lbfgs(evaluate, x, steps, memory=5, first=0.01, longest=0.1, bounds=(0, 1), p=1.0, shape=SHAPE):
     """The oracle: two-loop recursion over the free pixels, with a list as history; returns the images evaluated."""
     rms = lambda v: np.sqrt(np.mean(v**2))  # noqa: E731
     pairs, best, radius, trail = [], None, first, []
@@ -61,11 +70,13 @@ def projected_lbfgs(evaluate, x, steps, memory=5, first=0.01, longest=0.1, bound
             q = q - a * y
         if inside:
             s, y = inside[-1]
-            q = q * (s @ y) / (y @ y)
+            q = free * smoothed(q, shape, p)
+            q = q * (s @ y) / (y @ smoothed(y, shape, p))
             for (s, y), a in zip(inside, reversed(undo), strict=True):
                 q = q + s * (a - y @ q / (s @ y))
         else:
-            q = g * radius / rms(g)
+            q = free * smoothed(g, shape, p)
+            q = q * radius / rms(q)
         x = at - q * min(1, radius / rms(q))
         if bounds is not None:
             x = np.clip(x, *bounds)
@@ -83,15 +94,13 @@ def as_loss(problem):
     return loss
 
 
-@pytest.mark.parametrize("bounds", [(0.0, 1.0), None])
-@pytest.mark.parametrize("memory", [1, 5])
-def test_steps_are_those_of_the_two_loop_recursion(x64, bounds, memory):
+@pytest.mark.parametrize(("bounds", "memory", "p"), [((0.0, 1.0), 1, 1.0), ((0.0, 1.0), 5, 1.0), (None, 5, 0.0)])
+def test_steps_are_those_of_the_two_loop_recursion(x64, bounds, memory, p):
     problem = quadratic()
     start = np.random.default_rng(1).uniform(0, 1, SIZE)
-    wanted = projected_lbfgs(partial(value_and_gradient, problem), start, 25, memory, 3, 10, bounds)
-    transfer = js.make_transfer(
-        as_loss(problem), lbfgs(memory, bounds=bounds, first_step=3, max_step=10), bounds=bounds
-    )
+    wanted = projected_lbfgs(partial(value_and_gradient, problem), start, 25, memory, 3, 10, bounds, p)
+    optimizer = lbfgs(memory, bounds=bounds, first_step=3, max_step=10, smoothness=p)
+    transfer = js.make_transfer(as_loss(problem), optimizer, bounds=bounds)
     state, step = transfer.init(jnp.asarray(start.reshape(SHAPE))), jax.jit(transfer.step)
     values = []
     for expected in wanted[1:]:
@@ -136,7 +145,7 @@ def test_a_step_that_raises_the_loss_is_taken_back(x64):
 
 def test_first_and_largest_step():
     problem = quadratic(4)
-    optimizer = lbfgs(3, bounds=None, first_step=0.02, max_step=0.03)
+    optimizer = lbfgs(3, bounds=None, first_step=0.02, max_step=0.03, smoothness=0)
     image = jnp.full(SHAPE, 0.5)
     gradient = jnp.asarray(value_and_gradient(problem, np.full(SIZE, 0.5))[1].reshape(SHAPE), jnp.float32)
     state = optimizer.init(image)
@@ -170,7 +179,7 @@ def test_real_loss_agrees_with_the_recursion(x64, shallow, params, content):
         value, slope = both(jnp.asarray(x.reshape(content.shape)))
         return float(value), np.ravel(slope)
 
-    wanted = projected_lbfgs(evaluate, np.ravel(content), 12)
+    wanted = projected_lbfgs(evaluate, np.ravel(content), 12, shape=content.shape)
     transfer = js.make_transfer(loss, lbfgs(5))
     state, losses = jax.jit(partial(js.run, transfer, num_steps=12))(transfer.init(content), params, targets, weights)
     assert relative_error(np.ravel(state.image), wanted[-1]) < 1e-6
