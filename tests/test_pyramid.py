@@ -127,7 +127,7 @@ def test_run_pyramid_is_its_parts(x64, shallow, params, content, style):
     transfer = js.make_transfer(objective, lbfgs(3))
     targets_of = partial(js.make_targets, features, **SHALLOW)
     shapes = scales(content.shape, smallest=16)
-    assert shapes == ((27, 17), (54, 34))
+    assert shapes == ((18, 17), (36, 34))
     weights = js.LossWeights()
     found, losses = run_pyramid(transfer, targets_of, params, content, style, weights, shapes=shapes, num_steps=[3, 2])
     small, of_style = resize(content, shapes[0]), resize(style, (16, 22))
