@@ -17,6 +17,8 @@ from jaxstyle.objective import Losses, LossWeights
 from jaxstyle.transfer import Transfer, TransferState, run
 from jaxstyle.vgg import Params
 
+_IMAGES = "lanczos3"
+
 Shape = tuple[int, int]
 """Height and width in pixels."""
 
@@ -56,31 +58,39 @@ def resize(image: jax.Array, shape: Sequence[int]) -> jax.Array:
     """
     if image.shape[-3:-1] == tuple(shape[:2]):
         return image
-    return jnp.clip(_resample(image, shape, "lanczos3"), 0, 1)
+    return jnp.clip(_resample(image, shape, _IMAGES), 0, 1)
 
 
 def _resample(x: jax.Array, shape: Sequence[int], method: str) -> jax.Array:
     return jax.image.resize(x, (*x.shape[:-3], *shape[:2], x.shape[-1]), method)
 
 
-def carry(transfer: Transfer, state: TransferState, shape: Sequence[int]) -> TransferState:
+def carry(
+    transfer: Transfer, state: TransferState, shape: Sequence[int], *, detail: jax.Array | None = None
+) -> TransferState:
     """The state at another size, to go on from there.
 
-    The image is resampled. So are the leaves of the optimiser that have the image's shape, linearly, so that second
-    moments stay >= 0; and since a pixel of n has 1/n of the gradient of a mean over pixels, they are scaled by the
-    ratio of the pixel numbers, those called "nu" (optax's second moments) by its square. Leaves that don't depend on
-    the size, such as counts of steps, are kept. An optimiser with any other leaf that does, such as a history of
-    gradients, which tells nothing about another size, starts afresh as a whole.
+    The image is resampled, and gets back from `detail`, such as the content, what the coarser size could not hold: at
+    low style weights that is what it lacks most. Resampled, too, are the leaves of the optimiser that have the image's
+    shape, linearly, so that second moments stay >= 0; and since a pixel of n has 1/n of the gradient of a mean over
+    pixels, they are scaled by the ratio of the pixel numbers, those called "nu" (optax's second moments) by its square.
+    Leaves that don't depend on the size, such as counts of steps, are kept. An optimiser with any other leaf that does,
+    such as a history of gradients, which tells nothing about another size, starts afresh as a whole.
 
     Args:
       transfer: what the state is of; of lanes (see `lanes.make_lanes`) if that has a lane axis.
       state: with an image (..., h, w, 3).
       shape: (h, w) to go to.
+      detail: (..., H, W, 3) image of which the band of frequencies between the two sizes is added; None: nothing is.
     """
     before = state.image.shape
     if before[-3:-1] == tuple(shape[:2]):
         return state
-    fresh = transfer.init(resize(state.image, shape))
+    image = _resample(state.image, shape, _IMAGES)
+    if detail is not None:
+        fine = resize(detail, shape)
+        image = image + (fine - _resample(_resample(fine, before[-3:-1], _IMAGES), shape, _IMAGES))
+    fresh = transfer.init(jnp.clip(image, 0, 1))
     ratio = math.prod(before[-3:-1]) / math.prod(shape[:2])
 
     def fits(old: jax.Array, new: jax.Array) -> bool:
@@ -108,6 +118,7 @@ def run_pyramid(
     shapes: Sequence[Shape],
     num_steps: Sequence[int],
     start: jax.Array | None = None,
+    detail: jax.Array | None = None,
 ) -> tuple[TransferState, list[Losses]]:
     """Run a transfer at each size, from what the size before has made; the style image shrinks as the content does.
 
@@ -121,6 +132,7 @@ def run_pyramid(
       shapes: the sizes, from `scales`.
       num_steps: steps at each of them.
       start: (..., h, w, 3) image to start from, of any size, with a leading axis for lanes; None: the content.
+      detail: image whose detail is added at each larger size, see `carry`; None: none.
 
     Returns:
       The last size's state, and the losses of each size, as `run` returns them.
@@ -140,6 +152,7 @@ def run_pyramid(
         ratio = math.sqrt(math.prod(shape) / math.prod(content.shape[:2]))
         of_style = [max(1, round(side * ratio)) for side in style.shape[:2]]
         targets = targets_of(params, resize(content, shape), resize(style, of_style))
-        state, rows = run(transfer, carry(transfer, state, shape), params, targets, weights, num_steps=steps)
+        state = carry(transfer, state, shape, detail=detail)
+        state, rows = run(transfer, state, params, targets, weights, num_steps=steps)
         losses.append(rows)
     return state, losses

@@ -131,7 +131,7 @@ class Runner:
         if coarse:
             state = self._advance(state, pair.coarse, coarse)
             spent = coarse * math.prod(half(start)) / math.prod(start.shape[1:3])
-            state = carry(self._lanes, state, start.shape[1:3])
+            state = carry(self._lanes, state, start.shape[1:3], detail=start)
         losses, done = [], 0
         for mark in marks:
             due = max(done, round(mark - spent))

@@ -109,7 +109,7 @@ def run_ours(params: Any, content: np.ndarray, style: np.ndarray, schedule: Sche
         ratio = shape[1] / content.shape[1]
         small = resize(of_style, [round(side * ratio) for side in style.shape[:2]])
         targets = targets_of(prepared, resize(full, shape), small)
-        state = carry(transfer, state, shape)
+        state = carry(transfer, state, shape, detail=full)
         last = shape == shapes[-1]
         chunk = jax.jit(partial(run_chunk, transfer, capacity=EVERY), donate_argnums=0)
         for _ in range(0, schedule.fine if last else schedule.coarse, EVERY):

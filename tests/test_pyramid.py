@@ -96,6 +96,19 @@ def test_moments_follow_the_image():
     np.testing.assert_allclose(gradient(resize(flat, (24, 32))), gradient(flat).mean() / 4, rtol=1e-5)
 
 
+def test_detail_of_what_was_started_from(x64):
+    transfer = js.make_transfer(loss, optax.adam(0.02))
+    content = 0.2 + 0.6 * jax.random.uniform(jax.random.key(1), (2, 24, 32, 3))
+    state = transfer.init(resize(content, (12, 16)))
+    # A transfer that has changed nothing gives the content itself; a change of low frequency stays.
+    np.testing.assert_allclose(carry(transfer, state, (24, 32), detail=content).image, content, atol=0.05)
+    assert relative_error(resize(state.image, (24, 32)), content) > 0.1
+    moved = state._replace(image=state.image * 0.5)
+    found = carry(transfer, moved, (24, 32), detail=content).image - carry(transfer, moved, (24, 32)).image
+    wanted = content - resize(resize(content, (12, 16)), (24, 32))
+    assert relative_error(found, wanted) < 0.2
+
+
 def test_the_same_size_changes_nothing():
     transfer = js.make_transfer(loss, lbfgs(3))
     state = moved(transfer)
