@@ -51,9 +51,8 @@ class TorchTransfer:
         """
         self._device, self._dtype = device, getattr(torch, dtype)
         self._mean = torch.tensor(np.asarray(params["mean"]), device=device).reshape(3, 1, 1)
-        self._convolutions = {
-            name: self._convolution(params[name]) for name in LAYERS[: DEEPEST + 1] if name.startswith("conv")
-        }
+        # VGG16 lacks some, whose ReLU does nothing then.
+        self._convolutions = {name: self._convolution(params[name]) for name in LAYERS[: DEEPEST + 1] if name in params}
         with torch.no_grad():
             of_content, of_style = self._features(self._batch(content)), self._features(self._batch(style))
             self._content = {layer: of_content[layer] for layer in CONTENT_LAYERS}
@@ -91,11 +90,11 @@ class TorchTransfer:
         x = (x - self._mean).to(self._dtype)
         found = {}
         for name in LAYERS[: DEEPEST + 1]:
-            if name.startswith("conv"):
+            if name in self._convolutions:
                 x = F.conv2d(x, *self._convolutions[name], padding=1)
-            elif name.startswith("relu"):
+            elif name.replace("relu", "conv") in self._convolutions:
                 x = F.relu_(x)
-            else:
+            elif name.startswith("pool"):
                 x = F.max_pool2d(x, 2)
             if name in CONTENT_LAYERS + STYLE_LAYERS:
                 found[name] = x.float()  # the same tensor in float32

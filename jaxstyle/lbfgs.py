@@ -1,0 +1,184 @@
+"""L-BFGS for pictures: pixels stay within bounds, and a step costs one evaluation of loss and gradient in every lane.
+
+Line searches evaluate until they are satisfied, so that under vmap all lanes wait for the slowest. Here each step is
+one evaluation: a step that raised the loss is taken back and a shorter one tried from where it began, at the next.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.scipy.linalg import solve_triangular
+
+_CURVATURE = 1e-4  # cosine of step and change of gradient above which a pair says something about the curvature
+_GROWTH = 2.0  # of the longest step, over one that lowered the loss
+_LOWEST = 1 / 24  # spatial frequency, in cycles a pixel, below which all are as free
+_SHRINKAGE = 0.5  # of the longest step, over one that did not
+
+
+class LbfgsState(NamedTuple):
+    """State of `lbfgs`: 2 * memory_size + 2 images.
+
+    Attributes:
+      steps: (memory_size, n) differences of images of n = h * w * 3 numbers, one after another, the oldest overwritten
+        in its place; unused rows are 0.
+      changes: (memory_size, n) differences of the images' gradients, likewise.
+      stored: () number of pairs that have been stored.
+      image: (h, w, 3) the best image so far.
+      gradient: (h, w, 3) its gradient.
+      value: () its loss; infinite before the first step.
+      radius: () largest root mean square of the next step's pixels.
+    """
+
+    steps: jax.Array
+    changes: jax.Array
+    stored: jax.Array
+    image: jax.Array
+    gradient: jax.Array
+    value: jax.Array
+    radius: jax.Array
+
+
+def lbfgs(
+    memory_size: int = 20,
+    *,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+    first_step: float = 0.01,
+    max_step: float = 0.1,
+    smoothness: float = 1.0,
+) -> optax.GradientTransformationExtraArgs:
+    """Make the optimiser, which `make_transfer` takes with the same bounds.
+
+    With s and y the last steps and changes of gradient, the direction is that of L-BFGS (Nocedal 1980), computed over
+    the free pixels alone: those not at a bound which the gradient pushes them against (Bertsekas 1982). Before it
+    knows the curvature, L-BFGS takes all directions for equal; here low spatial frequencies are expected to move most,
+    as 1 / f, as they do in pictures. The step is no longer than a radius, and clipped to the bounds; s is what is
+    left. Where the loss has gone up, the next step begins at the best image again, within half the
+    length of the one that failed, whose s and y count nevertheless. A pair counts if its curvature is positive.
+
+    Nothing is searched for and nothing branches, so lanes cost what one costs each. `update` wants the keyword `value`,
+    the loss at `params`, as `make_transfer` gives it. The image after the last step is the only one whose loss has not
+    been looked at.
+
+    Args:
+      memory_size: pairs that are kept, two images each.
+      bounds: (low, high) of pixels; None: none.
+      first_step: root mean square of the first step, which goes down the smoothed gradient, in units of pixel values.
+      max_step: largest root mean square of a step.
+      smoothness: exponent p of the first guess 1 / f^p of the inverse Hessian, f the spatial frequency; 0: none.
+
+    Raises:
+      ValueError: for a memory_size below 1.
+
+    Example:
+      >>> transfer = js.make_transfer(loss, lbfgs())  # doctest: +SKIP
+    """
+    if memory_size < 1:
+        raise ValueError(f"memory_size must be 1 or more, got {memory_size}")
+
+    def init(image: jax.Array) -> LbfgsState:
+        # Every leaf in memory of its own, so that the state can be donated.
+        steps, changes = (jnp.zeros((memory_size, image.size), image.dtype) for _ in range(2))
+        infinite, radius = jnp.full((), jnp.inf, image.dtype), jnp.full((), first_step, image.dtype)
+        stored, copy = jnp.zeros((), int), jnp.array(image, copy=True)
+        return LbfgsState(steps, changes, stored, copy, jnp.zeros_like(image), infinite, radius)
+
+    def update(
+        gradient: jax.Array, state: LbfgsState, image: jax.Array, *, value: jax.Array, **_: Any
+    ) -> tuple[jax.Array, LbfgsState]:
+        begun = jnp.isfinite(state.value)
+        better = value <= state.value
+        step, change = image - state.image, gradient - state.gradient
+        length = _rms(step)
+        radius = jnp.where(better, jnp.maximum(state.radius, _GROWTH * length), _SHRINKAGE * length)
+        radius = jnp.where(begun, jnp.minimum(radius, max_step), first_step)
+        keep = partial(jnp.where, better)
+        history = _remember(state, step, change, begun)
+        best = keep(image, state.image), keep(gradient, state.gradient), keep(value, state.value)
+        state = LbfgsState(*history, *best, radius)
+        target = state.image + _next_step(state, bounds, smoothness)
+        return (target if bounds is None else jnp.clip(target, *bounds)) - image, state
+
+    return optax.GradientTransformationExtraArgs(init, update)  # type: ignore[arg-type]
+
+
+def _remember(
+    state: LbfgsState, step: jax.Array, change: jax.Array, begun: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    curved = _dot(step, change) > _CURVATURE * jnp.sqrt(_dot(step, step) * _dot(change, change))
+    row, store = state.stored % len(state.steps), begun & curved
+    steps, changes = (
+        history.at[row].set(jnp.where(store, new.ravel(), history[row]))
+        for history, new in ((state.steps, step), (state.changes, change))
+    )
+    return steps, changes, state.stored + store
+
+
+def _next_step(state: LbfgsState, bounds: tuple[float, float] | None, smoothness: float) -> jax.Array:
+    image, gradient = state.image, state.gradient
+    free = jnp.ones_like(image, bool)
+    if bounds is not None:
+        free = ~(((image <= bounds[0]) & (gradient > 0)) | ((image >= bounds[1]) & (gradient < 0)))
+    gradient = jnp.where(free, gradient, 0)
+    direction = -_precondition(state, gradient, free, smoothness)
+    # The first step, and whatever rounding may spoil, goes down the gradient, as far as allowed.
+    simple = -jnp.where(free, _smooth(gradient, smoothness), 0)
+    simple = simple * (state.radius / _rms(simple))
+    direction = jnp.where((state.stored > 0) & (_dot(direction, gradient) < 0), direction, simple)
+    return direction * jnp.minimum(1, state.radius / _rms(direction))
+
+
+def _precondition(state: LbfgsState, gradient: jax.Array, free: jax.Array, smoothness: float) -> jax.Array:
+    """The inverse Hessian over free pixels times the gradient (h, w, 3), which is 0 elsewhere.
+
+    With S and Y the rows of the history from the oldest on, R the upper triangle of SY', D its diagonal and B the
+    first guess of the inverse Hessian: the two-loop recursion is p = R^-1 S g, r = B (g - Y'p) and
+    r + S' R^-T (D p - Y r). A pair of no curvature within the free pixels is left out.
+    """
+    shape, mask = gradient.shape, free.ravel()
+    # Oldest first, in the small arrays only; S is not masked where what it meets is.
+    order = (state.stored + jnp.arange(len(state.steps))) % len(state.steps)
+    changes = jnp.where(mask, state.changes, 0)
+    sy = _matmul(state.steps, changes.T)[order][:, order]
+    d = jnp.diagonal(sy)
+    sizes = jnp.where(mask, jnp.square(state.steps), 0).sum(1) * jnp.square(changes).sum(1)
+    used = d > _CURVATURE * jnp.sqrt(sizes[order])
+    d = jnp.where(used, d, 0)
+    r = jnp.where(used[:, None] & used, jnp.triu(sy), 0) + jnp.diag(jnp.where(used, 0, 1).astype(sy.dtype))
+    p = solve_triangular(r, jnp.where(used, _matmul(state.steps, gradient.ravel())[order], 0))
+    place = jnp.argsort(order)
+    rest = gradient - _matmul(p[place], changes).reshape(shape)
+    last = jnp.max(jnp.where(used, jnp.arange(len(used)), 0))
+    y = changes[order[last]].reshape(shape)
+    rest, smooth = (jnp.where(free, _smooth(x, smoothness), 0) for x in (rest, y))
+    scale = jnp.where(used.any(), d[last] / _dot(y, smooth), 0)
+    guess = scale * rest
+    q = solve_triangular(r, jnp.where(used, d * p - _matmul(changes, guess.ravel())[order], 0), trans=1)
+    return guess + jnp.where(free, _matmul(q[place], state.steps).reshape(shape), 0)
+
+
+def _smooth(image: jax.Array, smoothness: float) -> jax.Array:
+    """The image (h, w, 3) with its spatial frequencies f over max(f, lowest)^smoothness, periodic at the border."""
+    if not smoothness:
+        return image
+    h, w, _ = image.shape
+    y, x = jnp.fft.fftfreq(h)[:, None], jnp.fft.rfftfreq(w)[None]
+    f = jnp.maximum(jnp.sqrt(x * x + y * y), _LOWEST)
+    gain = (f**-smoothness).astype(image.dtype)
+    waves = jnp.fft.rfft2(image, axes=(0, 1)) * gain[:, :, None]
+    return jnp.fft.irfft2(waves, s=(h, w), axes=(0, 1)).astype(image.dtype)
+
+
+def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
+    return _matmul(x.ravel(), y.ravel())
+
+
+def _matmul(x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.matmul(x, y, precision=lax.Precision.HIGHEST)  # the default of TPUs and recent GPUs rounds operands
+
+
+def _rms(x: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.mean(jnp.square(x)) + jnp.finfo(x.dtype).tiny)

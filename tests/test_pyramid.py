@@ -1,0 +1,182 @@
+from functools import partial
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxstyle as js
+from jaxstyle.lanes import make_lanes
+from jaxstyle.lbfgs import lbfgs
+from jaxstyle.pyramid import carry, resize, run_pyramid, scales
+from jaxstyle.transfer import TransferState
+from tests.conftest import SHALLOW, relative_error, widen
+
+
+@pytest.mark.parametrize(
+    ("shape", "smallest", "factor", "wanted"),
+    [
+        ((256, 256), 80, 2, ((128, 128), (256, 256))),
+        ((192, 256, 3), 80, 2, ((96, 128), (192, 256))),
+        ((1024, 768), 80, 2, ((128, 96), (256, 192), (512, 384), (1024, 768))),
+        ((255, 101), 50, 2, ((128, 50), (255, 101))),
+        ((100, 90), 64, 2**0.5, ((71, 64), (100, 90))),
+        ((20, 500), 80, 2, ((20, 500),)),
+        ((80, 80), 80, 2, ((80, 80),)),
+        ((3, 3), 1, 1.1, ((1, 1), (2, 2), (3, 3))),
+    ],
+)
+def test_scales(shape, smallest, factor, wanted):
+    found = scales(shape, smallest=smallest, factor=factor)
+    if factor != 1.1:
+        assert found == wanted
+    assert found[-1] == tuple(shape[:2])
+    assert all(a[0] < b[0] or a[1] < b[1] for a, b in pairwise(found))
+    assert all(isinstance(side, int) for size in found for side in size)
+
+
+@pytest.mark.parametrize(
+    ("smallest", "factor", "message"), [(0, 2, "smallest"), (8, 1, "factor"), (8, np.nan, "factor")]
+)
+def test_scales_checks(smallest, factor, message):
+    with pytest.raises(ValueError, match=f"{message} must be"):
+        scales((64, 64), smallest=smallest, factor=factor)
+
+
+@pytest.mark.parametrize("shape", [(9, 14), (40, 26), (20, 13), (1, 1)])
+def test_resize_keeps_constants_and_bounds(x64, shape):
+    image = jnp.broadcast_to(jnp.array([0.0, 0.3, 1.0]), (2, 20, 13, 3))
+    found = resize(image, shape)
+    assert found.shape == (2, *shape, 3)
+    assert found.dtype == jnp.float64
+    np.testing.assert_allclose(found, jnp.broadcast_to(jnp.array([0.0, 0.3, 1.0]), found.shape), atol=1e-12)
+    steps = (jnp.arange(20 * 13 * 3).reshape(20, 13, 3) % 2).astype(float)
+    assert 0 <= resize(steps, (31, 17)).min() <= resize(steps, (31, 17)).max() <= 1
+
+
+def test_resize_filters_what_a_smaller_image_cannot_hold():
+    board = jnp.asarray(np.indices((64, 64)).sum(0) % 2, jnp.float32)[:, :, None] * jnp.ones(3)
+    inner = resize(board, (32, 32))[4:-4, 4:-4]
+    np.testing.assert_allclose(inner, 0.5, atol=0.02)  # taking every second pixel would give 0 or 1
+    smooth = jnp.asarray(0.5 + 0.4 * np.sin(np.arange(64) / 8), jnp.float32)[:, None, None] * jnp.ones((64, 3))
+    np.testing.assert_allclose(resize(resize(smooth, (32, 32)), (64, 64))[8:-8], smooth[8:-8], atol=0.01)
+
+
+def loss(image, params, targets, weights):
+    value = weights.beta * jnp.square(image - 0.25).mean() + jnp.square(jnp.diff(image, axis=0)).mean()
+    return value, js.Losses(value, value, value, value)
+
+
+def moved(transfer, lanes=False):
+    image = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3) if lanes else (12, 16, 3))
+    state = transfer.init(image)
+    weights = js.LossWeights(beta=jnp.array([1.0, 2.0])) if lanes else js.LossWeights()
+    for _ in range(3):
+        state, _ = transfer.step(state, None, None, weights)
+    return state
+
+
+def test_moments_follow_the_image():
+    transfer = js.make_transfer(loss, optax.inject_hyperparams(optax.adam)(0.02))
+    state = moved(transfer)
+    found = carry(transfer, state, (24, 32))
+    np.testing.assert_array_equal(found.image, resize(state.image, (24, 32)))
+    before, after = state.optimizer.inner_state[0], found.optimizer.inner_state[0]
+    assert after.count == 3
+    assert found.optimizer.hyperparams["learning_rate"] == state.optimizer.hyperparams["learning_rate"]
+    assert after.mu.shape == after.nu.shape == (24, 32, 3)
+    assert after.nu.min() >= 0
+    # Four times the pixels: a quarter of the gradient each, a sixteenth of its square.
+    np.testing.assert_allclose(after.mu.sum(), before.mu.sum(), rtol=0.02)
+    np.testing.assert_allclose(after.nu.sum(), before.nu.sum() / 4, rtol=0.05)
+    gradient = jax.grad(lambda x: loss(x, None, None, js.LossWeights())[0])
+    flat = jnp.full((12, 16, 3), 0.5)
+    np.testing.assert_allclose(gradient(resize(flat, (24, 32))), gradient(flat).mean() / 4, rtol=1e-5)
+
+
+def test_detail_of_what_was_started_from(x64):
+    transfer = js.make_transfer(loss, optax.adam(0.02))
+    content = 0.2 + 0.6 * jax.random.uniform(jax.random.key(1), (2, 24, 32, 3))
+    state = transfer.init(resize(content, (12, 16)))
+    # A transfer that has changed nothing gives the content itself; a change of low frequency stays.
+    np.testing.assert_allclose(carry(transfer, state, (24, 32), detail=content).image, content, atol=0.05)
+    assert relative_error(resize(state.image, (24, 32)), content) > 0.1
+    moved = state._replace(image=state.image * 0.5)
+    found = carry(transfer, moved, (24, 32), detail=content).image - carry(transfer, moved, (24, 32)).image
+    wanted = content - resize(resize(content, (12, 16)), (24, 32))
+    assert relative_error(found, wanted) < 0.2
+
+
+def test_the_same_size_changes_nothing():
+    transfer = js.make_transfer(loss, lbfgs(3))
+    state = moved(transfer)
+    assert carry(transfer, state, (12, 16)) is state
+
+
+def test_a_history_starts_afresh():
+    transfer = js.make_transfer(loss, optax.chain(lbfgs(3), optax.scale_by_schedule(lambda count: 1 - 0.01 * count)))
+    state = carry(transfer, moved(transfer), (6, 8))
+    jax.tree.map(np.testing.assert_array_equal, state, transfer.init(state.image))
+
+
+@pytest.mark.parametrize("optimizer", [optax.adam(0.02), lbfgs(3)])
+def test_lanes_are_carried_as_alone_and_under_jit(optimizer):
+    transfer = js.make_transfer(loss, optimizer)
+    lanes = make_lanes(transfer, js.LossWeights(beta=jnp.array([1.0, 2.0])))
+    state = moved(lanes, lanes=True)
+    together = carry(lanes, state, (24, 18))
+    compiled = jax.jit(partial(carry, lanes, shape=(24, 18)))(state)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), together, compiled)
+    for i in range(2):
+        alone = carry(transfer, jax.tree.map(lambda x, i=i: x[i], state), (24, 18))
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a, b[i], rtol=1e-5, atol=1e-7), alone, together)
+
+
+def test_run_pyramid_is_its_parts(x64, shallow, params, content, style):
+    features, objective, _ = shallow
+    params, content, style = widen(params), widen(content), widen(style)
+    transfer = js.make_transfer(objective, lbfgs(3))
+    targets_of = partial(js.make_targets, features, **SHALLOW)
+    shapes = scales(content.shape, smallest=16)
+    assert shapes == ((18, 17), (36, 34))
+    weights = js.LossWeights()
+    found, losses = run_pyramid(transfer, targets_of, params, content, style, weights, shapes=shapes, num_steps=[3, 2])
+    small, of_style = resize(content, shapes[0]), resize(style, (16, 22))
+    state, rows = js.run(
+        transfer, transfer.init(small), params, targets_of(params, small, of_style), weights, num_steps=3
+    )
+    state = carry(transfer, state, shapes[1])
+    state, last = js.run(transfer, state, params, targets_of(params, content, style), weights, num_steps=2)
+    assert isinstance(found, TransferState)
+    assert relative_error(found.image, state.image) < 1e-6
+    assert [row.total.shape for row in losses] == [(3,), (2,)]
+    assert relative_error(losses[0].total, rows.total) < 1e-8
+    assert relative_error(losses[1].total, last.total) < 1e-6
+
+
+def test_run_pyramid_of_lanes_is_that_of_each_alone(x64, shallow, params, content, style):
+    features, objective, _ = shallow
+    params, content, style = widen(params), widen(content), widen(style)
+    transfer = js.make_transfer(objective, optax.adam(0.02))
+    weights = js.weight_grid(beta=[0.1, 2.0])
+    options = {"shapes": scales(content.shape, smallest=16), "num_steps": [2, 2]}
+    targets_of = partial(js.make_targets, features, **SHALLOW)
+
+    def run(transfer, weights, start):
+        call = partial(run_pyramid, transfer, targets_of, **options, start=start)
+        return jax.jit(call)(params, content, style, weights)[0].image
+
+    start = jnp.broadcast_to(1 - content, (2, *content.shape))
+    images = run(make_lanes(transfer, weights), weights, start)
+    for i, beta in enumerate(weights.beta):
+        assert relative_error(images[i], run(transfer, js.LossWeights(beta=beta), start[i])) < 1e-8
+
+
+def test_steps_are_one_number_a_size(content, style):
+    transfer = js.make_transfer(loss, optax.adam(0.02))
+    with pytest.raises(ValueError, match="one number for each of 2 sizes, got 1"):
+        run_pyramid(
+            transfer, lambda *_: None, {}, content, style, js.LossWeights(), shapes=[(8, 8), (16, 16)], num_steps=[1]
+        )
