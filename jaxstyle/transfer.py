@@ -132,7 +132,6 @@ def run_chunk(
     Returns:
       The state, and Losses with leaves (capacity, ...), of which the first `count` rows are set.
     """
-
     step = jax.jit(transfer.step, inline=True)  # traced once, not for its shapes and again for its steps
 
     def body(i: jax.Array, carry: tuple[TransferState, Losses]) -> tuple[TransferState, Losses]:
