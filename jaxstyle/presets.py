@@ -76,8 +76,8 @@ PRESETS: dict[str, Preset] = {
     "crowson": Preset(
         source="crowsonkb/style-transfer-pytorch with its defaults",
         differs=(
-            "it pads the first convolution by the nearest pixel and the others by 0; adds 1e-4 to covariances and stops "
-            "square roots after 12 steps; takes TV over eight neighbours (of smooth images the same number); mixes the "
+            "it pads the first convolution by the nearest pixel and the others by 0; adds 1e-4 to covariances; stops "
+            "roots after 12 steps; takes TV over eight neighbours (of smooth images the same number); mixes the "
             "statistics of several styles, not their losses; goes from 128 pixels up by sqrt(2), with averaged "
             "iterates; and has VGG19 where our bundled weights are VGG16's"
         ),

@@ -46,7 +46,8 @@ class StyleStatistic(NamedTuple):
 
     The convention `relative` divides by what the distance would be to an image whose features are all 0 (mean(D^2) of
     centered_gram), which makes numbers comparable between statistics. `gatys` and `johnson` scale Gram matrices, and
-    are for the first two only.
+    are for the first two only. Under `mean`, beta 1 of gram was about beta 10 of wasserstein, 15 of moments and of
+    centered_gram, and 20 of sliced, by the content loss they lead to (a photograph and a mosaic of 112 pixels).
 
     Attributes:
       measure: (features (h, w, c), mask (h, w) in [0, 1] or None) -> the statistic, a pytree of arrays. With a mask T,

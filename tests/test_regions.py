@@ -80,8 +80,9 @@ def test_an_image_that_has_each_regions_style_in_its_place_has_no_loss(features,
     for masks in (halves(image), halves(image, soft=True), np.maximum(halves(image), 1e-3)):
         targets = js.make_targets(features, params, image, image, style_loss=name, masks=(masks, masks), **SHALLOW)
         loss = js.make_loss(features, style_loss=name, **SHALLOW)
-        weights = js.LossWeights(alpha=0.0)
-        value, gradient = jax.value_and_grad(lambda x, t=targets, f=loss: f(x, params, t, weights)[0])(image)
+        value, gradient = jax.value_and_grad(
+            lambda x, t=targets, f=loss: f(x, params, t, js.LossWeights(alpha=0.0))[0]
+        )(image)
         assert abs(float(value)) < 1e-5
         assert float(jnp.abs(gradient).max()) < 1e-4
 
