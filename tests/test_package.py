@@ -12,7 +12,8 @@ PACKAGE = ROOT / "jaxstyle"
 
 # A module may import those before it. Everything in app/ comes after everything else.
 ORDER = (
-    "__init__ layers winograd conv activations vgg alexnet losses similarity metrics objective transfer lanes select "
+    "__init__ layers presets winograd conv activations vgg alexnet matrix_root losses style_statistics "
+    "regions similarity metrics objective transfer lanes select "
     "weight_sets ported pretrained"
 ).split()
 # pretrained does I/O, and looks for sets in the cache folder, whose place that module knows.
