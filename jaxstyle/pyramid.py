@@ -141,8 +141,8 @@ def run_pyramid(
       ValueError: for numbers of steps that are not one a size.
 
     Example:
-      >>> js.pyramid.run_pyramid(transfer, partial(js.make_targets, features), params, content, style, weights,
-      ...     shapes=js.pyramid.scales(content.shape, smallest=80), num_steps=[100, 100])  # doctest: +SKIP
+      >>> state, losses = run_pyramid(transfer, partial(js.make_targets, features), params, content, style, weights,
+      ...     shapes=scales(content.shape, smallest=80), num_steps=[60, 100], detail=content)  # doctest: +SKIP
     """
     if len(shapes) != len(num_steps) or not shapes:
         raise ValueError(f"num_steps must be one number for each of {len(shapes)} sizes, got {len(num_steps)}")

@@ -226,10 +226,9 @@ def test_lanes_are_transfers_alone(x64, shallow, params, content):
     transfer = js.make_transfer(loss, lbfgs(3))
     weights = js.weight_grid(beta=[0.1, 5.0])
     result = jax.jit(partial(js.sweep, transfer, num_steps=8))(content, params, targets, weights)
+    alone = jax.jit(partial(js.run, transfer, num_steps=8))
     for i, beta in enumerate(weights.beta):
-        state, losses = jax.jit(partial(js.run, transfer, num_steps=8))(
-            transfer.init(content), params, targets, js.LossWeights(beta=beta)
-        )
+        state, losses = alone(transfer.init(content), params, targets, js.LossWeights(beta=beta))
         assert relative_error(result.images[i], state.image) < 1e-7
         assert relative_error(result.losses.total[i], losses.total) < 1e-8
 

@@ -12,7 +12,7 @@ from jaxstyle.lanes import make_lanes
 from jaxstyle.lbfgs import lbfgs
 from jaxstyle.pyramid import carry, resize, run_pyramid, scales
 from jaxstyle.transfer import TransferState
-from tests.conftest import SHALLOW, relative_error, widen
+from tests.conftest import relative_error, widen
 
 
 @pytest.mark.parametrize(
@@ -134,44 +134,50 @@ def test_lanes_are_carried_as_alone_and_under_jit(optimizer):
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a, b[i], rtol=1e-5, atol=1e-7), alone, together)
 
 
-def test_run_pyramid_is_its_parts(x64, shallow, params, content, style):
-    features, objective, _ = shallow
-    params, content, style = widen(params), widen(content), widen(style)
-    transfer = js.make_transfer(objective, lbfgs(3))
-    targets_of = partial(js.make_targets, features, **SHALLOW)
+def loss_of_targets(image, params, targets, weights):
+    content, style = targets
+    value = jnp.square(image - content).mean() + weights.beta * jnp.square(image.mean((0, 1)) - params * style).mean()
+    return value, js.Losses(value, value, value, value)
+
+
+def targets_of(params, content, style):
+    return content, style[: len(style) // 2].mean((0, 1)) * style.shape[1]
+
+
+def test_run_pyramid_is_its_parts(x64, content, style):
+    content, style, params = widen(content), widen(style), jnp.float64(0.02)
+    transfer, weights = js.make_transfer(loss_of_targets, lbfgs(3)), js.LossWeights()
     shapes = scales(content.shape, smallest=16)
     assert shapes == ((18, 17), (36, 34))
-    weights = js.LossWeights()
-    found, losses = run_pyramid(transfer, targets_of, params, content, style, weights, shapes=shapes, num_steps=[3, 2])
+    call = partial(run_pyramid, transfer, targets_of, params, content, style, weights, shapes=shapes)
+    start = 1 - content
+    found, losses = call(num_steps=[3, 2], start=start, detail=content)
     small, of_style = resize(content, shapes[0]), resize(style, (16, 22))
-    state, rows = js.run(
-        transfer, transfer.init(small), params, targets_of(params, small, of_style), weights, num_steps=3
-    )
-    state = carry(transfer, state, shapes[1])
+    state = transfer.init(resize(start, shapes[0]))
+    state, rows = js.run(transfer, state, params, targets_of(params, small, of_style), weights, num_steps=3)
+    state = carry(transfer, state, shapes[1], detail=content)
     state, last = js.run(transfer, state, params, targets_of(params, content, style), weights, num_steps=2)
     assert isinstance(found, TransferState)
-    assert relative_error(found.image, state.image) < 1e-6
+    np.testing.assert_allclose(found.image, state.image, rtol=1e-9)
     assert [row.total.shape for row in losses] == [(3,), (2,)]
-    assert relative_error(losses[0].total, rows.total) < 1e-8
-    assert relative_error(losses[1].total, last.total) < 1e-6
+    np.testing.assert_allclose(losses[0].total, rows.total, rtol=1e-9)
+    np.testing.assert_allclose(losses[1].total, last.total, rtol=1e-9)
+    np.testing.assert_array_equal(call(num_steps=[0, 0])[0].image, resize(small, shapes[1]))
 
 
-def test_run_pyramid_of_lanes_is_that_of_each_alone(x64, shallow, params, content, style):
-    features, objective, _ = shallow
-    params, content, style = widen(params), widen(content), widen(style)
-    transfer = js.make_transfer(objective, optax.adam(0.02))
-    weights = js.weight_grid(beta=[0.1, 2.0])
+def test_run_pyramid_of_lanes_is_that_of_each_alone(x64, content, style):
+    content, style, params = widen(content), widen(style), jnp.float64(0.02)
+    transfer, weights = js.make_transfer(loss_of_targets, optax.adam(0.02)), js.weight_grid(beta=[0.1, 2.0])
     options = {"shapes": scales(content.shape, smallest=16), "num_steps": [2, 2]}
-    targets_of = partial(js.make_targets, features, **SHALLOW)
 
     def run(transfer, weights, start):
-        call = partial(run_pyramid, transfer, targets_of, **options, start=start)
-        return jax.jit(call)(params, content, style, weights)[0].image
+        call = partial(run_pyramid, transfer, targets_of, **options)
+        return jax.jit(call)(params, content, style, weights, start=start)[0].image
 
     start = jnp.broadcast_to(1 - content, (2, *content.shape))
     images = run(make_lanes(transfer, weights), weights, start)
     for i, beta in enumerate(weights.beta):
-        assert relative_error(images[i], run(transfer, js.LossWeights(beta=beta), start[i])) < 1e-8
+        np.testing.assert_allclose(images[i], run(transfer, js.LossWeights(beta=beta), start[i]), rtol=1e-9)
 
 
 def test_steps_are_one_number_a_size(content, style):
