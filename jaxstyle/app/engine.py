@@ -19,7 +19,8 @@ from jaxstyle.app.progress import Progress
 from jaxstyle.app.screen import tell
 from jaxstyle.lanes import StackedTargets, make_lanes, targets_of_lane
 from jaxstyle.objective import LayerLosses, Losses, LossWeights, content_targets, style_targets
-from jaxstyle.transfer import TransferState, run_chunk, starting_image
+from jaxstyle.starts import starting_image
+from jaxstyle.transfer import TransferState, run_chunk
 from jaxstyle.vgg import Params, prepare
 
 _CHUNK_CAPACITY = 50
