@@ -5,12 +5,11 @@ are, gamma-encoded sRGB: those are what the network sees, and equal steps of the
 light, most of the dark tones would be clipped.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-
-COLOURS: tuple[str, ...] = ("style", "content", "match")
-"""Whose colours a picture has: the style image's, as in the paper of 2016; the content's, by transferring luminance
-alone; or the content's in the mean and in their spread, by matching the style image to them beforehand."""
 
 _LUMA = (0.299, 0.587, 0.114)
 _EPSILON = 1e-5  # added to variances, (0.8 / 255)^2: noise of 8 bits or of JPEG must not be blown up to colours
@@ -25,6 +24,16 @@ def luminance(image: jax.Array) -> jax.Array:
 def to_gray(image: jax.Array) -> jax.Array:
     """The image (h, w, 3) without its colours: each channel is its luminance."""
     return jnp.broadcast_to(luminance(image)[..., None], image.shape)
+
+
+def of_luminance(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """A loss of an image's luminance alone, for a transfer to end with `with_colours_of`.
+
+    Args:
+      loss: a function whose first argument is an image, as those of `make_loss` and `make_terms`; its targets are to be
+        made of gray images (see `to_gray` and `match_luminance`).
+    """
+    return lambda image, *others: loss(to_gray(image), *others)
 
 
 def with_colours_of(image: jax.Array, content: jax.Array) -> jax.Array:

@@ -28,7 +28,7 @@ def test_sweep_writes_a_run_folder(images, capsys):
 
     record = json.loads((run / "run.json").read_text())
     assert record["options"]["beta"] == [0.1, 1, 10]
-    assert record["options"]["style_size"] == 22
+    assert record["options"]["style_scale"] == 1
     assert record["options"]["learning_rate"][0] > 0
     assert record["weights"]["name"] == "random:0"
     assert len(record["weights"]["sha256"]) == len(record["inputs"]["style"][0]["sha256"]) == 64

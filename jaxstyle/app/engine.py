@@ -15,11 +15,11 @@ from jaxstyle.app.cache import use_compilation_cache
 from jaxstyle.app.errors import RunError
 from jaxstyle.app.job import Job
 from jaxstyle.app.memory import OutOfMemoryError, check_memory, memory_errors, release_memory
+from jaxstyle.app.pictures import content_image, finish_images, start_image, style_images
 from jaxstyle.app.progress import Progress
 from jaxstyle.app.screen import tell
 from jaxstyle.lanes import StackedTargets, make_lanes, targets_of_lane
 from jaxstyle.objective import LayerLosses, Losses, LossWeights, content_targets, style_targets
-from jaxstyle.starts import starting_image
 from jaxstyle.transfer import TransferState, run_chunk
 from jaxstyle.vgg import Params, prepare
 
@@ -94,30 +94,37 @@ def join_outcomes(first: Outcome, second: Outcome) -> Outcome:
 
 
 def _make_batch(job: Job, params: Params, lanes: list[int]) -> _Batch:
-    rows = [job.rows[i] for i in lanes]
-    contents, content_index = np.unique([row["content"] for row in rows], return_inverse=True)
-    styles, style_index = np.unique([row["style"] for row in rows], return_inverse=True)
-    images = [jnp.asarray(job.contents[i].image) for i in contents]
-    style_images = [jnp.asarray(job.styles[i].image) for i in styles]
-    settings = job.settings
+    rows, settings, pictures = [job.rows[i] for i in lanes], job.settings, job.pictures
+    contents = list(dict.fromkeys(row["content"] for row in rows))
+    images = {i: content_image(pictures, settings.colour, i) for i in contents}
+    # A style image whose colours depend on the content is another one for each.
+    pair_of = [(0 if settings.colour == "style" else row["content"], row["style"]) for row in rows]
+    pairs = list(dict.fromkeys(pair_of))
+    styles = {pair: style_images(pictures, settings.colour, *pair) for pair in pairs}
     # Apart, so that neither is compiled again for each shape of the other.
     content_of = jax.jit(partial(content_targets, job.features, layers=settings.content_layers))
     style_of = jax.jit(partial(style_targets, job.features, layers=settings.style_layers))
-    by_content = [content_of(params, image) for image in images]
-    by_style = [style_of(params, [image]) for image in style_images]
+    by_content = [content_of(params, images[i]) for i in contents]
+    by_style = [style_of(params, styles[pair]) for pair in pairs]
     content, style = (jax.tree.map(lambda *x: jnp.stack(x), *parts) for parts in (by_content, by_style))
     starts = [
-        starting_image(settings.init, images[c], style_images[s], jax.random.key(row["seed"]))
-        for c, s, row in zip(content_index, style_index, rows, strict=True)
+        start_image(pictures, settings.init, images[row["content"]], styles[pair][0], row["seed"])
+        for row, pair in zip(rows, pair_of, strict=True)
     ]
     weights = {name: jnp.array([row[name] for row in rows], jnp.float32) for name in ("alpha", "beta", "tv")}
-    if "style_layer_weights" in rows[0]:
-        weights["style_layers"] = jnp.array([row["style_layer_weights"] for row in rows], jnp.float32)
+    for name, leaf in (("style_layer_weights", "style_layers"), ("style_mix", "style_mix")):
+        if name in rows[0]:
+            weights[leaf] = jnp.array([row[name] for row in rows], jnp.float32)
     return _Batch(
         lanes,
         jnp.stack(starts),
         jnp.array([row.get("learning_rate", 0) for row in rows], jnp.float32),
-        StackedTargets(content, style, jnp.asarray(content_index), jnp.asarray(style_index)),
+        StackedTargets(
+            content,
+            style,
+            jnp.array([contents.index(row["content"]) for row in rows]),
+            jnp.array([pairs.index(pair) for pair in pair_of]),
+        ),
         LossWeights(**weights),
     )
 
@@ -154,6 +161,7 @@ def _run_groups(job: Job, params: Params, batch: _Batch, group: int, progress: P
         final, layers = _evaluate(job, params, batch, images, group)
     history = jax.tree.map(lambda rows, last: np.concatenate([rows, last[:, None]], axis=1), history, final)
     images, lanes = np.asarray(images), range(len(batch.lanes))
+    images = finish_images(job.pictures, job.settings.colour, images, [job.rows[i]["content"] for i in batch.lanes])
     return [(images[i], *(jax.tree.map(lambda x, i=i: x[i], tree) for tree in (history, layers))) for i in lanes]
 
 

@@ -6,12 +6,15 @@ from functools import partial
 from typing import Any
 
 from jaxstyle.app.errors import StartError
-from jaxstyle.app.lane_settings import parse_integer, parse_values
-from jaxstyle.app.settings import DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
+from jaxstyle.app.lane_settings import parse_integer, parse_rate, parse_values
+from jaxstyle.app.settings import COLOURS, DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
 from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS
 
-LANE_OPTIONS: tuple[str, ...] = ("alpha", "beta", "tv", "learning_rate", "seed", "style_layer_weights")
+LANE_OPTIONS: tuple[str, ...] = ("alpha", "beta", "tv", "learning_rate", "seed", "style_layer_weights", "style_mix")
 """The options of `Settings` that span the lanes."""
+
+
+_TUPLES = ("content_layers", "style_layers", "blend")
 
 
 def as_argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -53,8 +56,9 @@ def add_lane_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
         ("beta", "style weight", beta + by_convention),
         ("tv", "total-variation weight, which smooths", f"{WEIGHT_DEFAULTS['mean'].tv:g}{by_convention}"),
         ("learning_rate", "step size of adam", "0.03"),
-        ("seed", "random seed of --init noise", "0"),
+        ("seed", "random seed of an --init with noise", "0"),
         ("style_layer_weights", "weights of the style layers, as 1,1,0.5,0,0", "equal, with sum 1"),
+        ("style_mix", "weights of STYLE and of each image of --blend, as 0.7,0.3", "equal, with sum 1"),
     ):
         parser.add_argument(
             f"--{name.replace('_', '-')}",
@@ -80,7 +84,19 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **options)
 
     add("--size", f"longest side in pixels; never scales up (default: {DEFAULT_SIZE})", type=positive, metavar="PX")
-    add("--style-size", "longest side of the style image (default: --size)", type=positive, metavar="PX")
+    add(
+        "--style-scale",
+        "longest side of style images, times --size: larger strokes above 1, finer ones below (default: 1)",
+        type=as_argument(parse_rate),
+        metavar="X",
+    )
+    add("--blend", "more style images, which each picture mixes with STYLE; see --style-mix", nargs="+", metavar="FILE")
+    add(
+        "--colour",
+        "whose colours: style; content, by a transfer of luminance alone; or match, by matching the style image's "
+        "colours to the content's beforehand (default: style)",
+        choices=COLOURS,
+    )
     add("--steps", f"optimisation steps (default: {DEFAULT_STEPS})", type=positive, metavar="N")
     add("--optimizer", "adam or lbfgs (default: adam)", metavar="NAME")
     add("--convention", "scaling of the losses: mean, gatys, johnson or relative (default: mean)", metavar="NAME")
@@ -90,8 +106,9 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     add("--dtype", "precision of the network (default: float32); bfloat16 is for TPUs and GPUs", choices=DTYPES)
     add(
         "--init",
-        "image to start from: content, noise or style (default: content)",
-        choices=("content", "noise", "style"),
+        "image to start from: content; noise; style; gray; statistics, noise with the colours of STYLE; or a file "
+        "(default: content)",
+        metavar="NAME",
     )
     add(
         "--microbatch", "lanes computed at once, which sets the memory (default: by device)", type=positive, metavar="N"
@@ -114,7 +131,7 @@ def _parse_pixels(text: str) -> int:
 def read_settings(args: argparse.Namespace) -> Settings:
     """The settings that the arguments ask for."""
     given = {name: value for name, value in vars(args).items() if name in Settings.__dataclass_fields__}
-    for name in ("content_layers", "style_layers"):
+    for name in _TUPLES:
         if name in given:
             given[name] = tuple(given[name])
     for name in LANE_OPTIONS:

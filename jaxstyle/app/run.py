@@ -26,6 +26,7 @@ from jaxstyle.app.images import read_image
 from jaxstyle.app.job import Job
 from jaxstyle.app.judge import COLUMNS as METRICS
 from jaxstyle.app.lane_settings import Row
+from jaxstyle.app.pictures import KINDS
 from jaxstyle.app.report import write_report
 from jaxstyle.app.sheet import Tile, make_sheet
 
@@ -93,7 +94,7 @@ def _create_numbered(parent: Path) -> Path:
 def _remove_run(folder: Path) -> None:
     """Remove the files of a run, run.json last, and nothing else."""
     try:
-        pictures = (file for kind in ("lane", "content", "style") for file in (folder / "images").glob(f"{kind}_*.png"))
+        pictures = (file for kind in ("lane", *KINDS) for file in (folder / "images").glob(f"{kind}_*.png"))
         for file in [*pictures, *(folder / name for name in _FILES)]:
             file.unlink(missing_ok=True)
         (folder / "run.json").unlink()
@@ -107,8 +108,8 @@ def write_record(folder: Path, job: Job, command: str) -> None:
         "jaxstyle": jaxstyle.__version__,
         "command": command,
         "options": dataclasses.asdict(job.settings),
-        "inputs": {"content": _inputs("content", job.contents), "style": _inputs("style", job.styles)},
-        "skipped": job.skipped,
+        "inputs": {kind: _inputs(kind, pictures) for kind, pictures in job.pictures.by_kind().items()},
+        "skipped": job.pictures.skipped,
         "weights": {"name": job.weights.name, "sha256": job.weights.sha256},
         "lanes": len(job.rows),
         "columns": {
@@ -159,7 +160,7 @@ def write_run(folder: Path, job: Job, outcome: Outcome, judged: Mapping[str, np.
         (folder / "images").mkdir(exist_ok=True)
     except OSError as error:
         raise explain(error, f"cannot make {folder / 'images'}") from error
-    for kind, pictures in (("content", job.contents), ("style", job.styles)):
+    for kind, pictures in job.pictures.by_kind().items():
         for entry, input_ in zip(_inputs(kind, pictures), pictures, strict=True):
             write_atomic(folder / str(entry["image"]), encode_png(to_image(input_.image), {}))
     for i, (row, image) in enumerate(zip(job.rows, outcome.images, strict=True)):
@@ -178,13 +179,13 @@ def image_name(lane: int) -> str:
 def picture_text(job: Job, row: Row) -> dict[str, str]:
     """What a PNG file of a lane holds as text: its settings."""
     settings = dataclasses.asdict(job.settings) | row
-    settings |= {kind: pictures[row[kind]].name for kind, pictures in _pictures(job)}
+    # Names of files, and not where they lie.
+    settings |= {kind: [picture.name for picture in pictures] for kind, pictures in job.pictures.by_kind().items()}
+    settings |= {kind: settings[kind][row[kind]] for kind in ("content", "style")}
+    if "start" in settings:
+        (settings["init"],) = settings.pop("start")
     settings |= {"weights": job.weights.name, "weights_sha256": job.weights.sha256}
     return {"Software": f"jaxstyle {jaxstyle.__version__}", "jaxstyle": json.dumps(settings)}
-
-
-def _pictures(job: Job) -> tuple[tuple[str, list[Picture]], ...]:
-    return ("content", job.contents), ("style", job.styles)
 
 
 def _lanes_table(job: Job, outcome: Outcome, judged: Mapping[str, np.ndarray]) -> bytes:
@@ -232,18 +233,18 @@ def _sheet(job: Job, outcome: Outcome) -> Any:
     def names_of(kind: str, pictures: Sequence[Picture]) -> list[str]:
         return [kind] if len(pictures) == 1 else [f"{kind} {picture.name}" for picture in pictures]
 
-    inputs = [
+    inputs = job.pictures.by_kind()
+    tiles = [
         Tile(to_image(picture.image), name)
-        for kind, pictures in _pictures(job)
+        for kind, pictures in inputs.items()
         for picture, name in zip(pictures, names_of(kind, pictures), strict=True)
     ]
     columns = _setting_columns(job.rows)
     varying = [key for key in columns if len({row[key] for row in job.rows}) > 1]
-    many = [kind for kind, pictures in _pictures(job) if len(pictures) > 1]
-    pictures = dict(_pictures(job))
+    many = [kind for kind in ("content", "style") if len(inputs[kind]) > 1]
     lanes = []
     for i, (row, image, ok) in enumerate(zip(job.rows, outcome.images, outcome.ok, strict=True)):
-        title = [Path(pictures[kind][row[kind]].name).stem for kind in many]
+        title = [Path(inputs[kind][row[kind]].name).stem for kind in many]
         title += [f"{key.replace('_', ' ')} {_setting(row[key])}" for key in varying or ["beta"]]
         losses = f"content {outcome.history.content[i, -1]:.3g}, style {outcome.history.style[i, -1]:.3g}"
         lanes.append(Tile(to_image(image), ", ".join(title), losses if ok else "failed", failed=not ok))
@@ -251,7 +252,7 @@ def _sheet(job: Job, outcome: Outcome) -> Any:
     settings = job.settings
     steps = f"{settings.steps} steps of {settings.optimizer}"
     caption = ", ".join([*fixed, f"convention {settings.convention}", steps, job.weights.name])
-    return make_sheet(inputs, lanes, caption)
+    return make_sheet(tiles, lanes, caption)
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:

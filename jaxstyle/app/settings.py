@@ -22,6 +22,10 @@ WEIGHT_DEFAULTS: dict[str, WeightDefaults] = {
     "johnson": WeightDefaults((1e3, 1e4, 1e5, 1e6, 1e7), 1e5, 30.0),
     "relative": WeightDefaults((0.01, 0.1, 1.0, 10.0, 100.0), 1.0, 2.0),
 }
+COLOURS: tuple[str, ...] = ("style", "content", "match")
+"""Whose colours a picture has: the style image's; the content's, by a transfer of luminance alone; or the content's on
+the whole, by matching the mean and covariance of the style image's to them before the transfer."""
+
 DEFAULT_SIZE = 160
 DEFAULT_STEPS = 80
 
@@ -35,12 +39,12 @@ def weight_defaults(convention: str) -> WeightDefaults:
 class Settings:
     """Options of `jaxstyle sweep` and `jaxstyle transfer`, named as there; the tuples of alpha to seed span the lanes.
 
-    None means: of beta and tv, the convention's defaults; of learning_rate, the optimiser's; of style_size, `size`;
-    of microbatch, what suits the device; of style_layer_weights, equal ones; of grid, no file; of max_pixels, what is
-    safe; of weights, the best set that is here.
+    None means: of content, a texture without one; of beta and tv, the convention's defaults; of learning_rate, the
+    optimiser's; of microbatch, what suits the device; of style_layer_weights and style_mix, equal ones; of grid, no
+    file; of max_pixels, what is safe; of weights, the best set that is here.
     """
 
-    content: str
+    content: str | None
     style: str
     pair: str = "all"
     alpha: tuple[float, ...] = (1.0,)
@@ -49,9 +53,12 @@ class Settings:
     learning_rate: tuple[float, ...] | None = None
     seed: tuple[int, ...] = (0,)
     style_layer_weights: tuple[tuple[float, ...], ...] | None = None
+    style_mix: tuple[tuple[float, ...], ...] | None = None
     grid: str | None = None
     size: int = DEFAULT_SIZE
-    style_size: int | None = None
+    style_scale: float = 1.0
+    blend: tuple[str, ...] = ()
+    colour: str = "style"
     steps: int = DEFAULT_STEPS
     optimizer: str = "adam"
     convention: str = "mean"
