@@ -13,7 +13,7 @@ from jaxstyle.app.errors import AppError
 from jaxstyle.app.plan_command import add_plan
 from jaxstyle.app.screen import tell
 from jaxstyle.app.select_command import add_report, add_select
-from jaxstyle.app.sweep_command import add_sweep, add_transfer
+from jaxstyle.app.sweep_command import add_sweep, add_texture, add_transfer
 from jaxstyle.app.weights_command import add_weights_parser
 
 
@@ -71,7 +71,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="jaxstyle", description="Neural style transfer, many alpha/beta settings at once.")
     parser.add_argument("--version", action="version", version=f"jaxstyle {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (add_sweep, add_transfer, add_select, add_report, add_plan, add_weights_parser):
+    for add in (add_sweep, add_transfer, add_texture, add_select, add_report, add_plan, add_weights_parser):
         add(commands)
     return parser
 

@@ -33,12 +33,12 @@ positive = as_argument(lambda text: parse_integer(text, 1, 10**6))
 """Reads a whole number above 0."""
 
 
-def add_inputs(parser: argparse.ArgumentParser, *, many: bool) -> None:
+def add_inputs(parser: argparse.ArgumentParser, *, many: bool, content: bool = True) -> None:
     """Add CONTENT and STYLE, each one image, or with `many` also a folder or a split of a dataset."""
     several = ", a folder (its images), or tfds:NAME/SPLIT" if many else ""
-    parser.add_argument(
-        "content", metavar="CONTENT", help=f"image file to restyle, - for stdin, or sample:cat, sample:coffee{several}"
-    )
+    if content:
+        files = f"image file to restyle, - for stdin, or sample:cat, sample:coffee{several}"
+        parser.add_argument("content", metavar="CONTENT", help=files)
     parser.add_argument(
         "style",
         metavar="STYLE",
@@ -46,7 +46,7 @@ def add_inputs(parser: argparse.ArgumentParser, *, many: bool) -> None:
     )
 
 
-def add_lane_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
+def add_lane_options(parser: argparse.ArgumentParser, *, many: bool, content: bool = True) -> None:
     """Add what lanes may differ in: with `many` lists of values or ranges, without it one value each."""
     by_convention = "; larger or smaller for a --convention other than mean"
     betas = " ".join(f"{beta:g}" for beta in WEIGHT_DEFAULTS["mean"].betas)
@@ -60,6 +60,8 @@ def add_lane_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
         ("style_layer_weights", "weights of the style layers, as 1,1,0.5,0,0", "equal, with sum 1"),
         ("style_mix", "weights of STYLE and of each image of --blend, as 0.7,0.3", "equal, with sum 1"),
     ):
+        if name == "alpha" and not content:
+            continue
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             nargs="+" if many else 1,
@@ -77,10 +79,12 @@ def _parse_one(text: str, name: str) -> tuple[Any, ...]:
     return values
 
 
-def add_job_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that all lanes share."""
+def add_job_options(parser: argparse.ArgumentParser, *, content: bool = True) -> None:
+    """Add the options that all lanes share, without `content` those that make sense without a content image."""
 
-    def add(flag: str, help_text: str, **options: Any) -> None:
+    def add(flag: str, help_text: str, *, needs_content: bool = False, **options: Any) -> None:
+        if needs_content and not content:
+            return
         parser.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **options)
 
     add("--size", f"longest side in pixels; never scales up (default: {DEFAULT_SIZE})", type=positive, metavar="PX")
@@ -96,18 +100,19 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
         "whose colours: style; content, by a transfer of luminance alone; or match, by matching the style image's "
         "colours to the content's beforehand (default: style)",
         choices=COLOURS,
+        needs_content=True,
     )
     add("--steps", f"optimisation steps (default: {DEFAULT_STEPS})", type=positive, metavar="N")
     add("--optimizer", "adam or lbfgs (default: adam)", metavar="NAME")
     add("--convention", "scaling of the losses: mean, gatys, johnson or relative (default: mean)", metavar="NAME")
-    add("--content-layers", f"(default: {' '.join(CONTENT_LAYERS)})", nargs="+", metavar="LAYER")
+    add("--content-layers", f"(default: {' '.join(CONTENT_LAYERS)})", nargs="+", metavar="LAYER", needs_content=True)
     add("--style-layers", f"(default: {' '.join(STYLE_LAYERS)})", nargs="+", metavar="LAYER")
     add("--pooling", "max or average (default: max)", choices=POOLINGS)
     add("--dtype", "precision of the network (default: float32); bfloat16 is for TPUs and GPUs", choices=DTYPES)
     add(
         "--init",
-        "image to start from: content; noise; style; gray; statistics, noise with the colours of STYLE; or a file "
-        "(default: content)",
+        f"image to start from: {'content; ' * content}noise; style; gray; statistics, noise with the colours of STYLE; "
+        f"or a file (default: {'content' if content else 'noise'})",
         metavar="NAME",
     )
     add(

@@ -64,6 +64,8 @@ def load_pictures(settings: Settings, smallest: int) -> Pictures:
     )
     size, scale = settings.size, settings.style_scale
     if settings.content is None:
+        if settings.init == "content":
+            raise StartError("a texture has no content image to start from; give another --init")
         contents, skipped = [_canvas(size, smallest)], {}
     else:
         contents, skipped = load(settings.content, size, smallest=smallest)

@@ -56,14 +56,34 @@ def add_transfer(commands: Any) -> None:
     add_inputs(parser, many=False)
     add_lane_options(parser, many=False)
     add_job_options(parser)
+    _add_output(parser)
+    parser.add_argument("--keep-profile", action="store_true", help="convert to the colour profile of CONTENT")
+    parser.add_argument("--keep-metadata", action="store_true", help="copy the EXIF data of CONTENT, places included")
+    parser.set_defaults(command=_transfer)
+
+
+def add_texture(commands: Any) -> None:
+    """Add the parser of `jaxstyle texture`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "texture",
+        help="a texture like a style image, without a content image",
+        description="Make a square texture of the look of a style image, from noise, without a content image (Gatys et "
+        "al., arXiv 1505.07376).",
+    )
+    add_inputs(parser, many=False, content=False)
+    add_lane_options(parser, many=False, content=False)
+    add_job_options(parser, content=False)
+    _add_output(parser)
+    parser.set_defaults(command=_transfer, content=None, alpha=[(0.0,)], content_layers=(), init="noise")
+    parser.set_defaults(keep_profile=False, keep_metadata=False)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", required=True, help="the .png, .jpg, .webp or .tif file to write"
     )
     parser.add_argument("--quality", type=as_argument(_quality), default=95, metavar="N", help="of JPEG and WebP (95)")
-    parser.add_argument("--keep-profile", action="store_true", help="convert to the colour profile of CONTENT")
-    parser.add_argument("--keep-metadata", action="store_true", help="copy the EXIF data of CONTENT, places included")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
-    parser.set_defaults(command=_transfer)
 
 
 def _sweep(args: argparse.Namespace) -> None:
@@ -149,7 +169,8 @@ def _transfer(args: argparse.Namespace) -> None:
         exif=content.exif if args.keep_metadata else None,
     )
     write_atomic(output, data, overwrite=args.overwrite)
-    losses = [f"{name} {getattr(outcome.history, name)[0, -1]:.4g}" for name in ("content", "style")]
+    of_interest = ("content", "style") if settings.content else ("style",)
+    losses = [f"{name} {getattr(outcome.history, name)[0, -1]:.4g}" for name in of_interest]
     print(f"{job.settings.steps} steps in {outcome.seconds:.0f} s, {', '.join(losses)}: {output}")
 
 
@@ -165,7 +186,7 @@ def _check_output(output: Path, args: argparse.Namespace) -> None:
             raise StartError(f"cannot write {output}: give the name of a file in a folder that exists")
         if output.exists() and not args.overwrite:
             raise StartError(f"{output} exists; give another file, or --overwrite")
-        for name in (args.content, args.style):
+        for name in filter(None, (args.content, args.style)):
             if output.exists() and Path(name).exists() and output.samefile(name):
                 raise StartError(f"{output} is an input; give another file to write")
     except OSError as error:

@@ -1,0 +1,210 @@
+"""Options of the command about style, colour and start: several style images, scale, colours, textures."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxstyle as js
+from jaxstyle.app.data import Picture
+from jaxstyle.app.images import read_image
+from jaxstyle.app.pictures import Pictures, finish_images, start_image, style_images
+from jaxstyle.colour import luminance, match_colours, match_luminance, to_gray
+from tests.command import QUICK, fails, jaxstyle, read_table
+
+RNG = np.random.default_rng(9)
+
+
+@pytest.fixture
+def more(images):
+    """Another content and another style image."""
+    for name, shape in (("c2.png", (20, 24, 3)), ("t.png", (22, 22, 3))):
+        Image.fromarray(RNG.integers(0, 256, shape, dtype=np.uint8)).save(name)
+    return images
+
+
+def test_a_row_of_pictures_from_one_style_to_another(more):
+    mixes = ["--style-mix", "1,0", "0.25,0.75", "0,1"]
+    options = [*QUICK, "--beta", "1", "--tv", "0"]
+    assert jaxstyle("sweep", "c.png", "s.png", *options, "--blend", "t.png", *mixes, "--out", "row") == 0
+    run = js.load_run("row")
+    for style, lane, image in zip(("s.png", "t.png"), run.lanes[::2], run.images[::2], strict=True):
+        assert jaxstyle("sweep", "c.png", style, *options, "--out", "alone", "--overwrite") == 0
+        alone = js.load_run("alone")
+        assert np.abs(image - alone.images[0]).mean() < 2e-3
+        assert lane["style_loss"] == pytest.approx(alone.lanes[0]["style_loss"], rel=1e-3)
+    assert [row["style_mix"] for row in read_table(more / "row" / "lanes.csv")] == ["1,0", "0.25,0.75", "0,1"]
+    record = json.loads((more / "row" / "run.json").read_text())
+    assert record["options"]["blend"] == ["t.png"]
+    assert [entry["file"] for entry in record["inputs"]["blend"]] == ["t.png"]
+    assert (more / "row" / "images" / "blend_0000.png").exists()
+    with Image.open(more / "row" / "images" / "lane_0001.png") as picture:
+        text = json.loads(picture.text["jaxstyle"])
+    assert (text["style"], text["blend"], text["style_mix"]) == ("s.png", ["t.png"], [0.25, 0.75])
+
+
+def test_mixed_loss_is_the_weighted_sum(more):
+    """At the start, which is the content for all."""
+    one = ["c.png", "s.png", *QUICK, "--beta", "1", "--blend", "t.png", "--style-mix", "1,0", "0,1", "0.3,2"]
+    assert jaxstyle("sweep", *one, "--out", "run") == 0
+    a, b, mixed = js.load_run("run").history["style"][::4]
+    assert mixed == pytest.approx(0.3 * a + 2 * b, rel=1e-5)
+
+
+def test_a_grid_file_mixes_styles(more):
+    (more / "grid.toml").write_text("[product]\nstyle_mix = [[1, 0], [0.5, 0.5]]\n")
+    sweep = ["sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--blend", "t.png", "--grid", "grid.toml"]
+    assert jaxstyle(*sweep, "--out", "run") == 0
+    assert [lane["style_mix"] for lane in js.load_run("run").lanes] == ["1,0", "0.5,0.5"]
+
+
+def test_style_scale_is_relative_to_the_size(images, capsys):
+    Image.fromarray(RNG.integers(0, 256, (40, 80, 3), dtype=np.uint8)).save("wide.png")
+    sweep = ["sweep", "c.png", "wide.png", *QUICK, "--beta", "1", "--size", "20", "--out", "run", "--overwrite"]
+    for scale, shape in (("0.5", (5, 10)), ("1", (10, 20)), ("1.5", (15, 30)), ("9", (40, 80))):
+        assert jaxstyle(*sweep, "--style-scale", scale) == 0
+        assert read_image("run/images/style_0000.png").shape[:2] == shape
+    assert "wide.png has 80x40 pixels, fewer than --style-scale 9 (180 pixels): it keeps" in capsys.readouterr().err
+
+
+def pictures(*shapes):
+    found = [Picture(f"{i}.png", RNG.uniform(size=(*s, 3)).astype(np.float32), "") for i, s in enumerate(shapes)]
+    return Pictures(contents=found[:2], styles=found[2:3], blend=found[3:], start=None, skipped={})
+
+
+def test_colours_of_each_pair():
+    inputs = pictures((20, 24), (20, 24), (18, 30), (22, 22))
+    for number in (0, 1):
+        content = jnp.asarray(inputs.contents[number].image)
+        for colour, change in (("match", match_colours), ("content", match_luminance), ("style", lambda s, _: s)):
+            found = style_images(inputs, colour, number, 0)
+            assert len(found) == 2
+            for one, picture in zip(found, (*inputs.styles, *inputs.blend), strict=True):
+                np.testing.assert_allclose(one, change(jnp.asarray(picture.image), content), atol=1e-5)
+
+
+def test_final_images_get_their_contents_chroma():
+    inputs = pictures((6, 8), (6, 8), (6, 8))
+    images = 0.5 + 0.1 * RNG.uniform(size=(3, 6, 8, 3)).astype(np.float32)
+    assert finish_images(inputs, "match", images, [0, 1, 0]) is images
+    for image, found, number in zip(
+        images, finish_images(inputs, "content", images, [0, 1, 0]), (0, 1, 0), strict=True
+    ):
+        np.testing.assert_allclose(luminance(found), luminance(image), atol=1e-5)
+        content = inputs.contents[number].image
+        chroma, wanted = found - to_gray(found), content - to_gray(content)
+        assert (chroma * wanted > -1e-5).all()
+        assert np.abs(chroma).max() > 0.1
+
+
+def test_start_from_a_file_covers_the_content():
+    inputs = pictures((20, 24), (20, 24), (18, 30))
+    image = np.zeros((10, 12, 3), np.float32)
+    image[:, 6:] = 1
+    inputs = inputs._replace(start=Picture("half.png", image, ""))
+    found = start_image(inputs, "half.png", jnp.zeros((20, 24, 3)), jnp.zeros((18, 30, 3)), 0)
+    assert found.shape == (20, 24, 3)
+    assert found[:, :10].max() < 0.1
+    assert found[:, 14:].min() > 0.9
+
+
+@pytest.mark.parametrize("colour", ["content", "match"])
+def test_colours_in_a_sweep_are_those_of_each_pair_alone(more, colour):
+    (more / "contents").mkdir()
+    for name in ("c.png", "c2.png"):
+        (more / "contents" / name).write_bytes((more / name).read_bytes())
+    options = [*QUICK, "--beta", "0", "3", "--tv", "0", "--colour", colour]
+    assert jaxstyle("sweep", "contents", "s.png", *options, "--out", "all") == 0
+    run = js.load_run("all")
+    assert run.settings["options"]["colour"] == colour
+    for i, name in enumerate(("c.png", "c2.png")):
+        assert jaxstyle("sweep", name, "s.png", *options, "--out", "one", "--overwrite") == 0
+        alone = js.load_run("one")
+        assert np.abs(run.images[2 * i : 2 * i + 2] - alone.images).mean() < 2e-3
+        for together, solo in zip(run.lanes[2 * i : 2 * i + 2], alone.lanes, strict=True):
+            assert together["style_loss"] == pytest.approx(solo["style_loss"], rel=1e-3)
+            assert together["content_loss"] == pytest.approx(solo["content_loss"], rel=1e-3, abs=1e-6)
+        content = read_image(name)
+        untouched, styled = run.images[2 * i : 2 * i + 2]
+        assert np.abs(untouched - content).max() < 0.01  # beta 0
+        assert np.abs(luminance(styled) - luminance(content)).mean() > 0.01
+        if colour == "content":
+            chroma, wanted = styled - to_gray(styled), content - to_gray(content)
+            assert (chroma * wanted > -5e-5).all()
+
+
+def test_every_start(more):
+    Image.new("RGB", (50, 50), (255, 0, 0)).save("red.png")
+    found = {}
+    for init in ("content", "noise", "style", "gray", "statistics", "red.png"):
+        sweep = ["sweep", "c.png", "s.png", *QUICK, "--alpha", "0", "--beta", "0", "--tv", "0", "--seed", "1", "2"]
+        assert jaxstyle(*sweep, "--init", init, "--out", "run", "--overwrite") == 0
+        found[init] = js.load_run("run").images
+        same = np.array_equal(*found[init])
+        assert same == (init not in ("noise", "gray", "statistics"))  # in 8 bits
+    np.testing.assert_allclose(found["content"][0], read_image("c.png"), atol=1e-6)
+    assert np.abs(found["gray"] - 0.5).max() < 2 / 255
+    np.testing.assert_array_equal(found["red.png"][0], np.broadcast_to([1, 0, 0], (20, 24, 3)))
+    with Image.open("run/images/lane_0000.png") as picture:
+        assert json.loads(picture.text["jaxstyle"])["init"] == "red.png"
+    assert (more / "run" / "images" / "start_0000.png").exists()
+
+
+def test_a_texture_needs_no_content(images, capsys):
+    layers = QUICK[:2] + QUICK[4:]
+    texture = ["texture", "s.png", *layers, "--tv", "0", "--size", "24", "--overwrite"]
+    for out, extra in (("a.png", []), ("b.png", ["--seed", "1"])):
+        assert jaxstyle(*texture, "-o", out, *extra) == 0
+    out = capsys.readouterr().out
+    assert "style" in out
+    assert "content" not in out
+    a, b = (read_image(name) for name in ("a.png", "b.png"))
+    assert a.shape == (24, 24, 3)
+    assert np.abs(a - b).mean() > 0.1
+    with Image.open("a.png") as picture:
+        text = json.loads(picture.text["jaxstyle"])
+    assert (text["alpha"], text["content_layers"], text["content"], text["init"]) == (0, [], "", "noise")
+    fails(capsys, 2, "no content image to start from", *texture, "-o", "d.png", "--init", "content")
+    fails(capsys, 2, "unrecognized arguments: --colour", *texture, "-o", "d.png", "--colour", "match")
+    fails(capsys, 2, "--size 3 is too small for the layers", *texture, "-o", "d.png", "--size", "3")
+
+
+def test_textures_lower_the_style_loss(capsys, images):
+    layers = QUICK[:2] + QUICK[4:-1]
+    losses = []
+    for steps in ("1", "15"):
+        texture = ["texture", "s.png", *layers, steps, "--tv", "0", "--size", "24", "-o", f"{steps}.png"]
+        assert jaxstyle(*texture) == 0
+        losses.append(float(capsys.readouterr().out.split("style ")[1].split(":")[0]))
+    assert losses[1] < losses[0] / 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        (
+            ["--style-mix", "1,0"],
+            "2 weights of style images for 1: give one for STYLE and one for each image of --blend",
+        ),
+        (["--blend", "s.png", "--style-mix", "1"], "1 weights of style images for 2"),
+        (["--style-mix", "1,0", "1"], "style_mix: lists of 1 and of 2 weights"),
+        (["--style-mix", "1,x"], "argument --style-mix: 'x' is not a number"),
+        (["--style-mix", "1,-1"], "argument --style-mix: -1 is negative"),
+        (["--blend", "no.png"], "no.png: no such file"),
+        (["--blend", "-", "-"], "standard input"),
+        (["--style-scale", "0"], "argument --style-scale: 0 is not above 0"),
+        (
+            ["--style-scale", "0.1"],
+            r"--style-scale 0.\d+ \(\d pixels\) makes s.png .*works is --style-scale 0.\d+ \(\d+ pix",
+        ),
+        (["--colour", "both"], "argument --colour: invalid choice: 'both'"),
+        (
+            ["--init", "zeros"],
+            "--init zeros is neither content, noise, style, gray, statistics nor an image: .*no such file",
+        ),
+    ],
+)
+def test_bad_options_are_one_line(images, capsys, arguments, pattern):
+    fails(capsys, 2, pattern, "sweep", "c.png", "s.png", *QUICK, *arguments)
