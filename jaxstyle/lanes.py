@@ -25,15 +25,17 @@ class StackedTargets(NamedTuple):
 
     Attributes:
       content: {layer: (contents, h, w, c)} features of the content images, all of one size.
-      style: {layer: (n, styles, c, c)} Gram matrices of n style targets.
+      style: {layer: n style targets, each leaf with a leading axis (n,)}: of Gram matrices (n, styles, c, c).
       content_index: (lanes,) whole numbers below contents.
       style_index: (lanes,) whole numbers below n.
+      masks: None, or {layer: (contents, regions, h, w)} masks of the content images.
     """
 
     content: Mapping[str, jax.Array]
-    style: Mapping[str, jax.Array]
+    style: Mapping[str, Any]
     content_index: jax.Array
     style_index: jax.Array
+    masks: Mapping[str, jax.Array] | None = None
 
 
 class SweepResult(NamedTuple):
@@ -221,7 +223,8 @@ def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
         state: TransferState, params: Params, targets: Targets | StackedTargets, weights: LossWeights
     ) -> tuple[TransferState, Losses]:
         of_weights = LossWeights(*(by_lane if axis == 0 else shared for axis in axes))
-        of_targets = StackedTargets(shared, shared, by_lane, by_lane) if isinstance(targets, StackedTargets) else shared
+        stacked = StackedTargets(shared, shared, by_lane, by_lane, shared)
+        of_targets = stacked if isinstance(targets, StackedTargets) else shared
         specs = (by_lane, shared, of_targets, of_weights)
         return split(lanes.step, in_specs=specs, out_specs=by_lane)(state, params, targets, weights)
 
@@ -232,8 +235,9 @@ def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[jax.Array,
     """The targets of one lane: its own out of `StackedTargets`, by its content_index and style_index, or `targets`."""
     if not isinstance(targets, StackedTargets):
         return targets
-    stacks = (targets.content, targets.style)
-    return Targets(*({layer: x[i] for layer, x in stack.items()} for stack, i in zip(stacks, indices, strict=True)))
+    content, style = indices
+    of_content = jax.tree.map(lambda x: x[content], (targets.content, targets.masks))
+    return Targets(of_content[0], jax.tree.map(lambda x: x[style], targets.style), of_content[1])
 
 
 def sweep(

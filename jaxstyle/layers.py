@@ -29,6 +29,9 @@ STYLE_LAYERS: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "re
 
 POOLINGS: tuple[str, ...] = ("max", "average")
 
+STYLE_LOSSES: tuple[str, ...] = ("gram", "centered_gram", "wasserstein", "moments", "sliced")
+"""Ways to compare the style of two images; see `style_statistics.py`."""
+
 BACKENDS: tuple[str, ...] = ("auto", "xla", "winograd")
 """Algorithms of convolution: XLA's; Winograd's, for the kernels it pays for; or the faster one of each platform."""
 

@@ -36,18 +36,29 @@ def check_convention(convention: str) -> str:
     return convention
 
 
-def _widen(x: jax.Array) -> jax.Array:
+def widen(x: jax.Array) -> jax.Array:
+    """Half precision as float32; float32 and float64 as they are."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 @jax.jit
-def gram_matrix(features: jax.Array) -> jax.Array:
+def gram_matrix(features: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Gram matrix F'F / N of features F (h, w, c), N = h * w: (c, c), Gatys et al. (arXiv 1505.07376).
 
-    Products are summed in float32 at full precision, on every backend; those of bfloat16 features are exact. The
-    gradient has the features' dtype, and is one matrix product.
+    With a soft mask T (h, w) in [0, 1] it is that of T F over the sum of T^2, the guided Gram matrix of Gatys et al.
+    (arXiv 1611.07865, section 4); of a mask of zeros it is 0.
+
+    Products are summed in float32 at full precision, on every backend; those of bfloat16 features are exact (but with
+    a mask). The gradient has the features' dtype, and is one matrix product.
     """
-    return _products(features) / (features.shape[0] * features.shape[1])
+    if mask is None:
+        return _products(features) / (features.shape[0] * features.shape[1])
+    return _products(widen(features) * mask[..., None]) / mask_area(mask)
+
+
+def mask_area(mask: jax.Array) -> jax.Array:
+    """Sum of T^2 of a mask T (h, w); of a mask of zeros a tiny number, so that 0 divided by it is 0."""
+    return jnp.maximum(jnp.square(mask).sum(), _EPSILON)
 
 
 @jax.custom_jvp
@@ -85,7 +96,7 @@ def content_loss(features: jax.Array, target: jax.Array, *, convention: str = "m
     check_convention(convention)
     if features.shape != target.shape:
         raise ValueError(f"features have shape {features.shape}, the content target has {target.shape}")
-    features, target = _widen(features), _widen(target)
+    features, target = widen(features), widen(target)
     squares = jnp.square(features - target)
     if convention == "gatys":
         return squares.sum() / 2
@@ -129,5 +140,5 @@ def total_variation(image: jax.Array) -> jax.Array:
     Args:
       image: (h, w, channels), at least 2x2.
     """
-    image = _widen(image)
+    image = widen(image)
     return jnp.square(jnp.diff(image, axis=0)).mean() + jnp.square(jnp.diff(image, axis=1)).mean()

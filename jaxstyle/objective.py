@@ -5,14 +5,19 @@ never recompile; parameters are an argument, never a constant of the compiled pr
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, check_content_layers, check_layers
-from jaxstyle.losses import check_convention, content_loss, gram_matrix, style_loss, total_variation
+from jaxstyle.losses import check_convention, content_loss, total_variation
+from jaxstyle.regions import content_masks, region_distances, region_targets, stack, style_masks, unstack
+from jaxstyle.style_statistics import StyleStatistic, style_statistic
 from jaxstyle.vgg import Features, Params
+
+Masks = tuple[jax.typing.ArrayLike, jax.typing.ArrayLike | Sequence[jax.typing.ArrayLike]]
+"""Masks (regions, h, w) of the content image, and those (regions, h', w') of a style image or of each of several."""
 
 
 class LossWeights(NamedTuple):
@@ -40,11 +45,14 @@ class Targets(NamedTuple):
 
     Attributes:
       content: {layer: (h, w, c)} features of the content image.
-      style: {layer: (styles, c, c)} Gram matrices F'F / N of the style images.
+      style: {layer: statistic of the style images}, each leaf with a leading axis for styles: of `gram` (styles, c, c)
+        Gram matrices F'F / N. With masks, {layer: RegionTargets}.
+      masks: None, or {layer: (regions, h, w)} where the image takes which region's style.
     """
 
     content: Mapping[str, jax.Array]
-    style: Mapping[str, jax.Array]
+    style: Mapping[str, Any]
+    masks: Mapping[str, jax.Array] | None = None
 
 
 class Losses(NamedTuple):
@@ -90,6 +98,8 @@ def make_targets(
     *,
     content_layers: Iterable[str] = CONTENT_LAYERS,
     style_layers: Iterable[str] = STYLE_LAYERS,
+    style_loss: str | StyleStatistic = "gram",
+    masks: Masks | None = None,
 ) -> Targets:
     """Compute what images are compared with: once, outside of any loop or vmap over lanes.
 
@@ -100,17 +110,32 @@ def make_targets(
       style: (h', w', 3) style image of any size, or a sequence of them (weighted by `LossWeights.style_mix`).
       content_layers: layers of the content loss.
       style_layers: layers of the style loss.
+      style_loss: one of `layers.STYLE_LOSSES`, or a `StyleStatistic`; the same as of `make_loss`.
+      masks: None, or soft masks in [0, 1] of the content image, (regions, h, w), and of the style image, (regions, h',
+        w'), or of each of several: the image takes region i's style where the content's mask i is. A style may lack a
+        region that another one has; where no content mask is, there is no style loss.
 
     Raises:
-      ValueError: for a layer that `features` doesn't compute, or no style image.
+      ValueError: for a layer that `features` doesn't compute, no style image, an unknown style_loss, masks of another
+        shape than their image's or with values outside of [0, 1], or a region that is empty (where values are known;
+        in a jitted function it counts for nothing).
     """
+    styles = as_styles(style)
+    style_layers = check_layers(style_layers)
+    of_content, of_style = (None, None) if masks is None else masks
+    return Targets(
+        content=content_targets(features, params, content, content_layers),
+        style=style_targets(features, params, styles, style_layers, style_loss=style_loss, masks=of_style),
+        masks=None if of_content is None else content_masks(of_content, content, style_layers),
+    )
+
+
+def as_styles(style: jax.Array | Sequence[jax.Array]) -> list[jax.Array]:
+    """Style images as a list; raise ValueError where there is none."""
     styles = list(style) if isinstance(style, Sequence) or jnp.ndim(style) == 4 else [style]
     if not styles:
         raise ValueError("style must be an image or a sequence of at least one image")
-    return Targets(
-        content=content_targets(features, params, content, content_layers),
-        style=style_targets(features, params, styles, style_layers),
-    )
+    return styles
 
 
 def content_targets(
@@ -122,11 +147,21 @@ def content_targets(
 
 
 def style_targets(
-    features: Features, params: Params, styles: Sequence[jax.Array], layers: Iterable[str]
-) -> dict[str, jax.Array]:
-    """`Targets.style` of style images."""
+    features: Features,
+    params: Params,
+    styles: Sequence[jax.Array],
+    layers: Iterable[str],
+    *,
+    style_loss: str | StyleStatistic = "gram",
+    masks: Any = None,
+) -> dict[str, Any]:
+    """`Targets.style` of style images, with masks (regions, h, w) of each or, of a single one, its masks."""
+    statistic = style_statistic(style_loss)
     found = [_select(features(params, image), layers) for image in styles]
-    return {layer: jnp.stack([gram_matrix(f[layer]) for f in found]) for layer in found[0]}
+    if masks is None:
+        return {k: stack([statistic.prepare(statistic.measure(f[k], None)) for f in found]) for k in found[0]}
+    of_layers = style_masks(masks, styles, found[0])
+    return {k: region_targets(statistic, [f[k] for f in found], [m[k] for m in of_layers]) for k in found[0]}
 
 
 def make_terms(
@@ -135,6 +170,7 @@ def make_terms(
     convention: str = "mean",
     content_layers: Iterable[str] = CONTENT_LAYERS,
     style_layers: Iterable[str] = STYLE_LAYERS,
+    style_loss: str | StyleStatistic = "gram",
 ) -> Terms:
     """Make the function that gives each layer's loss: (image, params, targets, weights) -> (content, style).
 
@@ -142,6 +178,7 @@ def make_terms(
     errors are those of `make_loss`.
     """
     check_convention(convention)
+    statistic = style_statistic(style_loss)
     content_layers, style_layers = check_content_layers(content_layers), check_layers(style_layers)
 
     def terms(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> LayerLosses:
@@ -150,7 +187,7 @@ def make_terms(
         style = _select(found, style_layers)
         return LayerLosses(
             {layer: _content_term(layer, f, targets, convention) for layer, f in content.items()},
-            {layer: _style_term(layer, f, targets, weights, convention) for layer, f in style.items()},
+            {layer: _style_term(statistic, layer, f, targets, weights, convention) for layer, f in style.items()},
         )
 
     return terms
@@ -162,6 +199,7 @@ def make_loss(
     convention: str = "mean",
     content_layers: Iterable[str] = CONTENT_LAYERS,
     style_layers: Iterable[str] = STYLE_LAYERS,
+    style_loss: str | StyleStatistic = "gram",
 ) -> Loss:
     """Make the objective of Gatys et al. (CVPR 2016): (image, params, targets, weights) -> (scalar, Losses).
 
@@ -174,12 +212,24 @@ def make_loss(
       content_layers: layers of the content loss, in the order of `LossWeights.content_layers`; none, for a texture
         (Gatys et al., arXiv 1505.07376): the content loss is 0, and nothing deeper than the style layers is computed.
       style_layers: layers of the style loss, in the order of `LossWeights.style_layers`.
+      style_loss: one of `layers.STYLE_LOSSES`, or a `StyleStatistic`; the same as of `make_targets`. See there which
+        conventions it takes.
+
+    With masks, style_lk is the mean over regions, each with the weight of its area, so that every pixel has the same
+    balance of content and style as without.
 
     Raises:
-      ValueError: for an unknown convention or layer; the returned function raises it at trace time for targets
-        of other layers or another image size, and for weights of another length.
+      ValueError: for an unknown convention, layer or style_loss; the returned function raises it at trace time for
+        targets of other layers or another image size, for weights of another length, and for a convention that
+        style_loss doesn't take.
     """
-    terms = make_terms(features, convention=convention, content_layers=content_layers, style_layers=style_layers)
+    terms = make_terms(
+        features,
+        convention=convention,
+        content_layers=content_layers,
+        style_layers=style_layers,
+        style_loss=style_loss,
+    )
 
     def loss(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> tuple[jax.Array, Losses]:
         of_content, of_style = terms(image, params, targets, weights)
@@ -204,9 +254,16 @@ def _content_term(layer: str, f: jax.Array, targets: Targets, convention: str) -
     return content_loss(f, target, convention=convention)
 
 
-def _style_term(layer: str, f: jax.Array, targets: Targets, weights: LossWeights, convention: str) -> jax.Array:
-    gram = gram_matrix(f)
-    terms = [style_loss(gram, target, convention=convention) for target in _select(targets.style, (layer,))[layer]]
+def _style_term(
+    statistic: StyleStatistic, layer: str, f: jax.Array, targets: Targets, weights: LossWeights, convention: str
+) -> jax.Array:
+    target = _select(targets.style, (layer,))[layer]
+    if targets.masks is None:
+        measured = statistic.measure(f, None)
+        terms = [statistic.distance(measured, style, convention=convention) for style in unstack(target)]
+    else:
+        masks = _select(targets.masks, (layer,))[layer]
+        terms = region_distances(statistic, f, masks, target, convention)
     return _weighted_sum("style_mix", weights.style_mix, terms)
 
 
@@ -219,7 +276,7 @@ def _weighted_sum(name: str, weights: jax.typing.ArrayLike | None, terms: list[j
     return jnp.dot(weights, jnp.stack(terms), precision="highest")
 
 
-def _select(found: Mapping[str, jax.Array], layers: Iterable[str]) -> dict[str, jax.Array]:
+def _select(found: Mapping[str, Any], layers: Iterable[str]) -> dict[str, Any]:
     layers = check_layers(layers)
     missing = [layer for layer in layers if layer not in found]
     if missing:

@@ -110,7 +110,7 @@ def _make_problem(request: Request, machine: Machine) -> _Problem:
     if request.optimizer not in OPTIMIZERS:
         raise StartError(f"unknown optimizer {request.optimizer!r}; valid: {', '.join(OPTIMIZERS)}")
     choice = OPTIMIZERS[request.optimizer]
-    named = {"content_layers": request.content_layers, "style_layers": request.style_layers}
+    named: dict[str, Any] = {"content_layers": request.content_layers, "style_layers": request.style_layers}
     layers = tuple(dict.fromkeys(request.content_layers + request.style_layers))
     try:
         features = make_features(layers, pooling=request.pooling, dtype=request.dtype)

@@ -1,0 +1,149 @@
+"""Regions: soft masks that say which part of a style goes where (Gatys et al., arXiv 1611.07865, section 4).
+
+A set of masks has shape (regions, h, w), with values in [0, 1], of an image of h x w pixels.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from jaxstyle.layers import block_of, check_layers
+from jaxstyle.style_statistics import StyleStatistic
+
+
+class RegionTargets(NamedTuple):
+    """Targets of one layer of several styles, by region.
+
+    Attributes:
+      statistic: as of `StyleStatistic.prepare`, each leaf with leading axes (styles, regions).
+      present: (styles, regions), 1 or 0: whether the style has anything of the region.
+    """
+
+    statistic: Any
+    present: jax.Array
+
+
+def content_masks(masks: jax.typing.ArrayLike, content: jax.Array, layers: Iterable[str]) -> dict[str, jax.Array]:
+    """`Targets.masks` of masks (regions, h, w) of a content image (h, w, 3), for the style layers.
+
+    Raises:
+      ValueError: for masks of another shape than the image's, values outside of [0, 1], or a region that is empty at
+        some layer (where values are known).
+    """
+    found = layer_masks(_check(masks, content, "content"), layers)
+    _check_present([found], "content")
+    return found
+
+
+def style_masks(masks: Any, styles: Sequence[jax.Array], layers: Iterable[str]) -> list[dict[str, jax.Array]]:
+    """{layer: (regions, h, w)} of each style image (h', w', 3).
+
+    Args:
+      masks: a sequence of (regions, h', w'), one of each style; or, of a single style, its masks.
+      styles: the style images.
+      layers: the style layers.
+
+    Raises:
+      ValueError: as `content_masks` does, but a region needs to be in one style only.
+    """
+    by_style = [masks] if len(styles) == 1 and np.ndim(masks) == 3 else list(masks)
+    if len(by_style) != len(styles):
+        raise ValueError(f"there must be masks of each of the {len(styles)} style images, got {len(by_style)}")
+    checked = [_check(m, image, "style") for m, image in zip(by_style, styles, strict=True)]
+    if len({len(m) for m in checked}) > 1:
+        raise ValueError(f"all style images must have as many regions, got {[len(m) for m in checked]}")
+    found = [layer_masks(m, layers) for m in checked]
+    _check_present(found, "style")
+    return found
+
+
+def layer_masks(masks: jax.Array, layers: Iterable[str]) -> dict[str, jax.Array]:
+    """Bring masks to the size of each layer: {layer: (regions, h', w')}.
+
+    The mask at a position of a layer is the mean over the pixels that the network's pooling gathers there, so edges of
+    deep layers are soft. Features also see pixels around those, across the edge: for a style that must not touch its
+    neighbour's, erode the masks beforehand.
+
+    Args:
+      masks: (regions, h, w) of an image of h x w pixels.
+      layers: names out of `layers.LAYERS`.
+    """
+    found = {}
+    for layer in check_layers(layers):
+        side = 2 ** (block_of(layer) - (not layer.startswith("pool")))
+        n, h, w = len(masks), masks.shape[1] // side, masks.shape[2] // side
+        found[layer] = masks[:, : h * side, : w * side].reshape(n, h, side, w, side).mean((2, 4))
+    return found
+
+
+def region_targets(statistic: StyleStatistic, found: list[jax.Array], masks: list[jax.Array]) -> RegionTargets:
+    """Targets of one layer, of its features (h, w, c) and masks (regions, h, w) in each style image."""
+    by_style = [
+        stack([statistic.prepare(statistic.measure(f, mask)) for mask in regions])
+        for f, regions in zip(found, masks, strict=True)
+    ]
+    return RegionTargets(stack(by_style), jnp.stack([(m.sum((1, 2)) > 0).astype(m.dtype) for m in masks]))
+
+
+def region_distances(
+    statistic: StyleStatistic, features: jax.Array, masks: jax.Array, target: RegionTargets, convention: str
+) -> list[jax.Array]:
+    """Style loss of one layer for each style: the mean over regions, each with the weight of its area.
+
+    Args:
+      statistic: how to compare styles.
+      features: (h, w, c) of the image.
+      masks: (regions, h, w) of the content image at this layer. A region's area is the sum of its mask's squares.
+      target: of the style images.
+      convention: one of `losses.CONVENTIONS`.
+
+    Raises:
+      ValueError: for numbers of regions that differ.
+    """
+    regions = target.present.shape[1]
+    if len(masks) != regions:
+        raise ValueError(f"the content masks have {len(masks)} regions, the style masks {regions}")
+    areas = jnp.square(masks).sum((1, 2))
+    shares = areas / jnp.maximum(areas.sum(), 1e-12)
+    measured = [statistic.measure(features, mask) for mask in masks]
+    found = []
+    for style, present in zip(unstack(target.statistic), target.present, strict=True):
+        pairs = zip(measured, unstack(style), strict=True)
+        terms = [statistic.distance(*pair, convention=convention) for pair in pairs]
+        found.append(jnp.dot(shares * present, jnp.stack(terms), precision="highest"))
+    return found
+
+
+def stack(trees: list[Any]) -> Any:
+    """One pytree out of several, each leaf with a leading axis for them."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def unstack(tree: Any) -> list[Any]:
+    """The pytrees that `stack` made one of."""
+    return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(jax.tree.leaves(tree)[0]))]
+
+
+def _check(masks: Any, image: jax.Array, what: str) -> jax.Array:
+    masks = jnp.asarray(masks)
+    if masks.ndim != 3 or not len(masks) or masks.shape[1:] != image.shape[:2]:
+        h, w = image.shape[:2]
+        raise ValueError(f"{what} masks must have the shape (regions, {h}, {w}) of their image, got {masks.shape}")
+    if not isinstance(masks, Tracer) and not bool(((masks >= 0) & (masks <= 1)).all()):
+        raise ValueError(f"{what} masks must be between 0 and 1: divide bytes by 255")
+    return masks.astype(jnp.promote_types(image.dtype, jnp.float32))
+
+
+def _check_present(masks: Sequence[dict[str, jax.Array]], what: str) -> None:
+    """Raise ValueError for a region of which no image has anything at some layer."""
+    for layer in masks[0]:
+        here = [m[layer] for m in masks]
+        if any(isinstance(m, Tracer) for m in here):
+            continue
+        areas = sum(np.asarray(m, np.float64).sum((1, 2)) for m in here)
+        for region in np.flatnonzero(areas == 0):
+            raise ValueError(f"region {region} of the {what} masks is empty at layer {layer}: nothing to compare there")
