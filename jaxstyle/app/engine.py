@@ -15,7 +15,14 @@ from jaxstyle.app.cache import use_compilation_cache
 from jaxstyle.app.errors import RunError
 from jaxstyle.app.job import Job
 from jaxstyle.app.memory import OutOfMemoryError, check_memory, memory_errors, release_memory
-from jaxstyle.app.pictures import content_image, finish_images, start_image, style_images
+from jaxstyle.app.pictures import (
+    content_image,
+    content_regions,
+    finish_images,
+    start_image,
+    style_images,
+    style_regions,
+)
 from jaxstyle.app.progress import Progress
 from jaxstyle.app.screen import tell
 from jaxstyle.lanes import StackedTargets, make_lanes, targets_of_lane
@@ -103,9 +110,11 @@ def _make_batch(job: Job, params: Params, lanes: list[int]) -> _Batch:
     styles = {pair: style_images(pictures, settings.colour, *pair) for pair in pairs}
     # Apart, so that neither is compiled again for each shape of the other.
     content_of = jax.jit(partial(content_targets, job.features, layers=settings.content_layers))
-    style_of = jax.jit(partial(style_targets, job.features, layers=settings.style_layers))
+    style_of = jax.jit(
+        partial(style_targets, job.features, layers=settings.style_layers, style_loss=settings.style_loss)
+    )
     by_content = [content_of(params, images[i]) for i in contents]
-    by_style = [style_of(params, styles[pair]) for pair in pairs]
+    by_style = [style_of(params, styles[pair], masks=style_regions(pictures, pair[1])) for pair in pairs]
     content, style = (jax.tree.map(lambda *x: jnp.stack(x), *parts) for parts in (by_content, by_style))
     starts = [
         start_image(pictures, settings.init, images[row["content"]], styles[pair][0], row["seed"])
@@ -124,6 +133,7 @@ def _make_batch(job: Job, params: Params, lanes: list[int]) -> _Batch:
             style,
             jnp.array([contents.index(row["content"]) for row in rows]),
             jnp.array([pairs.index(pair) for pair in pair_of]),
+            content_regions(pictures, settings.style_layers),
         ),
         LossWeights(**weights),
     )

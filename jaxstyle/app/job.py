@@ -105,6 +105,7 @@ def load_job(settings: Settings) -> Job:
         "convention": settings.convention,
         "content_layers": settings.content_layers,
         "style_layers": settings.style_layers,
+        "style_loss": settings.style_loss,
     }
     try:
         features = make_features(layers, pooling=settings.pooling, dtype=settings.dtype)
@@ -118,6 +119,9 @@ def load_job(settings: Settings) -> Job:
     settings_rows = _make_rows(settings)
     pictures = load_pictures(settings, min_size(layers))
     _check_mix(settings_rows, len(pictures.blend))
+    if pictures.content_masks and pictures.blend and not pictures.style_masks and "style_mix" not in settings_rows[0]:
+        # Each region has one style image of its own: as they are, not their mean.
+        settings_rows = [{**row, "style_mix": (1.0,) * len(pictures.content_masks)} for row in settings_rows]
     pairs = make_pairs(range(len(pictures.contents)), range(len(pictures.styles)), settings.pair)
     check_count(len(pairs) * len(settings_rows))
     if settings.microbatch is None:

@@ -8,13 +8,13 @@ from typing import Any
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.lane_settings import parse_integer, parse_rate, parse_values
 from jaxstyle.app.settings import COLOURS, DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
-from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS
+from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
 
 LANE_OPTIONS: tuple[str, ...] = ("alpha", "beta", "tv", "learning_rate", "seed", "style_layer_weights", "style_mix")
 """The options of `Settings` that span the lanes."""
 
 
-_TUPLES = ("content_layers", "style_layers", "blend")
+_TUPLES = ("content_layers", "style_layers", "blend", "content_mask", "style_mask")
 
 
 def as_argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -102,11 +102,32 @@ def add_job_options(parser: argparse.ArgumentParser, *, content: bool = True) ->
         choices=COLOURS,
         needs_content=True,
     )
+    add(
+        "--content-mask",
+        "masks of regions of CONTENT, white where a region is: the first takes STYLE, each further one an image of "
+        "--blend; what no mask covers takes none",
+        nargs="+",
+        metavar="FILE",
+        needs_content=True,
+    )
+    add(
+        "--style-mask",
+        "with --content-mask: masks of STYLE, one a region, and then of each image of --blend, for what a region takes",
+        nargs="+",
+        metavar="FILE",
+        needs_content=True,
+    )
     add("--steps", f"optimisation steps (default: {DEFAULT_STEPS})", type=positive, metavar="N")
     add("--optimizer", "adam or lbfgs (default: adam)", metavar="NAME")
     add("--convention", "scaling of the losses: mean, gatys, johnson or relative (default: mean)", metavar="NAME")
     add("--content-layers", f"(default: {' '.join(CONTENT_LAYERS)})", nargs="+", metavar="LAYER", needs_content=True)
     add("--style-layers", f"(default: {' '.join(STYLE_LAYERS)})", nargs="+", metavar="LAYER")
+    add(
+        "--style-loss",
+        f"how styles are compared: {', '.join(STYLE_LOSSES)} (default: gram)",
+        choices=STYLE_LOSSES,
+        metavar="NAME",
+    )
     add("--pooling", "max or average (default: max)", choices=POOLINGS)
     add("--dtype", "precision of the network (default: float32); bfloat16 is for TPUs and GPUs", choices=DTYPES)
     add(

@@ -13,11 +13,13 @@ from jaxstyle.app.data import Picture, load_source, share_shapes
 from jaxstyle.app.decode import MAX_PIXELS
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.images import STDIN, parse_background, resolve_path
+from jaxstyle.app.masks import as_array, check_counts, load_masks, own_regions
 from jaxstyle.app.settings import Settings
 from jaxstyle.colour import match_colours, match_luminance, to_gray, with_colours_of
+from jaxstyle.regions import content_masks, layer_masks, style_masks
 from jaxstyle.starts import STARTS, cover, starting_image
 
-KINDS: tuple[str, ...] = ("content", "style", "blend", "start")
+KINDS: tuple[str, ...] = ("content", "style", "blend", "start", "content_mask", "style_mask")
 """What a picture is in a job, as run folders name it."""
 
 
@@ -29,6 +31,8 @@ class Pictures(NamedTuple):
       styles: the style images.
       blend: more style images, which every lane mixes with its own.
       start: the image to start from, if it is one of a file.
+      content_masks: one a region of the content image, of its shape; none if the style goes everywhere.
+      style_masks: one a region of the style image, then of each of `blend`; none if each is all of one region.
       skipped: {name: reason} of images that could not be used.
     """
 
@@ -36,11 +40,14 @@ class Pictures(NamedTuple):
     styles: list[Picture]
     blend: list[Picture]
     start: Picture | None
+    content_masks: list[Picture]
+    style_masks: list[Picture]
     skipped: dict[str, str]
 
     def by_kind(self) -> dict[str, list[Picture]]:
         """{kind: pictures} of those that are there, as the run folder names them."""
-        pictures = (self.contents, self.styles, self.blend, [self.start] if self.start else [])
+        start = [self.start] if self.start else []
+        pictures = (self.contents, self.styles, self.blend, start, self.content_masks, self.style_masks)
         return {kind: found for kind, found in zip(KINDS, pictures, strict=True) if found}
 
 
@@ -77,15 +84,39 @@ def load_pictures(settings: Settings, smallest: int) -> Pictures:
         load(name, max(1, round(scale * size)), smallest=smallest, option=show_scale)
         for name in (settings.style, *settings.blend)
     ]
-    styles = share_shapes([picture for source in sources for picture in source.pictures])
+    styles = [picture for source in sources for picture in source.pictures]
     count = len(sources[0].pictures)
-    return Pictures(
+    check_counts(settings, len(contents), count, len(styles) - count)
+    if not settings.style_mask:
+        styles = share_shapes(styles)
+    read_masks = partial(load_masks, max_pixels=settings.max_pixels)
+    of_style, regions = settings.style_mask, len(settings.content_mask)
+    pictures = Pictures(
         contents=share_shapes(contents),
         styles=styles[:count],
         blend=styles[count:],
         start=_load_start(settings.init, partial(load, size=size)) if of_start else None,
+        content_masks=read_masks(settings.content_mask, contents[0]),
+        style_masks=[
+            mask
+            for i in range(0, len(of_style), max(regions, 1))
+            for mask in read_masks(of_style[i : i + regions], styles[i // regions])
+        ],
         skipped=dict(chain(skipped.items(), *(source.skipped.items() for source in sources))),
     )
+    if pictures.content_masks:
+        _check_regions(pictures, settings.style_layers)
+    return pictures
+
+
+def _check_regions(pictures: Pictures, layers: Sequence[str]) -> None:
+    """Raise StartError for a region that is empty in an image at one of the style layers."""
+    images = [jnp.asarray(picture.image) for picture in (pictures.styles[0], *pictures.blend)]
+    try:
+        content_masks(as_array(pictures.content_masks), jnp.asarray(pictures.contents[0].image), layers)
+        style_masks(style_regions(pictures, 0), images, layers)
+    except ValueError as error:
+        raise StartError(f"{error}; a mask is white where its region is") from error
 
 
 def _canvas(size: int, smallest: int) -> Picture:
@@ -121,6 +152,22 @@ def start_image(pictures: Pictures, init: str, content: jax.Array, style: jax.Ar
     if pictures.start is not None:
         return cover(jnp.asarray(pictures.start.image), content.shape[0], content.shape[1])
     return starting_image(init, content, style, jax.random.key(seed))
+
+
+def content_regions(pictures: Pictures, layers: Sequence[str]) -> dict[str, jax.Array] | None:
+    """`StackedTargets.masks` of the content image, of which there is one then; None without --content-mask."""
+    if not pictures.content_masks:
+        return None
+    masks = layer_masks(as_array(pictures.content_masks), layers)
+    return {layer: mask[None] for layer, mask in masks.items()}
+
+
+def style_regions(pictures: Pictures, style: int) -> list[jax.Array] | None:
+    """Masks (regions, h, w) of a style image and of each of --blend; None without --content-mask."""
+    masks, regions = pictures.style_masks, len(pictures.content_masks)
+    if masks:
+        return [as_array(masks[i : i + regions]) for i in range(0, len(masks), regions)]
+    return own_regions([p.image.shape for p in (pictures.styles[style], *pictures.blend)]) if regions else None
 
 
 def finish_images(pictures: Pictures, colour: str, images: np.ndarray, contents: Sequence[int]) -> np.ndarray:

@@ -59,11 +59,14 @@ class Settings:
     style_scale: float = 1.0
     blend: tuple[str, ...] = ()
     colour: str = "style"
+    content_mask: tuple[str, ...] = ()
+    style_mask: tuple[str, ...] = ()
     steps: int = DEFAULT_STEPS
     optimizer: str = "adam"
     convention: str = "mean"
     content_layers: tuple[str, ...] = CONTENT_LAYERS
     style_layers: tuple[str, ...] = STYLE_LAYERS
+    style_loss: str = "gram"
     pooling: str = "max"
     dtype: str = "float32"
     init: str = "content"
