@@ -56,6 +56,16 @@ def average_pool(x: jax.Array) -> jax.Array:
     return (a + b + c + d) / 4
 
 
+def scaled_average_pool(x: jax.Array) -> jax.Array:
+    """1.7 times the 2x2 mean, stride 2, which leaves activations about as large as maximum pooling does.
+
+    Means alone make them smaller at every pool, and a seventh by relu5_1. With 1.7, mean activations of relu2_1 to
+    relu5_1 were 0.7 to 1.4 times those of maximum pooling, on two photographs and two paintings of 160 pixels with the
+    bundled weights; with the 2 of crowsonkb/style-transfer-pytorch, 1.4 to 2.2 times.
+    """
+    return 1.7 * average_pool(x)
+
+
 def _quarters(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     x = x[: x.shape[0] // 2 * 2, : x.shape[1] // 2 * 2]
     return x[::2, ::2], x[::2, 1::2], x[1::2, ::2], x[1::2, 1::2]

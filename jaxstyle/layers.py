@@ -27,7 +27,11 @@ CONTENT_LAYERS: tuple[str, ...] = ("relu4_2",)
 STYLE_LAYERS: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 """Style layers of Gatys et al. (CVPR 2016)."""
 
-POOLINGS: tuple[str, ...] = ("max", "average")
+POOLINGS: tuple[str, ...] = ("max", "average", "scaled_average")
+"""2x2 pooling: VGG's own; the mean, as Gatys et al. have it; or the mean times 1.7, about as large as the maximum."""
+
+PADDINGS: tuple[str, ...] = ("zero", "replicate")
+"""What convolutions see outside of the image: 0, as VGG was trained; or the nearest pixel, which leaves no frame."""
 
 STYLE_LOSSES: tuple[str, ...] = ("gram", "centered_gram", "wasserstein", "moments", "sliced")
 """Ways to compare the style of two images; see `style_statistics.py`."""

@@ -4,6 +4,7 @@ Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. Featu
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import zip_longest
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from jaxstyle.activations import average_pool, max_pool, relu
+from jaxstyle.activations import average_pool, max_pool, relu, scaled_average_pool
 from jaxstyle.conv import conv3x3, prepare_kernel
 from jaxstyle.layers import (
     BACKENDS,
@@ -25,6 +26,7 @@ from jaxstyle.layers import (
     DTYPES,
     LAYERS,
     ONLY_VGG19,
+    PADDINGS,
     POOLINGS,
     STYLE_LAYERS,
     block_of,
@@ -48,6 +50,7 @@ class Convolution(nn.Module):
     channels: int
     backend: str = "auto"
     bfloat16: bool = False
+    padding: str = "zero"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -58,7 +61,12 @@ class Convolution(nn.Module):
         prepared = self.get_variable("params", "prepared")
         if prepared is not None and prepared.dtype != x.dtype:
             prepared = None  # transformed in fewer bits than the kernel itself now has
-        return conv3x3(x, kernel, prepared, backend=self.backend, bfloat16=self.bfloat16) + bias
+        convolve = partial(conv3x3, backend=self.backend, bfloat16=self.bfloat16)
+        if self.padding == "zero":
+            return convolve(x, kernel, prepared) + bias
+        # The frame of the result lacks a second frame around the first, and is cut.
+        x = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        return convolve(x, kernel, prepared)[1:-1, 1:-1] + bias
 
 
 def prepare(params: Any) -> Any:
@@ -91,10 +99,11 @@ class VGG19(nn.Module):
 
     Attributes:
       layers: names out of `layers.LAYERS`.
-      pooling: "max" or "average".
+      pooling: one of `layers.POOLINGS`.
       backend: one of `layers.BACKENDS`.
       bfloat16: as of `conv3x3`.
       first: the layer to begin with; if it isn't conv1_1, what comes in is the output of the layer before.
+      padding: one of `layers.PADDINGS`.
     """
 
     layers: tuple[str, ...] = ("pool5",)
@@ -102,11 +111,12 @@ class VGG19(nn.Module):
     backend: str = "auto"
     bfloat16: bool = False
     first: str = "conv1_1"
+    padding: str = "zero"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """Return {layer: (h', w', c)} of an RGB image (h, w, 3) in [0, 1]."""
-        pool = {"max": max_pool, "average": average_pool}[self.pooling]
+        pool = {"max": max_pool, "average": average_pool, "scaled_average": scaled_average_pool}[self.pooling]
         if self.first == LAYERS[0]:
             # The mean is a parameter: the zero padding of conv1_1 keeps it from being folded into a bias.
             x = x - self.param("mean", nn.initializers.constant(jnp.asarray(IMAGENET_MEAN)), (3,))
@@ -116,7 +126,7 @@ class VGG19(nn.Module):
             if name.startswith("conv"):
                 if name not in ONLY_VGG19 or self.is_initializing() or self.has_variable("params", name):
                     channels = BLOCKS[block_of(name) - 1][1]
-                    x = Convolution(channels, self.backend, self.bfloat16, name=name)(x)
+                    x = Convolution(channels, self.backend, self.bfloat16, self.padding, name=name)(x)
             elif name.startswith("relu"):
                 # ReLU commutes with max pooling, after which its mask has a quarter of the size.
                 late_relu = self.pooling == "max" and following.startswith("pool") and name not in self.layers
@@ -132,7 +142,7 @@ def _as_function(network: VGG19) -> Features:
     return lambda params, x: cast(dict[str, jax.Array], network.apply({"params": params}, x))
 
 
-def _bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str) -> Features:
+def _bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str, padding: str) -> Features:
     """The network with features, and gradients, in bfloat16: what a loss reads is rounded, which halves its memory.
 
     What the next layer reads is not: sums close to 0 would change sign, and the gradient its path (7 to 14 % of it,
@@ -143,8 +153,8 @@ def _bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str) -> Fe
     in_first = tuple(layer for layer in layers if block_of(layer) == 1)
     deeper = tuple(layer for layer in layers if layer not in in_first)
     end = ("pool1",) if deeper and "pool1" not in in_first else ()
-    head = _as_function(VGG19((*in_first, *end), pooling, "xla", bfloat16=True))
-    tail = _as_function(VGG19(deeper, pooling, backend, bfloat16=True, first="conv2_1"))
+    head = _as_function(VGG19((*in_first, *end), pooling, "xla", bfloat16=True, padding=padding))
+    tail = _as_function(VGG19(deeper, pooling, backend, bfloat16=True, first="conv2_1", padding=padding))
 
     def first_block(params: Params, image: jax.Array) -> tuple[dict[str, jax.Array], jax.Array | None]:
         found = head(params, image)
@@ -208,6 +218,7 @@ def make_features(
     layers: Iterable[str] = CONTENT_LAYERS + STYLE_LAYERS,
     *,
     pooling: str = "max",
+    padding: str = "zero",
     backend: str = "auto",
     dtype: jax.typing.DTypeLike = "float32",
 ) -> Features:
@@ -215,7 +226,8 @@ def make_features(
 
     Args:
       layers: names out of `layers.LAYERS`; the network is evaluated as deep as the deepest of them.
-      pooling: "max" or "average".
+      pooling: "max"; "average", as Gatys et al. have it; or "scaled_average", 1.7 times that.
+      padding: "zero", as VGG was trained; or "replicate", the nearest pixel, at every convolution.
       backend: "auto", the fastest convolution of each platform; "xla", XLA's everywhere; or "winograd" (see `conv3x3`).
       dtype: "float32", which keeps the operands' dtype (float64 stays float64) and pins float32 to full precision on
         every platform; or "bfloat16": features are returned in it, their gradient is computed in it, and on a TPU or
@@ -226,17 +238,22 @@ def make_features(
       {layer: (h', w', c)}. It raises ValueError at trace time for an image of another rank or dtype, or too small.
 
     Raises:
-      ValueError: for an unknown layer, pooling, backend or dtype.
+      ValueError: for an unknown layer, pooling, padding, backend or dtype.
     """
     layers = check_layers(layers)
     name = jnp.dtype(dtype).name
-    for what, value, valid in (("pooling", pooling, POOLINGS), ("backend", backend, BACKENDS), ("dtype", name, DTYPES)):
+    for what, value, valid in (
+        ("pooling", pooling, POOLINGS),
+        ("padding", padding, PADDINGS),
+        ("backend", backend, BACKENDS),
+        ("dtype", name, DTYPES),
+    ):
         if value not in valid:
             raise ValueError(f"unknown {what} {value!r}; valid: {', '.join(valid)}")
     if name == "bfloat16":
-        network = _bfloat16_network(layers, pooling, backend)
+        network = _bfloat16_network(layers, pooling, backend, padding)
     else:
-        network = _as_function(VGG19(layers, pooling, backend))
+        network = _as_function(VGG19(layers, pooling, backend, padding=padding))
 
     smallest = min_size(layers)
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.activations import average_pool, max_pool, relu
+from jaxstyle.activations import average_pool, max_pool, relu, scaled_average_pool
 from jaxstyle.layers import CONVOLUTIONS, LAYERS, min_size
 from jaxstyle.vgg import VGG19, _one_by_one
 from tests.conftest import relative_error, widen
 from tests.reference import numpy_vgg
 
 
-def reference(params, image, pooling="max"):
+def reference(params, image, pooling="max", padding="constant"):
     convolutions = [(params[name]["kernel"], params[name]["bias"]) for name in CONVOLUTIONS]
-    return numpy_vgg.features(image, params["mean"], convolutions, numpy_vgg.VGG19, pooling)
+    return numpy_vgg.features(image, params["mean"], convolutions, numpy_vgg.VGG19, pooling, padding)
 
 
 def test_layer_names():
@@ -24,7 +24,7 @@ def test_layer_names():
     assert len(LAYERS) == len(set(LAYERS)) == 37
 
 
-@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("pooling", ["max", "average", "scaled_average"])
 def test_all_layers_equal_float64_numpy_on_an_odd_size(params, pooling):
     image = np.random.default_rng(1).uniform(size=(37, 33, 3)).astype(np.float32)
     found = jax.jit(js.make_features(LAYERS, pooling=pooling))(params, image)
@@ -84,7 +84,9 @@ def test_max_pool_sends_the_gradient_of_a_tie_to_one_pixel():
 
 
 def test_average_pool():
-    np.testing.assert_allclose(average_pool(jnp.arange(12.0).reshape(3, 4, 1))[..., 0], [[2.5, 4.5]])
+    x = jnp.arange(12.0).reshape(3, 4, 1)
+    np.testing.assert_allclose(average_pool(x)[..., 0], [[2.5, 4.5]])
+    np.testing.assert_allclose(scaled_average_pool(x)[..., 0], [[4.25, 7.65]], rtol=1e-6)
 
 
 def test_vmap_equals_loop(params, content):
@@ -104,6 +106,43 @@ def test_module_makes_parameters_of_the_published_shapes():
     shapes = jax.eval_shape(VGG19().init, jax.random.key(0), jnp.zeros((32, 32, 3)))["params"]
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     assert count == 20_024_384 + 3  # the published number of VGG19's convolutions, and the mean
+
+
+@pytest.mark.parametrize("backend", ["xla", "winograd"])
+def test_replicate_padding_equals_float64_numpy(params, backend):
+    image = np.random.default_rng(6).uniform(size=(33, 34, 3)).astype(np.float32)
+    features = js.make_features(("relu1_1", "relu2_2", "relu3_2"), padding="replicate", backend=backend)
+    wanted = reference(params, image, padding="edge")
+    for layer, found in jax.jit(features)(params, image).items():
+        assert relative_error(found, wanted[layer]) < 1e-5, layer
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("backend", ["xla", "winograd"])
+def test_replicate_padding_has_a_right_gradient_vmapped_too(params, backend):
+    rng = np.random.default_rng(7)
+    params, images = widen(params), jnp.asarray(rng.uniform(size=(2, 9, 8, 3)))
+    direction = jnp.asarray(rng.normal(size=images.shape[1:]))
+    features = js.make_features(("relu2_1",), padding="replicate", backend=backend)
+
+    def loss(image):
+        return jnp.sum(jnp.cos(features(params, image)["relu2_1"]))
+
+    loss, gradients = jax.jit(loss), jax.jit(jax.vmap(jax.grad(loss)))(images)
+    for image, gradient in zip(images, gradients, strict=True):
+        slope = (loss(image + 1e-7 * direction) - loss(image - 1e-7 * direction)) / 2e-7
+        assert jnp.vdot(gradient, direction) == pytest.approx(float(slope), rel=1e-6)
+    assert relative_error(gradients[0], jax.jit(jax.grad(loss))(images[0])) < 1e-12
+
+
+def test_replicate_padding_sees_no_border_in_a_flat_image(params):
+    """Also in bfloat16, whose first block is a program of its own."""
+    for dtype in ("float32", "bfloat16"):
+        features = jax.jit(js.make_features(("relu1_1", "relu2_1"), padding="replicate", dtype=dtype))
+        for f in features(params, jnp.full((12, 10, 3), 0.7)).values():
+            np.testing.assert_allclose(
+                np.asarray(f, float), np.asarray(f[3:4, 3:4], float) * np.ones(f.shape), atol=1e-3
+            )
 
 
 @pytest.mark.usefixtures("x64")
@@ -222,6 +261,7 @@ def test_the_relu_before_a_max_pool_is_the_same_early_and_late(params, content):
     ("options", "pattern"),
     [
         ({"backend": "fft"}, "unknown backend 'fft'; valid: auto, xla, winograd"),
+        ({"padding": "reflect"}, "unknown padding 'reflect'; valid: zero, replicate"),
         ({"dtype": "float16"}, "unknown dtype 'float16'; valid: float32, bfloat16"),
     ],
 )
@@ -236,7 +276,7 @@ def test_unknown_layer_lists_the_valid_ones():
 
 
 def test_unknown_pooling():
-    with pytest.raises(ValueError, match="unknown pooling 'median'; valid: max, average"):
+    with pytest.raises(ValueError, match="unknown pooling 'median'; valid: max, average, scaled_average"):
         js.make_features(pooling="median")
 
 

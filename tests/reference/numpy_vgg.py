@@ -6,8 +6,8 @@ VGG16 = "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M"
 VGG19 = "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M"
 
 
-def conv(x, kernel, bias):
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+def conv(x, kernel, bias, padding="constant"):
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), padding)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))  # h, w, c, 3, 3
     return np.einsum("hwcij,ijcd->hwd", windows, kernel, optimize=True) + bias
 
@@ -15,10 +15,12 @@ def conv(x, kernel, bias):
 def pool(x, how):
     h, w = x.shape[0] // 2, x.shape[1] // 2
     blocks = x[: 2 * h, : 2 * w].reshape(h, 2, w, 2, -1)
-    return blocks.max(axis=(1, 3)) if how == "max" else blocks.mean(axis=(1, 3))
+    return {"max": blocks.max, "average": blocks.mean, "scaled_average": lambda axis: 1.7 * blocks.mean(axis)}[how](
+        (1, 3)
+    )
 
 
-def features(image, mean, convolutions, plan, pooling="max"):
+def features(image, mean, convolutions, plan, pooling="max", padding="constant"):
     """{layer: (h, w, c)} of all layers; `convolutions` is a list of (kernel, bias) in order."""
     x = np.asarray(image, np.float64) - np.asarray(mean, np.float64)
     found, block, index = {}, 1, 0
@@ -31,7 +33,7 @@ def features(image, mean, convolutions, plan, pooling="max"):
         index += 1
         kernel, bias = (np.asarray(a, np.float64) for a in next(remaining))
         assert kernel.shape[-1] == int(word)
-        x = found[f"conv{block}_{index}"] = conv(x, kernel, bias)
+        x = found[f"conv{block}_{index}"] = conv(x, kernel, bias, padding)
         x = found[f"relu{block}_{index}"] = np.maximum(x, 0)
     return found
 
