@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 _LUMA = (0.299, 0.587, 0.114)
 _EPSILON = 1e-5  # added to variances, (0.8 / 255)^2: noise of 8 bits or of JPEG must not be blown up to colours
@@ -17,8 +18,7 @@ _EPSILON = 1e-5  # added to variances, (0.8 / 255)^2: noise of 8 bits or of JPEG
 
 def luminance(image: jax.Array) -> jax.Array:
     """Luma of ITU-R BT.601, the Y of YIQ: (h, w) in [0, 1] of an image (h, w, 3)."""
-    red, green, blue = (weight * image[..., i] for i, weight in enumerate(_LUMA))
-    return red + green + blue
+    return (image * jnp.asarray(_LUMA, image.dtype)).sum(-1)
 
 
 def to_gray(image: jax.Array) -> jax.Array:
@@ -33,7 +33,8 @@ def of_luminance(loss: Callable[..., Any]) -> Callable[..., Any]:
       loss: a function whose first argument is an image, as those of `make_loss` and `make_terms`; its targets are to be
         made of gray images (see `to_gray` and `match_luminance`).
     """
-    return lambda image, *others: loss(to_gray(image), *others)
+    # Without the barrier, XLA on CPU (jax 0.12.0) compiles gradients of vmapped images that hold what lay in memory.
+    return lambda image, *others: loss(lax.optimization_barrier(to_gray(image)), *others)
 
 
 def with_colours_of(image: jax.Array, content: jax.Array) -> jax.Array:

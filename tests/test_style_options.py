@@ -71,7 +71,7 @@ def test_style_scale_is_relative_to_the_size(images, capsys):
 
 def pictures(*shapes):
     found = [Picture(f"{i}.png", RNG.uniform(size=(*s, 3)).astype(np.float32), "") for i, s in enumerate(shapes)]
-    return Pictures(contents=found[:2], styles=found[2:3], blend=found[3:], start=None, skipped={})
+    return Pictures(found[:2], found[2:3], found[3:], start=None, content_masks=[], style_masks=[], skipped={})
 
 
 def test_colours_of_each_pair():
@@ -150,6 +150,74 @@ def test_every_start(more):
     with Image.open("run/images/lane_0000.png") as picture:
         assert json.loads(picture.text["jaxstyle"])["init"] == "red.png"
     assert (more / "run" / "images" / "start_0000.png").exists()
+
+
+@pytest.fixture
+def masks(images):
+    """Left and right half of the content, top and bottom half of the style; one black, one of another shape."""
+    left, top = np.zeros((20, 24), np.uint8), np.zeros((180, 300), np.uint8)
+    left[:, :12], top[:90] = 255, 255
+    for name, mask in (("left", left), ("right", 255 - left), ("top", top), ("bottom", 255 - top)):
+        Image.fromarray(mask).save(f"{name}.png")
+    Image.new("L", (24, 20)).save("black.png")
+    Image.new("L", (24, 24), 255).save("square.png")
+    return images
+
+
+def test_each_region_takes_its_own_style(masks):
+    """The first STYLE, the second the image of --blend, as at each place of a transfer of it everywhere."""
+    Image.fromarray(RNG.integers(0, 60, (18, 30, 3), dtype=np.uint8)).save("dark.png")
+    options = [*QUICK[:-1], "12", "--alpha", "0", "--beta", "1", "--tv", "0", "--out"]
+    regions = ["--blend", "dark.png", "--content-mask", "left.png", "right.png"]
+    assert jaxstyle("sweep", "c.png", "s.png", *options, "both", *regions) == 0
+    run = js.load_run("both")
+    assert run.lanes[0]["style_mix"] == "1,1"
+    assert run.settings["options"]["content_mask"] == ["left.png", "right.png"]
+    left, right = run.images[0][:, :10], run.images[0][:, 14:]
+    before = read_image("c.png")
+    assert right.mean() < before[:, 14:].mean() - 0.05
+    assert left.mean() > right.mean() + 0.05
+    assert (masks / "both" / "images" / "content_mask_0001.png").exists()
+
+
+def test_what_no_mask_covers_stays(masks):
+    options = [*QUICK, "--beta", "1", "--tv", "0", "--out", "run"]
+    assert jaxstyle("sweep", "c.png", "s.png", *options, "--content-mask", "left.png") == 0
+    change = np.abs(js.load_run("run").images[0] - read_image("c.png")).mean((0, 2))
+    assert change[20:].max() < 0.01 < change[:8].min()
+
+
+def test_masks_of_the_style_choose_what_of_it(masks):
+    """The left takes the style's dark bottom, the right its light top."""
+    style = np.concatenate([np.full((90, 300, 3), 230), np.full((90, 300, 3), 20)]).astype(np.uint8)
+    style += RNG.integers(0, 20, style.shape, dtype=np.uint8)
+    Image.fromarray(style).save("two.png")
+    options = [*QUICK[:-1], "12", "--size", "24", "--alpha", "0", "--beta", "1", "--tv", "0", "--out", "run"]
+    regions = ["--content-mask", "left.png", "right.png", "--style-mask", "bottom.png", "top.png"]
+    assert jaxstyle("sweep", "c.png", "two.png", *options, *regions) == 0
+    image = js.load_run("run").images[0]
+    assert image[:, :10].mean() < image[:, 14:].mean() - 0.2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        (["--content-mask", "left.png", "right.png"], "2 content masks for 1 style images: without --style-mask"),
+        (["--style-mask", "top.png"], "--style-mask needs --content-mask"),
+        (["--content-mask", "left.png", "--style-mask", "top.png", "bottom.png"], "2 style masks for 1 content masks"),
+        (["--content-mask", "square.png"], r"square.png is 1.00 times as wide as high, its image c.png 1.20 times"),
+        (["--content-mask", "black.png"], "region 0 of the content masks is empty .*white where"),
+        (["--content-mask", "left.png", "--style-mask", "black.png"], "the mask black.png is 1.20 times"),
+        (["--content-mask", "no.png"], "no.png: no such file"),
+        (["--content-mask", "left.png", "--blend", "s.png"], "1 content masks for 2 style images"),
+        (["--style-loss", "moments", "--convention", "gatys"], "convention 'gatys' is for Gram matrices"),
+        (["--style-loss", "texture"], "argument --style-loss: invalid choice: 'texture'"),
+        (["--padding", "wrap"], "argument --padding: invalid choice: 'wrap'"),
+        (["--pooling", "min"], "argument --pooling: invalid choice: 'min'"),
+    ],
+)
+def test_bad_masks_and_losses_are_one_line(masks, capsys, arguments, pattern):
+    fails(capsys, 2, pattern, "sweep", "c.png", "s.png", *QUICK, *arguments)
 
 
 def test_a_texture_needs_no_content(images, capsys):

@@ -22,6 +22,7 @@ from jaxstyle.colour import of_luminance
 from jaxstyle.layers import convolutions_for, min_size
 from jaxstyle.objective import Loss, Terms, make_loss, make_terms
 from jaxstyle.pretrained import DEFAULT, Weights, default_set, load_weights
+from jaxstyle.style_statistics import style_statistic
 from jaxstyle.transfer import Transfer, make_transfer
 from jaxstyle.vgg import Features, Params, make_features
 
@@ -108,9 +109,10 @@ def load_job(settings: Settings) -> Job:
         "style_loss": settings.style_loss,
     }
     try:
-        features = make_features(layers, pooling=settings.pooling, dtype=settings.dtype)
+        features = make_features(layers, pooling=settings.pooling, padding=settings.padding, dtype=settings.dtype)
         loss = make_loss(features, **of_loss)
         terms = make_terms(features, **of_loss)
+        _check_convention(settings)
         if settings.colour == "content":
             loss, terms = of_luminance(loss), of_luminance(terms)
         weights = load_weights(settings.weights or DEFAULT)
@@ -181,6 +183,17 @@ def _make_rows(settings: Settings) -> list[Row]:
         if "learning_rate" in row and settings.learning_rate is None:
             raise StartError(f"the grid sets learning_rate, but {settings.optimizer} has none")
     return rows
+
+
+def _check_convention(settings: Settings) -> None:
+    """Raise ValueError if the way to compare styles doesn't take the convention, which else shows when it is traced."""
+    statistic = style_statistic(settings.style_loss)
+
+    def distance(f: jax.Array) -> jax.Array:
+        found = statistic.measure(f, None)
+        return statistic.distance(found, statistic.prepare(found), convention=settings.convention)
+
+    jax.eval_shape(distance, jax.ShapeDtypeStruct((4, 4, 8), "float32"))
 
 
 def _check_mix(rows: list[Row], others: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.lane_settings import parse_integer, parse_rate, parse_values
 from jaxstyle.app.settings import COLOURS, DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
-from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
+from jaxstyle.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
 
 LANE_OPTIONS: tuple[str, ...] = ("alpha", "beta", "tv", "learning_rate", "seed", "style_layer_weights", "style_mix")
 """The options of `Settings` that span the lanes."""
@@ -128,7 +128,8 @@ def add_job_options(parser: argparse.ArgumentParser, *, content: bool = True) ->
         choices=STYLE_LOSSES,
         metavar="NAME",
     )
-    add("--pooling", "max or average (default: max)", choices=POOLINGS)
+    add("--pooling", f"{', '.join(POOLINGS)} (default: max)", choices=POOLINGS, metavar="NAME")
+    add("--padding", "of convolutions: zero, or replicate, which leaves no frame (default: zero)", choices=PADDINGS)
     add("--dtype", "precision of the network (default: float32); bfloat16 is for TPUs and GPUs", choices=DTYPES)
     add(
         "--init",

@@ -26,6 +26,7 @@ _RUN_OPTIONS = (
     "style_layers",
     "style_loss",
     "pooling",
+    "padding",
     "dtype",
     "init",
     "seed",

@@ -68,6 +68,7 @@ class Settings:
     style_layers: tuple[str, ...] = STYLE_LAYERS
     style_loss: str = "gram"
     pooling: str = "max"
+    padding: str = "zero"
     dtype: str = "float32"
     init: str = "content"
     weights: str | None = None
