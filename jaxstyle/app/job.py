@@ -20,6 +20,7 @@ from jaxstyle.app.machine import find_devices
 from jaxstyle.app.memory import default_microbatch
 from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import Settings, weight_defaults
+from jaxstyle.app.stages import check_stages
 from jaxstyle.layers import convolutions_for, min_size
 from jaxstyle.objective import Loss, Terms, make_loss, make_terms
 from jaxstyle.pretrained import DEFAULT, Weights, default_set, load_weights
@@ -111,6 +112,7 @@ def load_job(settings: Settings) -> Job:
     settings_rows = _make_rows(settings)
     contents, styles = _load_sources(settings, min_size(layers))
     pictures = share_shapes(contents.pictures)
+    check_stages(settings, pictures)
     pairs = make_pairs(range(len(pictures)), range(len(styles.pictures)), settings.pair)
     check_count(len(pairs) * len(settings_rows))
     if settings.microbatch is None:

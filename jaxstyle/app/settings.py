@@ -37,7 +37,8 @@ class Settings:
 
     None means: of beta and tv, the convention's defaults; of learning_rate, the optimiser's; of style_size, `size`;
     of microbatch, what suits the device; of style_layer_weights, equal ones; of grid, no file; of max_pixels, what is
-    safe; of weights, the best set that is here.
+    safe; of weights, the best set that is here; of min_size, no smaller sizes before `size`; of coarse_steps, `steps`;
+    of tolerance, that all steps are taken.
     """
 
     content: str
@@ -64,3 +65,6 @@ class Settings:
     microbatch: int | None = None
     background: str = "white"
     max_pixels: int | None = None
+    min_size: int | None = None
+    coarse_steps: int | None = None
+    tolerance: float | None = None
