@@ -18,6 +18,7 @@ from jaxstyle.app.memory import default_microbatch
 from jaxstyle.app.pictures import Pictures, load_pictures
 from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import Settings, weight_defaults
+from jaxstyle.app.stages import check_stages
 from jaxstyle.colour import of_luminance
 from jaxstyle.layers import convolutions_for, min_size
 from jaxstyle.objective import Loss, Terms, make_loss, make_terms
@@ -120,6 +121,7 @@ def load_job(settings: Settings) -> Job:
         raise StartError(str(error)) from error
     settings_rows = _make_rows(settings)
     pictures = load_pictures(settings, min_size(layers))
+    check_stages(settings, pictures.contents)
     _check_mix(settings_rows, len(pictures.blend))
     if pictures.content_masks and pictures.blend and not pictures.style_masks and "style_mix" not in settings_rows[0]:
         # Each region has one style image of its own: as they are, not their mean.

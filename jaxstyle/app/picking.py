@@ -31,6 +31,9 @@ _RUN_OPTIONS = (
     "init",
     "seed",
     "weights",
+    "min_size",
+    "coarse_steps",
+    "tolerance",
 )
 
 

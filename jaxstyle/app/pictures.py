@@ -1,6 +1,6 @@
 """The pictures of a job: read and checked, and made into what the lanes of a pair of them work on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -170,9 +170,11 @@ def style_regions(pictures: Pictures, style: int) -> list[jax.Array] | None:
     return own_regions([p.image.shape for p in (pictures.styles[style], *pictures.blend)]) if regions else None
 
 
-def finish_images(pictures: Pictures, colour: str, images: np.ndarray, contents: Sequence[int]) -> np.ndarray:
-    """The lanes' final images (lanes, h, w, 3), for the numbers of their contents: with their colours if asked for."""
+def finish_images(
+    pictures: Pictures, colour: str, images: Iterable[np.ndarray], contents: Iterable[int]
+) -> list[np.ndarray]:
+    """The lanes' images (h, w, 3), for the numbers of their contents: with the contents' colours if asked for."""
     if colour != "content":
-        return images
+        return list(images)
     finish = jax.jit(with_colours_of)
-    return np.stack([finish(image, pictures.contents[i].image) for image, i in zip(images, contents, strict=True)])
+    return [np.asarray(finish(image, pictures.contents[i].image)) for image, i in zip(images, contents, strict=True)]

@@ -41,7 +41,8 @@ class Settings:
 
     None means: of content, a texture without one; of beta and tv, the convention's defaults; of learning_rate, the
     optimiser's; of microbatch, what suits the device; of style_layer_weights and style_mix, equal ones; of grid, no
-    file; of max_pixels, what is safe; of weights, the best set that is here.
+    file; of max_pixels, what is safe; of weights, the best set that is here; of min_size, no smaller sizes before
+    `size`; of coarse_steps, `steps`; of tolerance, that all steps are taken.
     """
 
     content: str | None
@@ -75,3 +76,6 @@ class Settings:
     microbatch: int | None = None
     background: str = "white"
     max_pixels: int | None = None
+    min_size: int | None = None
+    coarse_steps: int | None = None
+    tolerance: float | None = None

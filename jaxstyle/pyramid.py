@@ -1,0 +1,145 @@
+"""Coarse to fine: a transfer first on small images, whose result starts the next larger size.
+
+Large structures settle where a step costs little; the full size only adds detail (Gatys et al., "Controlling
+Perceptual Factors", arXiv 1611.07865, section 6; crowsonkb/style-transfer-pytorch). Images are float RGB in [0, 1],
+shape (h, w, 3); all functions take leading axes, such as one of lanes, and all sizes are static, so that they compose
+with jit.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxstyle.objective import Losses, LossWeights
+from jaxstyle.transfer import Transfer, TransferState, run
+from jaxstyle.vgg import Params
+
+Shape = tuple[int, int]
+"""Height and width in pixels."""
+
+
+def scales(shape: Sequence[int], *, smallest: int, factor: float = 2.0) -> tuple[Shape, ...]:
+    """Sizes from coarse to fine, each `factor` times the one before, the last one `shape` itself.
+
+    Args:
+      shape: (h, w) of the finished image; what follows is ignored, so that an image's shape will do.
+      smallest: pixels that the shorter side of every size has at least; `shape` itself may be smaller.
+      factor: ratio of neighbouring sizes, above 1. Every size is compiled once.
+
+    Returns:
+      ((h, w), ...), at least one.
+
+    Raises:
+      ValueError: for a smallest below 1, or a factor of 1 or less.
+    """
+    if smallest < 1:
+        raise ValueError(f"smallest must be 1 or more, got {smallest}")
+    if not factor > 1 or not math.isfinite(factor):
+        raise ValueError(f"factor must be above 1, got {factor}")
+    height, width = (int(side) for side in shape[:2])
+    found = [(height, width)]
+    while True:
+        ratio = factor ** len(found)
+        coarser = round(height / ratio), round(width / ratio)
+        if min(coarser) < smallest or coarser == found[-1]:
+            return tuple(reversed(found))
+        found.append(coarser)
+
+
+def resize(image: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """Resample images (..., h, w, 3) to (..., *shape, 3): Lanczos with antialiasing, clipped to [0, 1].
+
+    An image that has the size already is returned as it is.
+    """
+    if image.shape[-3:-1] == tuple(shape[:2]):
+        return image
+    return jnp.clip(_resample(image, shape, "lanczos3"), 0, 1)
+
+
+def _resample(x: jax.Array, shape: Sequence[int], method: str) -> jax.Array:
+    return jax.image.resize(x, (*x.shape[:-3], *shape[:2], x.shape[-1]), method)
+
+
+def carry(transfer: Transfer, state: TransferState, shape: Sequence[int]) -> TransferState:
+    """The state at another size, to go on from there.
+
+    The image is resampled. So are the leaves of the optimiser that have the image's shape, linearly, so that second
+    moments stay >= 0; and since a pixel of n has 1/n of the gradient of a mean over pixels, they are scaled by the ratio
+    of the pixel numbers, those called "nu" (optax's second moments) by its square. Leaves that don't depend on the
+    size, such as counts of steps, are kept. An optimiser with any other leaf that does, such as a history of
+    gradients, which tells nothing about another size, starts afresh as a whole.
+
+    Args:
+      transfer: what the state is of; of lanes (see `lanes.make_lanes`) if that has a lane axis.
+      state: with an image (..., h, w, 3).
+      shape: (h, w) to go to.
+    """
+    before = state.image.shape
+    if before[-3:-1] == tuple(shape[:2]):
+        return state
+    fresh = transfer.init(resize(state.image, shape))
+    ratio = math.prod(before[-3:-1]) / math.prod(shape[:2])
+
+    def fits(old: jax.Array, new: jax.Array) -> bool:
+        return old.shape == new.shape or (old.shape == before and new.shape == fresh.image.shape)
+
+    def move(path: tuple[Any, ...], old: jax.Array) -> jax.Array:
+        if old.shape != before or not jnp.issubdtype(old.dtype, jnp.floating):
+            return old
+        second = any(getattr(key, "name", getattr(key, "key", None)) == "nu" for key in path)
+        return _resample(old, shape, "linear") * ratio ** (2 if second else 1)
+
+    if not all(jax.tree.leaves(jax.tree.map(fits, state.optimizer, fresh.optimizer))):
+        return fresh
+    return TransferState(fresh.image, jax.tree_util.tree_map_with_path(move, state.optimizer))
+
+
+def run_pyramid(
+    transfer: Transfer,
+    targets_of: Callable[[Params, jax.Array, jax.Array], Any],
+    params: Params,
+    content: jax.Array,
+    style: jax.Array,
+    weights: LossWeights,
+    *,
+    shapes: Sequence[Shape],
+    num_steps: Sequence[int],
+    start: jax.Array | None = None,
+) -> tuple[TransferState, list[Losses]]:
+    """Run a transfer at each size, from what the size before has made; the style image shrinks as the content does.
+
+    Args:
+      transfer: from `make_transfer`, or of lanes, from `make_lanes`.
+      targets_of: makes the targets of (params, content, style), such as `partial(make_targets, features)`.
+      params: the network's parameters; `prepare` them first if there is more than one size.
+      content: (h, w, 3) at full size.
+      style: (h', w', 3).
+      weights: of the loss.
+      shapes: the sizes, from `scales`.
+      num_steps: steps at each of them.
+      start: (..., h, w, 3) image to start from, of any size, with a leading axis for lanes; None: the content.
+
+    Returns:
+      The last size's state, and the losses of each size, as `run` returns them.
+
+    Raises:
+      ValueError: for numbers of steps that are not one a size.
+
+    Example:
+      >>> js.pyramid.run_pyramid(transfer, partial(js.make_targets, features), params, content, style, weights,
+      ...     shapes=js.pyramid.scales(content.shape, smallest=80), num_steps=[100, 100])  # doctest: +SKIP
+    """
+    if len(shapes) != len(num_steps) or not shapes:
+        raise ValueError(f"num_steps must be one number for each of {len(shapes)} sizes, got {len(num_steps)}")
+    state = transfer.init(resize(content if start is None else start, shapes[0]))
+    losses = []
+    for shape, steps in zip(shapes, num_steps, strict=True):
+        ratio = math.sqrt(math.prod(shape) / math.prod(content.shape[:2]))
+        of_style = [max(1, round(side * ratio)) for side in style.shape[:2]]
+        targets = targets_of(params, resize(content, shape), resize(style, of_style))
+        state, rows = run(transfer, carry(transfer, state, shape), params, targets, weights, num_steps=steps)
+        losses.append(rows)
+    return state, losses
