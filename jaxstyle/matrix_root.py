@@ -36,10 +36,14 @@ def _iterate(k: jax.Array) -> tuple[jax.Array, jax.Array]:
     """K^(1/2) and K^(-1/2) of a matrix (n, n)."""
     norm = jnp.sqrt(jnp.square(k).sum())
     eye = jnp.eye(len(k), dtype=k.dtype)
-    y, z = k / norm, eye
-    for scale in _scales():
-        step = scale / 2 * (3 * eye - scale**2 * _times(z, y))
-        y, z = _times(y, step), _times(step, z)
+
+    def step(roots: tuple[jax.Array, jax.Array], scale: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
+        y, z = roots
+        factor = scale / 2 * (3 * eye - scale**2 * _times(z, y))
+        return (_times(y, factor), _times(factor, z)), None
+
+    # A loop, since 12 steps for each layer take long to compile.
+    (y, z), _ = lax.scan(step, (k / norm, eye), jnp.asarray(_scales(), k.dtype))
     return y * jnp.sqrt(norm), z / jnp.sqrt(norm)
 
 

@@ -50,7 +50,7 @@ def style_masks(masks: Any, styles: Sequence[jax.Array], layers: Iterable[str]) 
     Raises:
       ValueError: as `content_masks` does, but a region needs to be in one style only.
     """
-    by_style = [masks] if len(styles) == 1 and np.ndim(masks) == 3 else list(masks)
+    by_style = list(masks) if isinstance(masks, Sequence) or jnp.ndim(masks) == 4 else [masks]
     if len(by_style) != len(styles):
         raise ValueError(f"there must be masks of each of the {len(styles)} style images, got {len(by_style)}")
     checked = [_check(m, image, "style") for m, image in zip(by_style, styles, strict=True)]

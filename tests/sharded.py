@@ -91,7 +91,7 @@ def check_lanes_of_different_images():
     stacked = [
         jax.tree.map(lambda *x: jnp.stack(x), *parts) for parts in zip(targets, make_targets(other), strict=True)
     ]
-    own = StackedTargets(*stacked, jnp.array([0, 1, 1]), jnp.array([1, 0, 1]))
+    own = StackedTargets(*stacked[:2], jnp.array([0, 1, 1]), jnp.array([1, 0, 1]))
     grid = js.weight_grid(beta=[0.1, 1, 10])
     found, wanted = (js.sweep(adam, content, wide_params, own, grid, num_steps=2, mesh=m) for m in (mesh, None))
     close(found, wanted)

@@ -154,7 +154,7 @@ def _fill_in(settings: Settings) -> Settings:
     rate = OPTIMIZERS[settings.optimizer].learning_rate
     if rate is None and settings.learning_rate is not None:
         raise StartError(f"{settings.optimizer} finds its step by a line search; --learning-rate is for adam")
-    defaults = weight_defaults(settings.convention)
+    defaults = weight_defaults(settings.convention, settings.style_loss)
     return replace(
         settings,
         weights=settings.weights or default_set()[0],

@@ -9,6 +9,7 @@ from jaxstyle.app.errors import StartError
 from jaxstyle.app.lane_settings import parse_integer, parse_rate, parse_values
 from jaxstyle.app.settings import COLOURS, DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
 from jaxstyle.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
+from jaxstyle.presets import PRESETS
 
 LANE_OPTIONS: tuple[str, ...] = ("alpha", "beta", "tv", "learning_rate", "seed", "style_layer_weights", "style_mix")
 """The options of `Settings` that span the lanes."""
@@ -121,6 +122,13 @@ def add_job_options(parser: argparse.ArgumentParser, *, content: bool = True) ->
     add("--optimizer", "adam or lbfgs (default: adam)", metavar="NAME")
     add("--convention", "scaling of the losses: mean, gatys, johnson or relative (default: mean)", metavar="NAME")
     add("--content-layers", f"(default: {' '.join(CONTENT_LAYERS)})", nargs="+", metavar="LAYER", needs_content=True)
+    add(
+        "--preset",
+        f"layers, losses, weights, start and optimizer of a well-known program: {', '.join(PRESETS)}; other options "
+        "come before it",
+        choices=PRESETS,
+        metavar="NAME",
+    )
     add("--style-layers", f"(default: {' '.join(STYLE_LAYERS)})", nargs="+", metavar="LAYER")
     add(
         "--style-loss",
@@ -164,4 +172,22 @@ def read_settings(args: argparse.Namespace) -> Settings:
     for name in LANE_OPTIONS:
         if name in given:
             given[name] = tuple(value for values in given[name] for value in values)
-    return Settings(**given)
+    return Settings(**{**_of_preset(given), **given})
+
+
+def _of_preset(given: dict[str, Any]) -> dict[str, Any]:
+    """What --preset sets, if it is given; without numbers that mean nothing beside what else is given."""
+    if given.get("preset") is None:
+        return {}
+    preset = PRESETS[given["preset"]]
+    names = ("convention", "content_layers", "style_layers", "style_loss", "pooling", "padding", "optimizer")
+    found: dict[str, Any] = {name: getattr(preset, name) for name in names} | {"init": preset.start}
+    for name in ("alpha", "beta", "tv", "style_layer_weights"):
+        if getattr(preset, name) is not None:
+            found[name] = (getattr(preset, name),)
+    other = {name for name, value in found.items() if given.get(name, value) != value}
+    if other & {"convention", "style_loss"}:
+        found = {name: value for name, value in found.items() if name not in ("alpha", "beta", "tv")}
+    if "style_layers" in other:
+        del found["style_layer_weights"]
+    return found

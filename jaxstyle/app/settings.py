@@ -30,9 +30,20 @@ DEFAULT_SIZE = 160
 DEFAULT_STEPS = 80
 
 
-def weight_defaults(convention: str) -> WeightDefaults:
-    """Defaults of a convention; those of "mean" for an unknown one, which making the loss refuses."""
-    return WEIGHT_DEFAULTS.get(convention, WEIGHT_DEFAULTS["mean"])
+# Times the betas of Gram matrices, for a gradient of about the same size on sample images at 96 px.
+_BETA_FACTORS: dict[str, dict[str, float]] = {
+    "mean": {"centered_gram": 3.0, "wasserstein": 10.0, "moments": 10.0, "sliced": 20.0},
+    "relative": {"wasserstein": 3.0, "moments": 3.0, "sliced": 3.0},
+    "gatys": {"centered_gram": 3.0},
+    "johnson": {"centered_gram": 3.0},
+}
+
+
+def weight_defaults(convention: str, style_loss: str = "gram") -> WeightDefaults:
+    """Defaults of a convention and a way to compare styles; those of "mean" for a convention that is unknown."""
+    found = WEIGHT_DEFAULTS.get(convention, WEIGHT_DEFAULTS["mean"])
+    factor = _BETA_FACTORS.get(convention, {}).get(style_loss, 1.0)
+    return found._replace(betas=tuple(factor * beta for beta in found.betas), beta=factor * found.beta)
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class Settings:
     content_layers: tuple[str, ...] = CONTENT_LAYERS
     style_layers: tuple[str, ...] = STYLE_LAYERS
     style_loss: str = "gram"
+    preset: str | None = None
     pooling: str = "max"
     padding: str = "zero"
     dtype: str = "float32"

@@ -124,7 +124,7 @@ def _transfer(args: argparse.Namespace) -> None:
     _check_output(output, args)
     settings = read_settings(args)
     if settings.beta is None:
-        settings = replace(settings, beta=(weight_defaults(settings.convention).beta,))
+        settings = replace(settings, beta=(weight_defaults(settings.convention, settings.style_loss).beta,))
     job = load_job(settings)
     if len(job.rows) != 1:
         raise StartError(f"CONTENT and STYLE hold {len(job.rows)} pairs of images; transfer makes one picture of one")
