@@ -122,6 +122,8 @@ class Checkpoints:
     def due(self) -> bool:
         """Whether it is time for another one, and the last one is on the disk."""
         self._check()
+        if self._seconds == 0:
+            self.wait()
         writing = self._thread is not None and self._thread.is_alive()
         return not writing and time.monotonic() - self._saved_at >= self._seconds
 

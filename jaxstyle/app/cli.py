@@ -10,7 +10,7 @@ from jaxstyle import __version__
 from jaxstyle.app import signals
 from jaxstyle.app.errors import AppError
 from jaxstyle.app.plan_command import add_plan
-from jaxstyle.app.resume_command import add_resume
+from jaxstyle.app.resume_command import add_merge, add_resume
 from jaxstyle.app.screen import tell
 from jaxstyle.app.select_command import add_report, add_select
 from jaxstyle.app.sweep_command import add_sweep, add_texture, add_transfer
@@ -60,8 +60,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="jaxstyle", description="Neural style transfer, many alpha/beta settings at once.")
     parser.add_argument("--version", action="version", version=f"jaxstyle {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    adders = (add_sweep, add_transfer, add_texture, add_resume, add_select, add_report, add_plan, add_weights_parser)
-    for add in adders:
+    of_runs = (add_sweep, add_resume, add_merge, add_select, add_report)
+    for add in (*of_runs, add_transfer, add_texture, add_plan, add_weights_parser):
         add(commands)
     return parser
 

@@ -1,7 +1,6 @@
 """Carries a sweep out in its run folder, from its record to its report; the same whether it is new or resumed."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +34,29 @@ def carry_out(job: Job, folder: Path, record: Mapping[str, Any], options: RunOpt
     """
     signals.advise(f"; jaxstyle resume {folder} goes on")
     checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
-    snapshot = partial(write_snapshots, folder)
     announce(job)
-    outcome = engine.run_job(job, options, engine.Keeping("lanes", checkpoints, snapshot))
+    outcome = engine.run_job(job, options, engine.Keeping("lanes", checkpoints, snapshots_into(folder, 0)))
     if options.refine:
         more = _refine(job, outcome, options.refine)
         if more.rows:
             tell(f"{len(more.rows)} lanes more around the knee")
-            shifted = _shift(snapshot, len(job.rows))
-            refined = engine.run_job(more, options, engine.Keeping("refined", checkpoints, shifted))
-            outcome = join_outcomes([outcome, refined])
+            keeping = engine.Keeping("refined", checkpoints, snapshots_into(folder, len(job.rows)))
+            outcome = join_outcomes([outcome, engine.run_job(more, options, keeping)])
             job = job._replace(rows=job.rows + more.rows)
     write_record(folder, {**record, "lanes": len(job.rows)})
-    run.write_run(folder, job, outcome, judge(job, outcome.images))
+    write_results(job, outcome, folder)
     checkpoints.remove()
-    _conclude(job, outcome, folder)
+    conclude(job, outcome, folder)
 
 
-def _shift(snapshot: engine.Snapshot, first: int) -> engine.Snapshot:
-    """Snapshots of lanes that come after others."""
-    return lambda step, lanes, images: snapshot(step, [first + lane for lane in lanes], images)
+def write_results(job: Job, outcome: Outcome, folder: Path) -> None:
+    """Judge the pictures, and write all but run.json."""
+    run.write_run(folder, job, outcome, judge(job, outcome.images))
+
+
+def snapshots_into(folder: Path, first: int) -> engine.Snapshot:
+    """Writes snapshots of lanes into a run folder, where the first of them is lane `first`."""
+    return lambda step, lanes, images: write_snapshots(folder, step, [first + lane for lane in lanes], images)
 
 
 def _refine(job: Job, outcome: Outcome, count: int) -> Job:
@@ -76,11 +78,17 @@ def announce(job: Job) -> None:
     tell(f"{lanes} lane{'s' * (lanes != 1)} of {size} pixels, {job.settings.steps} steps; compiling")
 
 
-def _conclude(job: Job, outcome: Outcome, folder: Path) -> None:
+def conclude(job: Job, outcome: Outcome, folder: Path) -> None:
+    """Say where the report is; raises RunError naming the lanes that failed."""
     count = len(outcome.ok)
     what = f"{count} lane{'s' * (count != 1)}, {job.settings.steps} steps in {outcome.seconds:.0f} s"
     print(f"{what}: {folder / 'report.html'}")
-    failed = [f"{i} ({outcome.reason(i)})" for i, ok in enumerate(outcome.ok) if not ok]
+    report_failures(outcome, 0)
+
+
+def report_failures(outcome: Outcome, first: int) -> None:
+    """Raise RunError if lanes failed, naming them; the first lane is number `first`."""
+    failed = [f"{first + i} ({outcome.reason(i)})" for i, ok in enumerate(outcome.ok) if not ok]
     if failed:
         shown = ", ".join(failed[:10]) + (f" and {len(failed) - 10} more" if len(failed) > 10 else "")
         raise RunError(f"lane{'s' * (len(failed) != 1)} {shown} failed and kept the last good image")

@@ -11,6 +11,7 @@ from jaxstyle.app.errors import StartError
 from jaxstyle.app.files import explain, remove_temporary
 from jaxstyle.app.pictures import KINDS
 
+SHARDS = "shards"
 _LOCK = ".lock"
 _FILES = ("lanes.csv", "history.csv", "sheet.png", "report.html")
 
@@ -26,6 +27,10 @@ def create_run(path: str | None, *, overwrite: bool) -> Iterator[Path]:
         folder = _create_numbered(Path("runs")) if path is None else Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         is_run = holds_run(folder)
+        if (folder / SHARDS).is_dir():
+            raise StartError(
+                f"{folder} holds shards of a run: jaxstyle merge {folder} joins them; or give another folder"
+            )
         if not is_run and any(file.name != FOLDER and not file.name.startswith(".") for file in folder.iterdir()):
             raise StartError(f"{folder} is not empty and is not a run folder; give another one with --out")
     except OSError as error:

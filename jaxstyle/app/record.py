@@ -1,5 +1,6 @@
 """run.json, what a run was asked and by what it is computed; and whether a job is still that run."""
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -96,6 +97,12 @@ def layer_columns(job: Job) -> list[str]:
 
 def _hash_rows(rows: Sequence[Row]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def within(record: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
+    """In the directory that the run was started in, which names of images are relative to, if that is still there."""
+    directory = record["directory"]
+    return contextlib.chdir(directory) if Path(directory).is_dir() else contextlib.nullcontext()
 
 
 def recorded_settings(record: Mapping[str, Any]) -> Settings:

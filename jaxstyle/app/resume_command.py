@@ -1,13 +1,11 @@
-"""The command `jaxstyle resume`. Imports jax only once the arguments are read."""
+"""The commands `jaxstyle resume` and `jaxstyle merge`. Imports jax only once the arguments are read."""
 
 import argparse
-import contextlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.errors import StartError
-from jaxstyle.app.run_options import FIXED, add_watching, read_run_options
+from jaxstyle.app.run_options import add_watching, read_run_options, with_fixed
 from jaxstyle.app.screen import tell
 
 
@@ -25,12 +23,26 @@ def add_resume(commands: Any) -> None:
     parser.set_defaults(command=_resume)
 
 
+def add_merge(commands: Any) -> None:
+    """Add the parser of `jaxstyle merge`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "merge",
+        help="join the shards of a sweep",
+        description="Join the shards of a sweep that was run with --shard, when all of them are done: write the "
+        "pictures, tables, sheet and report.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(command=_merge)
+
+
 def _resume(args: argparse.Namespace) -> None:
     from jaxstyle.app.checkpoint import has_checkpoints, read_record
     from jaxstyle.app.conduct import carry_out
     from jaxstyle.app.folder import holds_run, own_run
     from jaxstyle.app.job import load_job
-    from jaxstyle.app.record import check_options, check_same_job, recorded_settings
+    from jaxstyle.app.record import check_options, check_same_job, recorded_settings, within
+    from jaxstyle.app.shards import carry_out_shard
 
     folder = Path(args.run)
     if not holds_run(folder):
@@ -41,13 +53,14 @@ def _resume(args: argparse.Namespace) -> None:
             return
         record = read_record(folder)
         check_options(folder, record)
-        with _within(record["directory"]):  # which relative names of images start from
+        with within(record):
             job = load_job(recorded_settings(record))
         check_same_job(folder, record, job)
-        options = replace(read_run_options(args), **{name: record["run"][name] for name in FIXED})
-        carry_out(job, folder, record, options)
+        options = with_fixed(read_run_options(args), record["run"])
+        (carry_out_shard if options.shard else carry_out)(job, folder, record, options)
 
 
-def _within(directory: str) -> contextlib.AbstractContextManager[None]:
-    """In the directory that the run was started in, if that is still there."""
-    return contextlib.chdir(directory) if Path(directory).is_dir() else contextlib.nullcontext()
+def _merge(args: argparse.Namespace) -> None:
+    from jaxstyle.app.shards import merge
+
+    merge(Path(args.run))

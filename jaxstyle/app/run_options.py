@@ -2,18 +2,19 @@
 
 import argparse
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from jaxstyle.app.errors import StartError
-from jaxstyle.app.lane_settings import parse_number
+from jaxstyle.app.lane_settings import parse_integer, parse_number
 from jaxstyle.app.options import as_argument, positive
 
 CHECKPOINT_MINUTES = 5.0
 
 
-FIXED: tuple[str, ...] = ("refine", "save_every")
+FIXED: tuple[str, ...] = ("refine", "save_every", "shard")
 """The run options that a resumed run has from its start."""
 
 
@@ -21,12 +22,13 @@ FIXED: tuple[str, ...] = ("refine", "save_every")
 class RunOptions:
     """Options of a run beside its `Settings`, named as the command's.
 
-    refine is a number of lanes; save_every is in steps, None for no snapshots; checkpoint_every is in minutes; log_json
-    is a file's name.
+    refine is a number of lanes; save_every is in steps, None for no snapshots; shard (i, n) is part i, from 0, of n, None
+    for all lanes; checkpoint_every is in minutes; log_json is a file's name.
     """
 
     refine: int | None = None
     save_every: int | None = None
+    shard: tuple[int, int] | None = None
     checkpoint_every: float = CHECKPOINT_MINUTES
     quiet: bool = False
     log_json: str | None = None
@@ -56,6 +58,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="keep pictures of every Nth step, too, in images/lane_0000",
     )
+    parser.add_argument(
+        "--shard",
+        type=as_argument(_parse_shard),
+        metavar="I/N",
+        help="only the I-th (from 0) of N parts of the lanes; jaxstyle merge RUN joins them when all are done",
+    )
     add_watching(parser)
 
 
@@ -80,9 +88,31 @@ def read_run_options(args: argparse.Namespace) -> RunOptions:
     return RunOptions(**{name: getattr(args, name) for name in RunOptions.__dataclass_fields__ if hasattr(args, name)})
 
 
+def check_run_options(options: RunOptions, out: str | None) -> None:
+    """Raise StartError for options that don't go together."""
+    if options.shard and options.refine:
+        raise StartError("--refine looks at all lanes, which no process has with --shard: leave one of them out")
+    if options.shard and out is None:
+        raise StartError("--shard needs --out: the folder that all shards share")
+
+
 def fixed_options(options: RunOptions) -> dict[str, Any]:
     """Those that a resumed run has from its start, by name."""
     return {name: getattr(options, name) for name in FIXED}
+
+
+def with_fixed(options: RunOptions, fixed: Mapping[str, Any]) -> RunOptions:
+    """The options with those that run.json says the run was started with."""
+    shard = fixed["shard"]
+    return replace(options, **{**fixed, "shard": tuple(shard) if shard else None})
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    shard = parse_integer(number, 0, 10**6), parse_integer(count, 1, 10**6)
+    if shard[0] >= shard[1]:
+        raise StartError(f"{text}: the shards of {count} are numbered from 0 to {shard[1] - 1}")
+    return shard
 
 
 def _parse_least(text: str, least: float) -> float:

@@ -17,7 +17,13 @@ from jaxstyle.app.options import (
     as_argument,
     read_settings,
 )
-from jaxstyle.app.run_options import add_run_options, add_stages, fixed_options, read_run_options
+from jaxstyle.app.run_options import (
+    add_run_options,
+    add_stages,
+    check_run_options,
+    fixed_options,
+    read_run_options,
+)
 from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import weight_defaults
 
@@ -89,17 +95,25 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def _sweep(args: argparse.Namespace) -> None:
     from jaxstyle.app.conduct import begin, carry_out
-    from jaxstyle.app.folder import create_run
+    from jaxstyle.app.folder import create_run, holds_run
     from jaxstyle.app.job import load_job
     from jaxstyle.app.record import make_record
+    from jaxstyle.app.shards import carry_out_shard, shard_folder, take_shard
 
     options = read_run_options(args)
+    check_run_options(options, args.out)
     job = load_job(read_settings(args))
     _warn(job)
     record = make_record(job, shlex.join(["jaxstyle", *sys.argv[1:]]), fixed_options(options))
-    with create_run(args.out, overwrite=args.overwrite) as folder:
+    out = args.out
+    if options.shard:
+        take_shard(job, options.shard)
+        if holds_run(Path(args.out)):
+            raise StartError(f"{args.out} holds a run of one process; give another folder with --out")
+        out = str(shard_folder(Path(args.out), options.shard))
+    with create_run(out, overwrite=args.overwrite) as folder:
         begin(folder, record)
-        carry_out(job, folder, record, options)
+        (carry_out_shard if options.shard else carry_out)(job, folder, record, options)
 
 
 def _warn(job: Any) -> None:
