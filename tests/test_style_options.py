@@ -113,7 +113,7 @@ def test_colours_in_a_sweep_are_those_of_each_pair_alone(more, colour):
     (more / "contents").mkdir()
     for name in ("c.png", "c2.png"):
         (more / "contents" / name).write_bytes((more / name).read_bytes())
-    options = [*QUICK, "--beta", "0", "3", "--tv", "0", "--colour", colour]
+    options = [*QUICK, "--beta", "1", "30", "--tv", "0", "--colour", colour]
     assert jaxstyle("sweep", "contents", "s.png", *options, "--out", "all") == 0
     run = js.load_run("all")
     assert run.settings["options"]["colour"] == colour
@@ -124,8 +124,7 @@ def test_colours_in_a_sweep_are_those_of_each_pair_alone(more, colour):
         assert together["style_loss"] == pytest.approx(solo["style_loss"], rel=0.02)
         assert together["content_loss"] == pytest.approx(solo["content_loss"], rel=0.02, abs=1e-6)
     content = read_image("c2.png")
-    untouched, styled = run.images[2:]
-    assert np.abs(untouched - content).mean() < 0.02  # beta 0
+    styled = run.images[3]
     assert np.abs(luminance(styled) - luminance(content)).mean() > 0.01
     if colour == "content":
         chroma, wanted = styled - to_gray(styled), content - to_gray(content)
@@ -177,10 +176,11 @@ def test_each_region_takes_its_own_style(masks):
 
 
 def test_what_no_mask_covers_stays(masks):
-    options = [*QUICK, "--beta", "1", "--tv", "0", "--out", "run"]
+    options = [*QUICK, "--alpha", "0", "--beta", "1", "--tv", "0", "--out", "run"]
     assert jaxstyle("sweep", "c.png", "s.png", *options, "--content-mask", "left.png") == 0
     change = np.abs(js.load_run("run").images[0] - read_image("c.png")).mean((0, 2))
-    assert change[20:].max() < 0.01 < change[:8].min()
+    assert change[20:].max() < 1e-6  # farther from the edge than features see
+    assert change[:8].min() > 0.01
 
 
 def test_masks_of_the_style_choose_what_of_it(masks):
