@@ -154,7 +154,7 @@ def test_background_shows_through(images):
         (["-", "-"], r"cannot both be standard input"),
         (
             ["c.png", "s.png", "--style-scale", "0.025"],
-            r"--style-scale 0.025 \(4 pixels\) makes .* is --style-scale 0.0375 \(",
+            r"0.025 \(4 pixels\) makes .* is --style-scale 0.0375 \(",
         ),
         (["c.png", "s.png", "--size", "0"], r"argument --size: '0' is not a whole number from 1"),
         (["c.png", "s.png", "--steps", "-5"], r"argument --steps"),
