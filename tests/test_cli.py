@@ -152,7 +152,10 @@ def test_background_shows_through(images):
         (["dot.png", "s.png"], r"dot.png has 1x1 pixels, .* at least 4 on each side"),
         (["c.png", "s.png", "--size", "3"], r"--size 3 makes .* the smallest that works is --size 5"),
         (["-", "-"], r"cannot both be standard input"),
-        (["c.png", "s.png", "--style-size", "4"], r"--style-size 4 makes .* is --style-size 6"),
+        (
+            ["c.png", "s.png", "--style-scale", "0.025"],
+            r"0.025 \(4 pixels\) makes .* is --style-scale 0.0375 \(",
+        ),
         (["c.png", "s.png", "--size", "0"], r"argument --size: '0' is not a whole number from 1"),
         (["c.png", "s.png", "--steps", "-5"], r"argument --steps"),
         (["c.png", "s.png", "--beta", "1", "lots"], r"argument --beta: 'lots' is not a number"),
