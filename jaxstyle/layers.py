@@ -65,6 +65,12 @@ def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
     return layers
 
 
+def check_content_layers(layers: Iterable[str]) -> tuple[str, ...]:
+    """Like `check_layers`, but there may be none: a texture has no content."""
+    layers = (layers,) if isinstance(layers, str) else tuple(layers)
+    return check_layers(layers) if layers else ()
+
+
 def convolutions_for(layers: Iterable[str]) -> tuple[str, ...]:
     """The convolutions that `layers` need: those up to the deepest of them."""
     deepest = max(LAYERS.index(layer) for layer in check_layers(layers))

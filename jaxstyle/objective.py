@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, check_layers
+from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, check_content_layers, check_layers
 from jaxstyle.losses import check_convention, content_loss, total_variation
 from jaxstyle.regions import content_masks, region_distances, region_targets, stack, style_masks, unstack
 from jaxstyle.style_statistics import StyleStatistic, style_statistic
@@ -142,7 +142,8 @@ def content_targets(
     features: Features, params: Params, content: jax.Array, layers: Iterable[str]
 ) -> dict[str, jax.Array]:
     """`Targets.content` of a content image."""
-    return _select(features(params, content), layers)
+    layers = check_content_layers(layers)
+    return _select(features(params, content), layers) if layers else {}
 
 
 def style_targets(
@@ -178,11 +179,12 @@ def make_terms(
     """
     check_convention(convention)
     statistic = style_statistic(style_loss)
-    content_layers, style_layers = check_layers(content_layers), check_layers(style_layers)
+    content_layers, style_layers = check_content_layers(content_layers), check_layers(style_layers)
 
     def terms(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> LayerLosses:
         found = features(params, image)
-        content, style = _select(found, content_layers), _select(found, style_layers)
+        content = _select(found, content_layers) if content_layers else {}
+        style = _select(found, style_layers)
         return LayerLosses(
             {layer: _content_term(layer, f, targets, convention) for layer, f in content.items()},
             {layer: _style_term(statistic, layer, f, targets, weights, convention) for layer, f in style.items()},
@@ -207,7 +209,8 @@ def make_loss(
     Args:
       features: from `make_features`, with at least the layers named here.
       convention: one of `losses.CONVENTIONS`: what alpha and beta multiply.
-      content_layers: layers of the content loss, in the order of `LossWeights.content_layers`.
+      content_layers: layers of the content loss, in the order of `LossWeights.content_layers`; none, for a texture
+        (Gatys et al., arXiv 1505.07376): the content loss is 0, and nothing deeper than the style layers is computed.
       style_layers: layers of the style loss, in the order of `LossWeights.style_layers`.
       style_loss: one of `layers.STYLE_LOSSES`, or a `StyleStatistic`; the same as of `make_targets`. See there which
         conventions it takes.
@@ -230,9 +233,11 @@ def make_loss(
 
     def loss(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> tuple[jax.Array, Losses]:
         of_content, of_style = terms(image, params, targets, weights)
-        content = _weighted_sum("content_layers", weights.content_layers, list(of_content.values()))
-        style = _weighted_sum("style_layers", weights.style_layers, list(of_style.values()))
         tv = total_variation(image)
+        style = _weighted_sum("style_layers", weights.style_layers, list(of_style.values()))
+        content = jnp.zeros_like(style)
+        if of_content:
+            content = _weighted_sum("content_layers", weights.content_layers, list(of_content.values()))
         total = weights.alpha * content + weights.beta * style + weights.tv * tv
         return total, Losses(content, style, tv, total)
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxstyle.colour import luminance
 from jaxstyle.vgg import as_image
 
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, on gamma-coded values, as the papers' programs do
 _WINDOW = np.exp(-np.square(np.arange(-5, 6) / 1.5) / 2)
 _XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])  # IEC 61966-2-1, D65
 
@@ -58,7 +58,7 @@ def ssim(image: jax.Array, reference: jax.Array) -> jax.Array:
     Raises:
       ValueError: for images too small, not floating-point or of different shapes.
     """
-    x, y = (_luma(image) for image in check_pair(image, reference, len(_WINDOW)))
+    x, y = (luminance(image) for image in check_pair(image, reference, len(_WINDOW)))
     mean_x, mean_y = _blur(x), _blur(y)
     # Moments about the whole image's mean: less is lost to rounding than about 0.
     x, y = x - x.mean(), y - y.mean()
@@ -66,12 +66,8 @@ def ssim(image: jax.Array, reference: jax.Array) -> jax.Array:
     variance_x, variance_y = _blur(x * x) - local_x**2, _blur(y * y) - local_y**2
     covariance = _blur(x * y) - local_x * local_y
     c1, c2 = 0.01**2, 0.03**2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    return (luminance * (2 * covariance + c2) / (variance_x + variance_y + c2)).mean()
-
-
-def _luma(image: jax.Array) -> jax.Array:
-    return (image * _LUMA.astype(image.dtype)).sum(-1)
+    brightness = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return (brightness * (2 * covariance + c2) / (variance_x + variance_y + c2)).mean()
 
 
 def _blur(x: jax.Array) -> jax.Array:
@@ -100,7 +96,7 @@ def edge_similarity(image: jax.Array, reference: jax.Array) -> jax.Array:
     Raises:
       ValueError: for images too small, not floating-point or of different shapes.
     """
-    a, b = (_squared_gradient(_halve(_luma(image))) for image in check_pair(image, reference, 6))
+    a, b = (_squared_gradient(_halve(luminance(image))) for image in check_pair(image, reference, 6))
     c = 170 / 255**2  # the paper's constant, for luminance in [0, 1]
     return ((2 * safe_sqrt(a) * safe_sqrt(b) + c) / (a + b + c)).mean()
 

@@ -142,37 +142,3 @@ def run_chunk(
     shapes = jax.eval_shape(step, state, params, targets, weights)[1]
     rows = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
     return lax.fori_loop(0, jnp.minimum(count, capacity), body, (state, rows))
-
-
-STARTS: tuple[str, ...] = ("content", "noise", "style")
-
-
-def starting_image(start: str, content: jax.Array, style: jax.Array, key: jax.Array) -> jax.Array:
-    """The image to start from: (h, w, 3), of the content's size and dtype.
-
-    Args:
-      start: "content"; "noise", uniform in [0, 1) (Gatys et al. start from white noise); or "style",
-        the style image scaled to cover the content's area and cropped around its centre.
-      content: (h, w, 3).
-      style: (h', w', 3).
-      key: random key, for "noise".
-
-    Raises:
-      ValueError: for an unknown start.
-    """
-    if start == "content":
-        return content
-    if start == "noise":
-        return jax.random.uniform(key, content.shape, content.dtype)
-    if start == "style":
-        return _cover(style, content.shape[0], content.shape[1]).astype(content.dtype)
-    raise ValueError(f"unknown start {start!r}; valid: {', '.join(STARTS)}")
-
-
-def _cover(image: jax.Array, height: int, width: int) -> jax.Array:
-    h, w, channels = image.shape
-    scale = max(height / h, width / w)
-    h, w = max(height, round(h * scale)), max(width, round(w * scale))
-    image = jnp.clip(jax.image.resize(image, (h, w, channels), "cubic"), 0, 1)
-    top, left = (h - height) // 2, (w - width) // 2
-    return image[top : top + height, left : left + width]

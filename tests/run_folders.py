@@ -18,7 +18,14 @@ COLUMNS = {
     "layers": LAYERS,
     "metrics": ["lpips", "ssim", "style_distance"],
 }
-OPTIONS = {"size": 64, "style_size": 64, "steps": 30, "optimizer": "adam", "learning_rate": 0.03, "convention": "mean"}
+OPTIONS = {
+    "size": 64,
+    "style_scale": 1.0,
+    "steps": 30,
+    "optimizer": "adam",
+    "learning_rate": 0.03,
+    "convention": "mean",
+}
 
 
 def sample(name, size):

@@ -28,7 +28,7 @@ def test_sweep_writes_a_run_folder(images, capsys):
 
     record = json.loads((run / "run.json").read_text())
     assert record["options"]["beta"] == [0.1, 1, 10]
-    assert record["options"]["style_size"] == 22
+    assert record["options"]["style_scale"] == 1
     assert record["options"]["learning_rate"][0] > 0
     assert record["weights"]["name"] == "random:0"
     assert len(record["weights"]["sha256"]) == len(record["inputs"]["style"][0]["sha256"]) == 64
@@ -152,7 +152,10 @@ def test_background_shows_through(images):
         (["dot.png", "s.png"], r"dot.png has 1x1 pixels, .* at least 4 on each side"),
         (["c.png", "s.png", "--size", "3"], r"--size 3 makes .* the smallest that works is --size 5"),
         (["-", "-"], r"cannot both be standard input"),
-        (["c.png", "s.png", "--style-size", "4"], r"--style-size 4 makes .* is --style-size 6"),
+        (
+            ["c.png", "s.png", "--style-scale", "0.025"],
+            r"0.025 \(4 pixels\) makes .* is --style-scale 0.0375 \(",
+        ),
         (["c.png", "s.png", "--size", "0"], r"argument --size: '0' is not a whole number from 1"),
         (["c.png", "s.png", "--steps", "-5"], r"argument --steps"),
         (["c.png", "s.png", "--beta", "1", "lots"], r"argument --beta: 'lots' is not a number"),
@@ -197,7 +200,7 @@ def test_an_existing_run_is_never_overwritten_unless_asked(images, capsys):
     (images / "run" / "mine.txt").write_text("kept")
     before = contents(images)
     capsys.readouterr()
-    fails(capsys, 2, "run holds another run; .*--overwrite", *sweep)
+    fails(capsys, 2, "run holds a finished run; .*--overwrite", *sweep)
     assert contents(images) == before
     assert jaxstyle(*sweep, "--overwrite") == 0
     found = set(contents(images / "run"))
@@ -217,7 +220,7 @@ def test_a_failed_lane_is_named_and_the_rest_written(images, capsys):
     sweep = ["sweep", "c.png", "s.png", *QUICK, "--init", "noise", "--out", "run", "--beta", "1", "--tv", "1", "3e38"]
     Image.fromarray(np.uint8(255 * (np.indices((20, 24)).sum(0) % 2))).save("c.png")  # a checkerboard
     assert jaxstyle(*sweep, "--init", "content") == 1
-    assert "jaxstyle: lane 1 met a loss or gradient that is not finite" in capsys.readouterr().err
+    assert "jaxstyle: lane 1 (a loss or gradient was not finite after 0 steps) failed" in capsys.readouterr().err
     lanes = js.load_run("run").lanes
     assert [lane["status"] for lane in lanes] == ["ok", "failed"]
     with Image.open("run/images/lane_0001.png") as kept, Image.open("c.png") as start:
@@ -251,7 +254,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_partial(images, capsys, monk
     def fsync(descriptor):
         nonlocal written
         written += 1
-        if written > 4:  # run.json and three pictures fit
+        if written > 9:  # two checkpoints, their folder, run.json twice and three pictures fit
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real_write(descriptor)
 
@@ -259,7 +262,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_partial(images, capsys, monk
     sweep = ["sweep", "c.png", "s.png", *QUICK, "--out", "run", "--beta", "1", "2"]
     fails(capsys, 1, "cannot write run/images/lane_0001.png: the disk is full", *sweep)
     names = {f"images/{kind}_0000.png" for kind in ("content", "style", "lane")}
-    assert set(contents(images / "run")) == {"run.json", *names}
+    assert {name for name in contents(images / "run") if "checkpoint" not in name} == {"run.json", *names}
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
@@ -286,7 +289,7 @@ def test_signals(images, number, status, delay):
     assert process.returncode == status, err
     assert err.splitlines()[-1].startswith("jaxstyle: stopped by")
     assert "Traceback" not in err
-    assert set(contents(images)) <= {"c.png", "s.png", "run/run.json"}
+    assert {name for name in contents(images) if "checkpoint" not in name} <= {"c.png", "s.png", "run/run.json"}
 
 
 def test_one_process_owns_a_run_folder(images, capsys):

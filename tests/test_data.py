@@ -62,8 +62,8 @@ def test_what_is_no_file_is_an_error(photos):
 
 def test_a_small_file_is_an_error_that_names_the_size_to_take(photos):
     fails("photos/b.png", "b.png has 24x20 pixels, too few .* at least 32 on each side", smallest=32)
-    with pytest.raises(StartError, match=r"--style-size 17 makes photos/b.png 17x14 .* works is --style-size 19$"):
-        load_source("photos/b.png", 17, smallest=16, option="--style-size")
+    with pytest.raises(StartError, match=r"--other 17 makes photos/b.png 17x14 .* works is --other 19$"):
+        load_source("photos/b.png", 17, smallest=16, option="--other {}".format)
     assert load_source("photos/b.png", 19, smallest=16).pictures[0].image.shape == (16, 19, 3)
 
 

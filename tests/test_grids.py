@@ -61,7 +61,7 @@ def test_a_new_setting_is_one_line(monkeypatch):
         (
             {"style_layer_weights": [[1], [1, 2]]},
             (),
-            "style_layer_weights: lists of 1 and of 2 weights; each must have one a layer",
+            "style_layer_weights: lists of 1 and of 2 weights; all must have the same number",
         ),
         ({"beta": [1]}, ("beta", "tv"), "tv is to be zipped, but has no values"),
         ({"beta": [1, 2], "tv": [1]}, ("beta", "tv"), "equally many values, got beta 2, tv 1"),

@@ -241,16 +241,16 @@ def test_what_is_odd_is_told(tmp_path, rgb, capsys):
         f"{path}: it has several frames, of which the first is taken",
         f"{path} has 30x20 pixels, fewer than --size 64: it keeps its size",
     ]
-    load_source(str(path), 30, option="--style-size")
+    load_source(str(path), 30, option="--other {}".format)
     assert "keeps" not in capsys.readouterr().err
     save(frames[0], tmp_path / "b.png", icc_profile=b"x")
     save(frames[0].resize((70, 50)), tmp_path / "c.png")
-    source = load_source(str(tmp_path), 64, option="--style-size")
+    source = load_source(str(tmp_path), 64, option="--other {}".format)
     assert [picture.image.shape for picture in source.pictures] == [(20, 30, 3), (20, 30, 3), (46, 64, 3)]
     first, second, third = capsys.readouterr().err.splitlines()
     assert first == f"1 of 3 images in {tmp_path}: it has several frames, of which the first is taken"
     assert second.startswith(f"1 of 3 images in {tmp_path}: its colour profile can't be used and is ignored (")
-    assert third == f"2 of 3 images in {tmp_path} are smaller than --style-size 64: they keep their size"
+    assert third == f"2 of 3 images in {tmp_path} are smaller than --other 64: they keep their size"
 
 
 def test_options_reach_every_kind_of_source(tmp_path):

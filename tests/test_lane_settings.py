@@ -96,7 +96,11 @@ def test_huge_whole_numbers(digits):
         ("1:inf:2", "beta", "'inf' is not a finite number"),
         ("-1:1:2", "beta", "-1 is negative"),
         ("1:10:2", "seed", "seed takes no range LOW:HIGH:COUNT; list its values"),
-        ("1", "gamma", "unknown setting 'gamma'; valid: alpha, beta, tv, learning_rate, seed, style_layer_weights"),
+        (
+            "1",
+            "gamma",
+            "unknown setting 'gamma'; valid: alpha, beta, tv, learning_rate, seed, style_layer_w",
+        ),
         ("1", "g" * 1000, "unknown setting 'ggg"),
     ],
 )

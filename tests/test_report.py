@@ -358,16 +358,16 @@ def test_the_command_of_a_lane_is_one_that_transfer_takes(tmp_path):
 
 def test_the_command_of_a_lane_names_what_is_not_the_default():
     record = {
-        "options": {"content": "my cat.jpg", "style": "b", "size": 64, "style_size": 32, "style_layers": ["relu1_1"]}
+        "options": {"content": "my cat.jpg", "style": "b", "size": 64, "style_scale": 0.5, "style_layers": ["relu1_1"]}
     }
     files = [{"file": "cat.jpg"}]
     lane = Lane(7, settings={"beta": "10", "seed": "3"})
     command = transfer_command(record, lane, files, files)
     assert command == (
-        "jaxstyle transfer 'my cat.jpg' b --beta 10 --seed 3 --size 64 --style-size 32 --style-layers relu1_1 "
+        "jaxstyle transfer 'my cat.jpg' b --beta 10 --seed 3 --size 64 --style-scale 0.5 --style-layers relu1_1 "
         "-o lane_0007.png"
     )
-    assert transfer_command(record, Lane(0, settings={"style_mix": "1"}), files, files) is None
+    assert transfer_command(record, Lane(0, settings={"unknown": "1"}), files, files) is None
     assert "transfer cat.jpg b" in transfer_command(record, lane, [*files, *files], files)
 
 

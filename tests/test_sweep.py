@@ -187,7 +187,7 @@ def test_memory_is_checked_before_and_recognised_after():
 
 
 def test_metrics_are_columns_and_judge_the_right_images(images):
-    sweep = ["sweep", "sample:cat", "sample:swirls", *QUICK, "--size", "52", "--style-size", "48", "--beta", "0", "10"]
+    sweep = ["sweep", "sample:cat", "sample:swirls", *QUICK, "--size", "52", "--beta", "0", "10"]
     assert jaxstyle(*sweep, "--tv", "0", "--out", "run") == 0
     same, changed = js.load_run("run").lanes
     assert same["lpips"] < 1e-3 < changed["lpips"]
@@ -256,7 +256,7 @@ def test_select_over_pairs_cross_validates(folders, capsys):
 
 
 def test_measures_where_higher_is_better_are_turned_around(images, capsys):
-    sweep = ["sweep", "sample:cat", "sample:swirls", *QUICK, "--size", "52", "--style-size", "48", "--beta", "0", "10"]
+    sweep = ["sweep", "sample:cat", "sample:swirls", *QUICK, "--size", "52", "--beta", "0", "10"]
     assert jaxstyle(*sweep, "--out", "run") == 0
     capsys.readouterr()
     found = json.loads(select(capsys, "--json", "--measures", "ssim", "style_distance", "--content-weight", "1"))
@@ -286,8 +286,6 @@ def test_bfloat16_is_close_to_float32(images):
         "10",
         "--beta",
         "1",
-        "--style-size",
-        "48",
     ]
     for dtype in ("float32", "bfloat16"):
         assert jaxstyle(*sweep, "--dtype", dtype, "--out", dtype) == 0

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jaxstyle as js
-from jaxstyle.transfer import run_chunk, starting_image
+from jaxstyle.transfer import run_chunk
 from tests.conftest import relative_error, widen
 
 WEIGHTS = js.LossWeights(jnp.float32(1), jnp.float32(0.5), jnp.float32(0.01))
@@ -93,22 +93,6 @@ def test_a_step_that_is_not_finite_changes_nothing(shallow, params, content):
     after, losses = transfer.step(state, params, targets, WEIGHTS._replace(beta=jnp.float32(jnp.inf)))
     jax.tree.map(np.testing.assert_array_equal, after, state)
     assert jnp.isnan(losses.total)
-
-
-def test_starting_images(content, style):
-    key = jax.random.key(0)
-    start = partial(starting_image, content=content, style=style, key=key)
-    np.testing.assert_array_equal(start("content"), content)
-    noise = start("noise")
-    assert noise.shape == content.shape
-    assert 0.45 < noise.mean() < 0.55
-    assert not np.array_equal(noise, starting_image("noise", content, style, jax.random.key(1)))
-    covered = start("style")
-    assert covered.shape == content.shape
-    assert np.abs(covered.mean((0, 1)) - style.mean((0, 1))).max() < 0.1
-    np.testing.assert_array_equal(starting_image("style", style, style, key), style)
-    with pytest.raises(ValueError, match="unknown start 'zeros'; valid: content, noise, style"):
-        start("zeros")
 
 
 def test_arguments_that_make_no_sense(shallow, params, content):

@@ -1,19 +1,19 @@
 """The command `jaxstyle`: its subcommands, messages and exit status. Imports jax only once the arguments are read."""
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from jaxstyle import __version__
+from jaxstyle.app import signals
 from jaxstyle.app.errors import AppError
 from jaxstyle.app.plan_command import add_plan
+from jaxstyle.app.resume_command import add_merge, add_resume
 from jaxstyle.app.screen import tell
 from jaxstyle.app.select_command import add_report, add_select
-from jaxstyle.app.sweep_command import add_sweep, add_transfer
+from jaxstyle.app.sweep_command import add_sweep, add_texture, add_transfer
 from jaxstyle.app.weights_command import add_weights_parser
 
 
@@ -24,8 +24,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 1 something failed, 2 could not start, 130 and 143 stopped by a signal."""
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
+    signals.install()
     _open_closed_streams()
     args = _make_parser().parse_args(arguments)
     try:
@@ -40,16 +39,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         tell(f"jaxstyle: {message}")
         sys.exit(status)
     sys.exit(0)
-
-
-def _stop(number: int, _: object) -> NoReturn:
-    # At once and not by an exception: one raised within a callback of a library is dropped there, or turned into
-    # another, and the device may be computing still, which must not outlive what it computes with.
-    name, status = ("Ctrl-C", 130) if number == signal.SIGINT else ("SIGTERM", 143)
-    with contextlib.suppress(OSError):
-        new_line = "\n" if os.isatty(2) else ""  # below a progress bar
-        os.write(2, f"{new_line}jaxstyle: stopped by {name}\n".encode())
-    os._exit(status)
 
 
 def _open_closed_streams() -> None:
@@ -71,7 +60,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="jaxstyle", description="Neural style transfer, many alpha/beta settings at once.")
     parser.add_argument("--version", action="version", version=f"jaxstyle {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (add_sweep, add_transfer, add_select, add_report, add_plan, add_weights_parser):
+    of_runs = (add_sweep, add_resume, add_merge, add_select, add_report)
+    for add in (*of_runs, add_transfer, add_texture, add_plan, add_weights_parser):
         add(commands)
     return parser
 

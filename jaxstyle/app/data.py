@@ -62,6 +62,7 @@ class Source(NamedTuple):
 # What errors call it, what tables call it, and its bytes.
 _Entry = tuple[str, str, Callable[[], bytes]]
 _Decode = Callable[[bytes, str], Decoded]
+_ShowSize = Callable[[int], str]
 
 
 def load_source(
@@ -69,7 +70,7 @@ def load_source(
     size: int,
     *,
     smallest: int = 1,
-    option: str = "--size",
+    option: _ShowSize = "--size {}".format,
     background: tuple[int, int, int] = WHITE,
     max_pixels: int = MAX_PIXELS,
 ) -> Source:
@@ -85,7 +86,7 @@ def load_source(
         `open_split`).
       size: longest side in pixels to scale down to; smaller pictures keep their size.
       smallest: shortest side in pixels that the network's layers need.
-      option: the option that set `size`, for errors.
+      option: how errors write the option that asks for a longest side of so many pixels.
       background: sRGB colour, in [0, 255], behind what is transparent.
       max_pixels: pictures with more are refused.
 
@@ -96,7 +97,7 @@ def load_source(
     read: _Decode = partial(decode, size=size, background=background, max_pixels=max_pixels)
     if text.startswith(PREFIX):
         names, images, base = open_split(text)
-        _check_count(text, len(names), limit, base, f"{option} {size}")
+        _check_count(text, len(names), limit, base, option(size))
         entries = ((name, name, lambda data=data: data) for name, data in zip(names, images, strict=True))
         return _read_many(text, entries, read, smallest, option, size)
     folder, part = (None, slice(None)) if text == STDIN else _find_folder(text)
@@ -113,7 +114,7 @@ def load_source(
         files = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and not p.is_dir())[part]
     except OSError as error:
         raise explain(error, f"cannot read {folder}") from error
-    _check_count(text, len(files), limit, str(folder), f"{option} {size}")
+    _check_count(text, len(files), limit, str(folder), option(size))
     entries = ((printable(str(p)), printable(p.name), partial(read_bytes, p, max_pixels)) for p in files)
     return _read_many(text, entries, read, smallest, option, size)
 
@@ -146,7 +147,9 @@ def _read_picture(entry: _Entry, read: _Decode) -> tuple[Picture, Decoded]:
     return Picture(name, found.image, hashlib.sha256(data).hexdigest(), found.profile, found.exif), found
 
 
-def _read_many(text: str, entries: Iterable[_Entry], read: _Decode, smallest: int, option: str, size: int) -> Source:
+def _read_many(
+    text: str, entries: Iterable[_Entry], read: _Decode, smallest: int, option: _ShowSize, size: int
+) -> Source:
     pictures: list[Picture] = []
     skipped: dict[str, str] = {}
     used: list[Decoded] = []
@@ -176,15 +179,15 @@ def _read_many(text: str, entries: Iterable[_Entry], read: _Decode, smallest: in
     return Source(pictures, skipped)
 
 
-def _tell_small(text: str, used: Sequence[Decoded], option: str, size: int) -> None:
+def _tell_small(text: str, used: Sequence[Decoded], option: _ShowSize, size: int) -> None:
     small = [found.full_shape for found in used if max(found.full_shape) < size]
     if small and len(used) == 1:
-        tell(f"{text} has {small[0][1]}x{small[0][0]} pixels, fewer than {option} {size}: it keeps its size")
+        tell(f"{text} has {small[0][1]}x{small[0][0]} pixels, fewer than {option(size)}: it keeps its size")
     elif small:
-        tell(f"{len(small)} of {len(used)} images in {text} are smaller than {option} {size}: they keep their size")
+        tell(f"{len(small)} of {len(used)} images in {text} are smaller than {option(size)}: they keep their size")
 
 
-def _explain_small(text: str, found: Decoded, size: int, smallest: int, option: str) -> str:
+def _explain_small(text: str, found: Decoded, size: int, smallest: int, option: _ShowSize) -> str:
     full_h, full_w = found.full_shape
     shape = found.image.shape
     if min(full_h, full_w) < smallest:
@@ -195,8 +198,8 @@ def _explain_small(text: str, found: Decoded, size: int, smallest: int, option: 
     aspect = min(full_h, full_w) / max(full_h, full_w)
     enough = next(s for s in range(smallest, max(full_h, full_w) + 1) if round(s * aspect) >= smallest)
     return (
-        f"{option} {size} makes {text} {shape[1]}x{shape[0]} pixels, too few for the layers asked for: they need at "
-        f"least {smallest} on each side; the smallest that works is {option} {enough}"
+        f"{option(size)} makes {text} {shape[1]}x{shape[0]} pixels, too few for the layers asked for: they need at "
+        f"least {smallest} on each side; the smallest that works is {option(enough)}"
     )
 
 

@@ -15,3 +15,11 @@ class StartError(AppError):
 
 class RunError(AppError):
     """The job started and something failed."""
+
+
+class StoppedError(AppError):
+    """The job was stopped by a signal; `status` is 128 and its number, as shells have it."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

@@ -4,13 +4,24 @@ import contextlib
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from jaxstyle.app.errors import AppError, RunError, StartError
 
+_TEMPORARY = ".jaxstyle-tmp"
+
 
 def write_atomic(path: Path, data: bytes, *, overwrite: bool = True) -> None:
-    """Write `data` under a temporary name in the same folder, flush it to disk, then rename it to `path`.
+    """Write a file of `data` (see `open_atomic`)."""
+    with open_atomic(path, overwrite=overwrite) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
+    """Open a file under a temporary name in the same folder; at the end flush it to disk and rename it to `path`.
 
     Without `overwrite`, a file that is there by then stays as it is, and the new one is not written.
 
@@ -20,9 +31,9 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool = True) -> None:
     """
     temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_TEMPORARY, dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes private files; an output has the mode that the user's umask gives other files.
@@ -37,6 +48,12 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool = True) -> None:
         if temporary is not None:
             with contextlib.suppress(FileNotFoundError):
                 Path(temporary).unlink()
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote has left in a folder."""
+    for file in folder.glob(f".*{_TEMPORARY}"):
+        file.unlink(missing_ok=True)
 
 
 def explain(error: OSError, what: str) -> AppError:

@@ -13,7 +13,7 @@ from typing import Any
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.lane_settings import LANE_SETTINGS, MAX_LANES, Row, between, lane_setting, parse_values
 
-_TERM_WEIGHTS = ("alpha", "beta", "tv", "style_layer_weights")
+_TERM_WEIGHTS = ("alpha", "beta", "tv", "style_layer_weights", "style_mix")
 _SAME = 2e-6  # ratios closer than this (relative) are one: values of a range are rounded to 7 digits
 
 
@@ -50,8 +50,8 @@ def repeated_ratios(rows: Sequence[Row]) -> str | None:
     """A warning of one line if lanes repeat each other under an optimiser that is invariant to the loss's scale.
 
     Such an optimiser (Adam) makes the same picture, to rounding, of (alpha, beta, tv) and (k alpha, k beta, k tv) for
-    every k > 0, if all else is equal. Weights of style layers multiply beta, so they count as part of it. A weight that
-    the rows leave out counts as one value, not 0, for all of them.
+    every k > 0, if all else is equal. Weights of style layers and style images multiply beta, so they count as part of
+    it. A weight that the rows leave out counts as one value, not 0, for all of them.
 
     Args:
       rows: a row a lane, from `make_rows` or `read_grid`, with the defaults filled in.
@@ -149,13 +149,13 @@ def check_lengths(name: str, values: Iterable[Any]) -> None:
     """Raise StartError unless all values of a setting that are lists have one length."""
     lengths = sorted({len(value) for value in values if isinstance(value, tuple)})
     if len(lengths) > 1:
-        raise StartError(f"{name}: lists of {lengths[0]} and of {lengths[1]} weights; each must have one a layer")
+        raise StartError(f"{name}: lists of {lengths[0]} and of {lengths[1]} weights; all must have the same number")
 
 
 def _term_weights(row: Row) -> list[float]:
-    """The weights that the optimiser sees: of content, of total variation, of each style layer."""
-    beta = row.get("beta", 1.0)
-    return [row.get("alpha", 1.0), row.get("tv", 1.0), *(beta * w for w in row.get("style_layer_weights", (1.0,)))]
+    """The weights that the optimiser sees: of content, of total variation, of each layer of each style image."""
+    style = product((row.get("beta", 1.0),), row.get("style_layer_weights", (1.0,)), row.get("style_mix", (1.0,)))
+    return [row.get("alpha", 1.0), row.get("tv", 1.0), *map(math.prod, style)]
 
 
 def _log_ratios(weights: list[float]) -> list[float]:

@@ -2,27 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
-from jaxstyle.app.data import Picture, Source, load_source, make_pairs, share_shapes
-from jaxstyle.app.decode import MAX_PIXELS
+from jaxstyle.app.data import Picture, make_pairs
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.grid_files import read_grid
 from jaxstyle.app.grids import check_count, make_rows
-from jaxstyle.app.images import STDIN, parse_background
 from jaxstyle.app.lane_settings import Row
 from jaxstyle.app.machine import find_devices
 from jaxstyle.app.memory import default_microbatch, map_large_blocks
+from jaxstyle.app.pictures import Pictures, load_pictures
 from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import Settings, weight_defaults
+from jaxstyle.app.stages import check_stages
+from jaxstyle.colour import of_luminance
 from jaxstyle.layers import convolutions_for, min_size
 from jaxstyle.objective import Loss, Terms, make_loss, make_terms
 from jaxstyle.pretrained import DEFAULT, Weights, default_set, load_weights
+from jaxstyle.style_statistics import style_statistic
 from jaxstyle.transfer import Transfer, make_transfer
 from jaxstyle.vgg import Features, Params, make_features
 
@@ -53,9 +54,7 @@ class Job(NamedTuple):
 
     Attributes:
       settings: as asked, with every default filled in.
-      contents: the content images.
-      styles: the style images.
-      skipped: {name: reason} of images that could not be used.
+      pictures: the content and style images, and more.
       rows: the settings of every lane, with "content" and "style", the numbers of its images.
       weights: the network's parameters with name and sha256.
       features: the network as a function.
@@ -65,15 +64,23 @@ class Job(NamedTuple):
     """
 
     settings: Settings
-    contents: list[Picture]
-    styles: list[Picture]
-    skipped: dict[str, str]
+    pictures: Pictures
     rows: list[Row]
     weights: Weights
     features: Features
     loss: Loss
     terms: Terms
     transfer: Transfer
+
+    @property
+    def contents(self) -> list[Picture]:
+        """The content images."""
+        return self.pictures.contents
+
+    @property
+    def styles(self) -> list[Picture]:
+        """The style images, without those of --blend."""
+        return self.pictures.styles
 
     @property
     def params(self) -> Params:
@@ -101,21 +108,29 @@ def load_job(settings: Settings) -> Job:
         "convention": settings.convention,
         "content_layers": settings.content_layers,
         "style_layers": settings.style_layers,
+        "style_loss": settings.style_loss,
     }
     try:
-        features = make_features(layers, pooling=settings.pooling, dtype=settings.dtype)
+        features = make_features(layers, pooling=settings.pooling, padding=settings.padding, dtype=settings.dtype)
         loss = make_loss(features, **of_loss)
         terms = make_terms(features, **of_loss)
+        _check_convention(settings)
+        if settings.colour == "content":
+            loss, terms = of_luminance(loss), of_luminance(terms)
         weights = load_weights(settings.weights or DEFAULT)
     except ValueError as error:  # all of them say in one line what is wrong with an option
         raise StartError(str(error)) from error
     settings_rows = _make_rows(settings)
-    contents, styles = _load_sources(settings, min_size(layers))
-    pictures = share_shapes(contents.pictures)
-    pairs = make_pairs(range(len(pictures)), range(len(styles.pictures)), settings.pair)
+    pictures = load_pictures(settings, min_size(layers))
+    check_stages(settings, pictures.contents)
+    _check_mix(settings_rows, len(pictures.blend))
+    if pictures.content_masks and pictures.blend and not pictures.style_masks and "style_mix" not in settings_rows[0]:
+        # Each region has one style image of its own: as they are, not their mean.
+        settings_rows = [{**row, "style_mix": (1.0,) * len(pictures.content_masks)} for row in settings_rows]
+    pairs = make_pairs(range(len(pictures.contents)), range(len(pictures.styles)), settings.pair)
     check_count(len(pairs) * len(settings_rows))
     if settings.microbatch is None:
-        height, width = max((p.image.shape[:2] for p in pictures), key=lambda shape: shape[0] * shape[1])
+        height, width = max((p.image.shape[:2] for p in pictures.contents), key=lambda shape: shape[0] * shape[1])
         limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
         settings = replace(settings, microbatch=default_microbatch(height * width, limit))
     if choose_weights:
@@ -124,9 +139,7 @@ def load_job(settings: Settings) -> Job:
     rate = choice.learning_rate
     return Job(
         settings=settings,
-        contents=pictures,
-        styles=share_shapes(styles.pictures),
-        skipped=contents.skipped | styles.skipped,
+        pictures=pictures,
         rows=[{"content": c, "style": s, **row} for (c, s), row in product(pairs, settings_rows)],
         weights=weights,
         features=features,
@@ -136,30 +149,16 @@ def load_job(settings: Settings) -> Job:
     )
 
 
-def _load_sources(settings: Settings, smallest: int) -> tuple[Source, Source]:
-    if settings.content == settings.style == STDIN:
-        raise StartError("CONTENT and STYLE cannot both be standard input; give a file for one of them")
-    load = partial(
-        load_source,
-        smallest=smallest,
-        background=parse_background(settings.background),
-        max_pixels=settings.max_pixels or MAX_PIXELS,
-    )
-    option = "--size" if settings.style_size == settings.size else "--style-size"
-    return load(settings.content, settings.size), load(settings.style, settings.style_size or 0, option=option)
-
-
 def _fill_in(settings: Settings) -> Settings:
     if settings.optimizer not in OPTIMIZERS:
         raise StartError(f"unknown optimizer {settings.optimizer!r}; valid: {', '.join(OPTIMIZERS)}")
     rate = OPTIMIZERS[settings.optimizer].learning_rate
     if rate is None and settings.learning_rate is not None:
         raise StartError(f"{settings.optimizer} finds its step by a line search; --learning-rate is for adam")
-    defaults = weight_defaults(settings.convention)
+    defaults = weight_defaults(settings.convention, settings.style_loss)
     return replace(
         settings,
         weights=settings.weights or default_set()[0],
-        style_size=settings.style_size or settings.size,
         beta=defaults.betas if settings.beta is None else settings.beta,
         tv=(defaults.tv,) if settings.tv is None else settings.tv,
         learning_rate=(rate,) if settings.learning_rate is None and rate is not None else settings.learning_rate,
@@ -169,7 +168,7 @@ def _fill_in(settings: Settings) -> Settings:
 def _make_rows(settings: Settings) -> list[Row]:
     """The settings of the lanes of one pair of images: those of the grid file, times the lists of the others."""
     lists = {name: getattr(settings, name) for name in ("alpha", "beta", "tv", "learning_rate", "seed")}
-    lists["style_layer_weights"] = settings.style_layer_weights
+    lists |= {name: getattr(settings, name) for name in ("style_layer_weights", "style_mix")}
     of_file = read_grid(settings.grid) if settings.grid else [{}]
     axes = {name: values for name, values in lists.items() if values is not None and name not in of_file[0]}
     rows = [
@@ -187,3 +186,22 @@ def _make_rows(settings: Settings) -> list[Row]:
         if "learning_rate" in row and settings.learning_rate is None:
             raise StartError(f"the grid sets learning_rate, but {settings.optimizer} has none")
     return rows
+
+
+def _check_convention(settings: Settings) -> None:
+    """Raise ValueError if the way to compare styles doesn't take the convention, which else shows when it is traced."""
+    statistic = style_statistic(settings.style_loss)
+
+    def distance(f: jax.Array) -> jax.Array:
+        found = statistic.measure(f, None)
+        return statistic.distance(found, statistic.prepare(found), convention=settings.convention)
+
+    jax.eval_shape(distance, jax.ShapeDtypeStruct((4, 4, 8), "float32"))
+
+
+def _check_mix(rows: list[Row], others: int) -> None:
+    given = len(rows[0].get("style_mix", ()))
+    if given and given != 1 + others:
+        raise StartError(
+            f"{given} weights of style images for {1 + others}: give one for STYLE and one for each image of --blend"
+        )

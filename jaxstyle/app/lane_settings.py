@@ -7,6 +7,7 @@ quick.
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -79,11 +80,11 @@ def parse_seed(value: Any) -> int:
     return parse_integer(value, 0, 2**32 - 1)
 
 
-def parse_layer_weights(value: Any) -> tuple[float, ...]:
-    """Weights of layers, from a list or from text between commas or spaces; or StartError."""
+def parse_weights(value: Any, each: str) -> tuple[float, ...]:
+    """Weights, one for `each` of something, from a list or from text between commas or spaces; or StartError."""
     parts = [part for part in re.split(r"[\s,]+", value) if part] if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or not parts:
-        raise StartError(f"{show(value)} is not a list of weights, one a layer: [1, 1, 0] in TOML, else 1,1,0")
+        raise StartError(f"{show(value)} is not a list of weights, one a {each}: [1, 1, 0] in TOML, else 1,1,0")
     return tuple(parse_weight(part) for part in parts)
 
 
@@ -93,7 +94,8 @@ LANE_SETTINGS: dict[str, LaneSetting] = {
     "tv": LaneSetting(parse_weight, scales=True),
     "learning_rate": LaneSetting(parse_rate, scales=True),
     "seed": LaneSetting(parse_seed),
-    "style_layer_weights": LaneSetting(parse_layer_weights),
+    "style_layer_weights": LaneSetting(partial(parse_weights, each="layer")),
+    "style_mix": LaneSetting(partial(parse_weights, each="style image")),
 }
 """What a lane may set, by name: a new setting is one line here."""
 

@@ -6,12 +6,16 @@ from functools import partial
 from typing import Any
 
 from jaxstyle.app.errors import StartError
-from jaxstyle.app.lane_settings import parse_integer, parse_values
-from jaxstyle.app.settings import DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
-from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS
+from jaxstyle.app.lane_settings import parse_integer, parse_rate, parse_values
+from jaxstyle.app.settings import COLOURS, DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
+from jaxstyle.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
+from jaxstyle.presets import PRESETS
 
-LANE_OPTIONS: tuple[str, ...] = ("alpha", "beta", "tv", "learning_rate", "seed", "style_layer_weights")
+LANE_OPTIONS: tuple[str, ...] = ("alpha", "beta", "tv", "learning_rate", "seed", "style_layer_weights", "style_mix")
 """The options of `Settings` that span the lanes."""
+
+
+_TUPLES = ("content_layers", "style_layers", "blend", "content_mask", "style_mask")
 
 
 def as_argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -30,12 +34,12 @@ positive = as_argument(lambda text: parse_integer(text, 1, 10**6))
 """Reads a whole number above 0."""
 
 
-def add_inputs(parser: argparse.ArgumentParser, *, many: bool) -> None:
+def add_inputs(parser: argparse.ArgumentParser, *, many: bool, content: bool = True) -> None:
     """Add CONTENT and STYLE, each one image, or with `many` also a folder or a split of a dataset."""
     several = ", a folder (its images), or tfds:NAME/SPLIT" if many else ""
-    parser.add_argument(
-        "content", metavar="CONTENT", help=f"image file to restyle, - for stdin, or sample:cat, sample:coffee{several}"
-    )
+    if content:
+        files = f"image file to restyle, - for stdin, or sample:cat, sample:coffee{several}"
+        parser.add_argument("content", metavar="CONTENT", help=files)
     parser.add_argument(
         "style",
         metavar="STYLE",
@@ -43,7 +47,7 @@ def add_inputs(parser: argparse.ArgumentParser, *, many: bool) -> None:
     )
 
 
-def add_lane_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
+def add_lane_options(parser: argparse.ArgumentParser, *, many: bool, content: bool = True) -> None:
     """Add what lanes may differ in: with `many` lists of values or ranges, without it one value each."""
     by_convention = "; larger or smaller for a --convention other than mean"
     betas = " ".join(f"{beta:g}" for beta in WEIGHT_DEFAULTS["mean"].betas)
@@ -53,9 +57,12 @@ def add_lane_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
         ("beta", "style weight", beta + by_convention),
         ("tv", "total-variation weight, which smooths", f"{WEIGHT_DEFAULTS['mean'].tv:g}{by_convention}"),
         ("learning_rate", "step size of adam", "0.03"),
-        ("seed", "random seed of --init noise", "0"),
+        ("seed", "random seed of an --init with noise", "0"),
         ("style_layer_weights", "weights of the style layers, as 1,1,0.5,0,0", "equal, with sum 1"),
+        ("style_mix", "weights of STYLE and of each image of --blend, as 0.7,0.3", "equal, with sum 1"),
     ):
+        if name == "alpha" and not content:
+            continue
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             nargs="+" if many else 1,
@@ -73,25 +80,70 @@ def _parse_one(text: str, name: str) -> tuple[Any, ...]:
     return values
 
 
-def add_job_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that all lanes share."""
+def add_job_options(parser: argparse.ArgumentParser, *, content: bool = True) -> None:
+    """Add the options that all lanes share, without `content` those that make sense without a content image."""
 
-    def add(flag: str, help_text: str, **options: Any) -> None:
+    def add(flag: str, help_text: str, *, needs_content: bool = False, **options: Any) -> None:
+        if needs_content and not content:
+            return
         parser.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **options)
 
     add("--size", f"longest side in pixels; never scales up (default: {DEFAULT_SIZE})", type=positive, metavar="PX")
-    add("--style-size", "longest side of the style image (default: --size)", type=positive, metavar="PX")
+    add(
+        "--style-scale",
+        "longest side of style images, times --size: larger strokes above 1, finer ones below (default: 1)",
+        type=as_argument(parse_rate),
+        metavar="X",
+    )
+    add("--blend", "more style images, which each picture mixes with STYLE; see --style-mix", nargs="+", metavar="FILE")
+    add(
+        "--colour",
+        "whose colours: style; content, by a transfer of luminance alone; or match, by matching the style image's "
+        "colours to the content's beforehand (default: style)",
+        choices=COLOURS,
+        needs_content=True,
+    )
+    add(
+        "--content-mask",
+        "masks of regions of CONTENT, white where a region is: the first takes STYLE, each further one an image of "
+        "--blend; what no mask covers takes none",
+        nargs="+",
+        metavar="FILE",
+        needs_content=True,
+    )
+    add(
+        "--style-mask",
+        "with --content-mask: masks of STYLE, one a region, and then of each image of --blend, for what a region takes",
+        nargs="+",
+        metavar="FILE",
+        needs_content=True,
+    )
     add("--steps", f"optimisation steps (default: {DEFAULT_STEPS})", type=positive, metavar="N")
     add("--optimizer", "adam or lbfgs (default: adam)", metavar="NAME")
     add("--convention", "scaling of the losses: mean, gatys, johnson or relative (default: mean)", metavar="NAME")
-    add("--content-layers", f"(default: {' '.join(CONTENT_LAYERS)})", nargs="+", metavar="LAYER")
+    add("--content-layers", f"(default: {' '.join(CONTENT_LAYERS)})", nargs="+", metavar="LAYER", needs_content=True)
+    add(
+        "--preset",
+        f"layers, losses, weights, start and optimizer of a well-known program: {', '.join(PRESETS)}; other options "
+        "come before it",
+        choices=PRESETS,
+        metavar="NAME",
+    )
     add("--style-layers", f"(default: {' '.join(STYLE_LAYERS)})", nargs="+", metavar="LAYER")
-    add("--pooling", "max or average (default: max)", choices=POOLINGS)
+    add(
+        "--style-loss",
+        f"how styles are compared: {', '.join(STYLE_LOSSES)} (default: gram)",
+        choices=STYLE_LOSSES,
+        metavar="NAME",
+    )
+    add("--pooling", f"{', '.join(POOLINGS)} (default: max)", choices=POOLINGS, metavar="NAME")
+    add("--padding", "of convolutions: zero, or replicate, which leaves no frame (default: zero)", choices=PADDINGS)
     add("--dtype", "precision of the network (default: float32); bfloat16 is for TPUs and GPUs", choices=DTYPES)
     add(
         "--init",
-        "image to start from: content, noise or style (default: content)",
-        choices=("content", "noise", "style"),
+        f"image to start from: {'content; ' * content}noise; style; gray; statistics, noise with the colours of STYLE; "
+        f"or a file (default: {'content' if content else 'noise'})",
+        metavar="NAME",
     )
     add(
         "--microbatch", "lanes computed at once, which sets the memory (default: by device)", type=positive, metavar="N"
@@ -114,10 +166,28 @@ def _parse_pixels(text: str) -> int:
 def read_settings(args: argparse.Namespace) -> Settings:
     """The settings that the arguments ask for."""
     given = {name: value for name, value in vars(args).items() if name in Settings.__dataclass_fields__}
-    for name in ("content_layers", "style_layers"):
+    for name in _TUPLES:
         if name in given:
             given[name] = tuple(given[name])
     for name in LANE_OPTIONS:
         if name in given:
             given[name] = tuple(value for values in given[name] for value in values)
-    return Settings(**given)
+    return Settings(**{**_of_preset(given), **given})
+
+
+def _of_preset(given: dict[str, Any]) -> dict[str, Any]:
+    """What --preset sets, if it is given; without numbers that mean nothing beside what else is given."""
+    if given.get("preset") is None:
+        return {}
+    preset = PRESETS[given["preset"]]
+    names = ("convention", "content_layers", "style_layers", "style_loss", "pooling", "padding", "optimizer")
+    found: dict[str, Any] = {name: getattr(preset, name) for name in names} | {"init": preset.start}
+    for name in ("alpha", "beta", "tv", "style_layer_weights"):
+        if getattr(preset, name) is not None:
+            found[name] = (getattr(preset, name),)
+    other = {name for name, value in found.items() if given.get(name, value) != value}
+    if other & {"convention", "style_loss"}:
+        found = {name: value for name, value in found.items() if name not in ("alpha", "beta", "tv")}
+    if "style_layers" in other:
+        del found["style_layer_weights"]
+    return found

@@ -13,18 +13,27 @@ from jaxstyle.app.settings import Settings
 _FIRST = "beta"
 _RUN_OPTIONS = (
     "size",
-    "style_size",
+    "style_scale",
+    "blend",
+    "colour",
+    "content_mask",
+    "style_mask",
     "steps",
     "optimizer",
     "learning_rate",
     "convention",
     "content_layers",
     "style_layers",
+    "style_loss",
     "pooling",
+    "padding",
     "dtype",
     "init",
     "seed",
     "weights",
+    "min_size",
+    "coarse_steps",
+    "tolerance",
 )
 
 
@@ -70,7 +79,7 @@ def transfer_command(
         words += [_flag(name), value]
     for name in _RUN_OPTIONS:
         value = options.get(name)
-        default = options.get("size") if name == "style_size" else getattr(Settings, name, None)
+        default = getattr(Settings, name, None)
         if name in lane.settings or value is None or (name != "size" and _plain(value) == _plain(default)):
             continue
         words += [_flag(name), *(_plain(value) if isinstance(value, list | tuple) else [str(value)])]

@@ -1,37 +1,31 @@
-"""The run folder: run.json, images/, history.csv, lanes.csv, sheet.png, report.html; and single pictures."""
+"""What a run writes when it is done, images/, history.csv, lanes.csv, sheet.png, report.html; and reading it back."""
 
-import contextlib
 import csv
 import dataclasses
-import importlib.metadata
 import io
 import json
 import os
-import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
 import jax
 import numpy as np
 
 import jaxstyle
+from jaxstyle.app.checkpoint import has_checkpoints
 from jaxstyle.app.data import Picture
 from jaxstyle.app.encode import encode_png, to_image
-from jaxstyle.app.engine import Outcome
 from jaxstyle.app.errors import RunError, StartError
 from jaxstyle.app.files import explain, write_atomic
 from jaxstyle.app.images import read_image
 from jaxstyle.app.job import Job
-from jaxstyle.app.judge import COLUMNS as METRICS
 from jaxstyle.app.lane_settings import Row
+from jaxstyle.app.outcome import Outcome
+from jaxstyle.app.record import LOSSES, describe_inputs, layer_columns, setting_columns
 from jaxstyle.app.report import write_report
 from jaxstyle.app.sheet import Tile, make_sheet
 
-_LOCK = ".lock"
-_FILES = ("lanes.csv", "history.csv", "sheet.png", "report.html")
-_LOSSES = ("content_loss", "style_loss", "tv_loss", "total")
 _HISTORY_COLUMNS = ("lane", "step", "content", "style", "tv", "total")
 
 
@@ -51,116 +45,14 @@ class Run(NamedTuple):
     images: np.ndarray | list[np.ndarray]
 
 
-@contextlib.contextmanager
-def create_run(path: str | None, *, overwrite: bool) -> Iterator[Path]:
-    """Make an empty run folder, a new numbered one under runs/ if `path` is None, and own it within the context.
-
-    Raises:
-      StartError: if another process owns it, it holds anything (but a run, with `overwrite`), or can't be made.
-    """
-    try:
-        folder = _create_numbered(Path("runs")) if path is None else Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        is_run = (folder / "run.json").exists()
-        if not is_run and any(file.name != _LOCK for file in folder.iterdir()):
-            raise StartError(f"{folder} is not empty and is not a run folder; give another one with --out")
-        if is_run and not overwrite:
-            raise StartError(f"{folder} holds another run; give another folder with --out, or --overwrite")
-        # The system lets go of the lock when the process ends, however it ends.
-        lock = filelock.FileLock(folder / _LOCK).acquire(blocking=False)
-    except filelock.Timeout as error:
-        raise StartError(f"another process is writing to {path}; wait for it, or give another folder") from error
-    except OSError as error:
-        raise explain(error, f"cannot make the run folder {path or 'runs'}") from error
-    with lock:
-        if is_run:
-            _remove_run(folder)
-        yield folder
-
-
-def _create_numbered(parent: Path) -> Path:
-    parent.mkdir(exist_ok=True)
-    number = max((int(p.name) for p in parent.iterdir() if p.name.isdecimal()), default=0) + 1
-    while True:  # another process may take the number first
-        try:
-            folder = parent / f"{number:04d}"
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            number += 1
-
-
-def _remove_run(folder: Path) -> None:
-    """Remove the files of a run, run.json last, and nothing else."""
-    try:
-        pictures = (file for kind in ("lane", "content", "style") for file in (folder / "images").glob(f"{kind}_*.png"))
-        for file in [*pictures, *(folder / name for name in _FILES)]:
-            file.unlink(missing_ok=True)
-        (folder / "run.json").unlink()
-    except OSError as error:
-        raise explain(error, f"cannot overwrite the run in {folder}") from error
-
-
-def write_record(folder: Path, job: Job, command: str) -> None:
-    """Write run.json: what was asked, resolved, and by what it is computed."""
-    record = {
-        "jaxstyle": jaxstyle.__version__,
-        "command": command,
-        "options": dataclasses.asdict(job.settings),
-        "inputs": {"content": _inputs("content", job.contents), "style": _inputs("style", job.styles)},
-        "skipped": job.skipped,
-        "weights": {"name": job.weights.name, "sha256": job.weights.sha256},
-        "lanes": len(job.rows),
-        "columns": {
-            "settings": _setting_columns(job.rows),
-            "losses": _LOSSES,
-            "layers": _layer_columns(job),
-            "metrics": METRICS,
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{
-                name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
-            },
-        },
-        "device": {
-            "platform": jax.default_backend(),
-            "kind": jax.devices()[0].device_kind,
-            "count": len(jax.devices()),
-        },
-    }
-    write_atomic(folder / "run.json", (json.dumps(record, indent=2) + "\n").encode())
-
-
-def _inputs(kind: str, pictures: Sequence[Picture]) -> list[dict[str, object]]:
-    return [
-        {
-            "file": picture.name,
-            "sha256": picture.sha256,
-            "height": picture.image.shape[0],
-            "width": picture.image.shape[1],
-            "image": f"images/{kind}_{i:04d}.png",
-        }
-        for i, picture in enumerate(pictures)
-    ]
-
-
-def _setting_columns(rows: Sequence[Row]) -> list[str]:
-    return [name for name in rows[0] if name not in ("content", "style")]
-
-
-def _layer_columns(job: Job) -> list[str]:
-    return [f"style_{layer}" for layer in job.settings.style_layers]
-
-
 def write_run(folder: Path, job: Job, outcome: Outcome, judged: Mapping[str, np.ndarray]) -> None:
     """Write the images, the tables, the sheet and the report of a run."""
     try:
         (folder / "images").mkdir(exist_ok=True)
     except OSError as error:
         raise explain(error, f"cannot make {folder / 'images'}") from error
-    for kind, pictures in (("content", job.contents), ("style", job.styles)):
-        for entry, input_ in zip(_inputs(kind, pictures), pictures, strict=True):
+    for kind, pictures in job.pictures.by_kind().items():
+        for entry, input_ in zip(describe_inputs(kind, pictures), pictures, strict=True):
             write_atomic(folder / str(entry["image"]), encode_png(to_image(input_.image), {}))
     for i, (row, image) in enumerate(zip(job.rows, outcome.images, strict=True)):
         write_atomic(folder / image_name(i), encode_png(to_image(image), picture_text(job, row)))
@@ -178,24 +70,24 @@ def image_name(lane: int) -> str:
 def picture_text(job: Job, row: Row) -> dict[str, str]:
     """What a PNG file of a lane holds as text: its settings."""
     settings = dataclasses.asdict(job.settings) | row
-    settings |= {kind: pictures[row[kind]].name for kind, pictures in _pictures(job)}
+    # Names of files, and not where they lie.
+    settings |= {kind: [picture.name for picture in pictures] for kind, pictures in job.pictures.by_kind().items()}
+    settings |= {kind: settings[kind][row[kind]] for kind in ("content", "style")}
+    if "start" in settings:
+        (settings["init"],) = settings.pop("start")
     settings |= {"weights": job.weights.name, "weights_sha256": job.weights.sha256}
     return {"Software": f"jaxstyle {jaxstyle.__version__}", "jaxstyle": json.dumps(settings)}
 
 
-def _pictures(job: Job) -> tuple[tuple[str, list[Picture]], ...]:
-    return ("content", job.contents), ("style", job.styles)
-
-
 def _lanes_table(job: Job, outcome: Outcome, judged: Mapping[str, np.ndarray]) -> bytes:
-    columns = [*_setting_columns(job.rows), *_LOSSES, *_layer_columns(job), *judged]
-    final = [leaf[:, -1] for leaf in outcome.history]
-    values = [*final, *(outcome.layers.style[layer] for layer in job.settings.style_layers), *judged.values()]
+    columns = [*setting_columns(job.rows), *LOSSES, *layer_columns(job), *judged]
+    by_layer = (outcome.layers.style[layer] for layer in job.settings.style_layers)
+    values = [*outcome.final, *by_layer, *judged.values()]
     table = []
     for i, (row, ok, steps) in enumerate(zip(job.rows, outcome.ok, outcome.steps, strict=True)):
-        settings = [_setting(row[name]) for name in _setting_columns(job.rows)]
-        status = ("ok", "") if ok else ("failed", "a loss or gradient was not finite")
+        settings = [_setting(row[name]) for name in setting_columns(job.rows)]
         numbers = (_number(column[i]) for column in values)
+        status = ("ok" if ok else "failed", outcome.reason(i))
         table.append([i, row["content"], row["style"], *settings, *numbers, steps, *status])
     return _csv(("lane", "content", "style", *columns, "steps", "status", "reason"), table)
 
@@ -207,11 +99,11 @@ def _setting(value: float | int | tuple[float, ...]) -> str:
 
 
 def _history_table(outcome: Outcome) -> bytes:
-    lanes, steps = outcome.history.total.shape
+    """The losses of each lane up to the step at which it stopped."""
     table = (
         [lane, step, *(_number(leaf[lane, step]) for leaf in outcome.history)]
-        for lane in range(lanes)
-        for step in range(steps)
+        for lane, last in enumerate(outcome.steps)
+        for step in range(last + 1)
     )
     return _csv(_HISTORY_COLUMNS, table)
 
@@ -232,26 +124,26 @@ def _sheet(job: Job, outcome: Outcome) -> Any:
     def names_of(kind: str, pictures: Sequence[Picture]) -> list[str]:
         return [kind] if len(pictures) == 1 else [f"{kind} {picture.name}" for picture in pictures]
 
-    inputs = [
+    inputs = job.pictures.by_kind()
+    tiles = [
         Tile(to_image(picture.image), name)
-        for kind, pictures in _pictures(job)
+        for kind, pictures in inputs.items()
         for picture, name in zip(pictures, names_of(kind, pictures), strict=True)
     ]
-    columns = _setting_columns(job.rows)
+    columns = setting_columns(job.rows)
     varying = [key for key in columns if len({row[key] for row in job.rows}) > 1]
-    many = [kind for kind, pictures in _pictures(job) if len(pictures) > 1]
-    pictures = dict(_pictures(job))
+    many = [kind for kind in ("content", "style") if len(inputs[kind]) > 1]
     lanes = []
     for i, (row, image, ok) in enumerate(zip(job.rows, outcome.images, outcome.ok, strict=True)):
-        title = [Path(pictures[kind][row[kind]].name).stem for kind in many]
+        title = [Path(inputs[kind][row[kind]].name).stem for kind in many]
         title += [f"{key.replace('_', ' ')} {_setting(row[key])}" for key in varying or ["beta"]]
-        losses = f"content {outcome.history.content[i, -1]:.3g}, style {outcome.history.style[i, -1]:.3g}"
+        losses = f"content {outcome.final.content[i]:.3g}, style {outcome.final.style[i]:.3g}"
         lanes.append(Tile(to_image(image), ", ".join(title), losses if ok else "failed", failed=not ok))
     fixed = [f"{key} {_setting(job.rows[0][key])}" for key in ("alpha", "beta", "tv") if key not in varying]
     settings = job.settings
     steps = f"{settings.steps} steps of {settings.optimizer}"
     caption = ", ".join([*fixed, f"convention {settings.convention}", steps, job.weights.name])
-    return make_sheet(inputs, lanes, caption)
+    return make_sheet(tiles, lanes, caption)
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:
@@ -267,7 +159,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     folder = Path(path)
     if not (folder / "run.json").is_file():
         raise StartError(f"{folder} is not a run folder: it has no run.json")
-    if not (folder / "lanes.csv").is_file():  # what comes after it is made of it
+    if has_checkpoints(folder) or not (folder / "lanes.csv").is_file():
         raise RunError(f"the run in {folder} has not finished")
     try:
         settings = json.loads((folder / "run.json").read_text())

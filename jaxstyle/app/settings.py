@@ -22,25 +22,41 @@ WEIGHT_DEFAULTS: dict[str, WeightDefaults] = {
     "johnson": WeightDefaults((1e3, 1e4, 1e5, 1e6, 1e7), 1e5, 30.0),
     "relative": WeightDefaults((0.01, 0.1, 1.0, 10.0, 100.0), 1.0, 2.0),
 }
+COLOURS: tuple[str, ...] = ("style", "content", "match")
+"""Whose colours a picture has: the style image's; the content's, by a transfer of luminance alone; or the content's on
+the whole, by matching the mean and covariance of the style image's to them before the transfer."""
+
 DEFAULT_SIZE = 160
 DEFAULT_STEPS = 80
 
 
-def weight_defaults(convention: str) -> WeightDefaults:
-    """Defaults of a convention; those of "mean" for an unknown one, which making the loss refuses."""
-    return WEIGHT_DEFAULTS.get(convention, WEIGHT_DEFAULTS["mean"])
+# Times the betas of Gram matrices, for a gradient of about the same size on sample images at 96 px.
+_BETA_FACTORS: dict[str, dict[str, float]] = {
+    "mean": {"centered_gram": 3.0, "wasserstein": 10.0, "moments": 10.0, "sliced": 20.0},
+    "relative": {"wasserstein": 3.0, "moments": 3.0, "sliced": 3.0},
+    "gatys": {"centered_gram": 3.0},
+    "johnson": {"centered_gram": 3.0},
+}
+
+
+def weight_defaults(convention: str, style_loss: str = "gram") -> WeightDefaults:
+    """Defaults of a convention and a way to compare styles; those of "mean" for a convention that is unknown."""
+    found = WEIGHT_DEFAULTS.get(convention, WEIGHT_DEFAULTS["mean"])
+    factor = _BETA_FACTORS.get(convention, {}).get(style_loss, 1.0)
+    return found._replace(betas=tuple(factor * beta for beta in found.betas), beta=factor * found.beta)
 
 
 @dataclass(frozen=True)
 class Settings:
     """Options of `jaxstyle sweep` and `jaxstyle transfer`, named as there; the tuples of alpha to seed span the lanes.
 
-    None means: of beta and tv, the convention's defaults; of learning_rate, the optimiser's; of style_size, `size`;
-    of microbatch, what suits the device; of style_layer_weights, equal ones; of grid, no file; of max_pixels, what is
-    safe; of weights, the best set that is here.
+    None means: of content, a texture without one; of beta and tv, the convention's defaults; of learning_rate, the
+    optimiser's; of microbatch, what suits the device; of style_layer_weights and style_mix, equal ones; of grid, no
+    file; of max_pixels, what is safe; of weights, the best set that is here; of min_size, no smaller sizes before
+    `size`; of coarse_steps, `steps`; of tolerance, that all steps are taken.
     """
 
-    content: str
+    content: str | None
     style: str
     pair: str = "all"
     alpha: tuple[float, ...] = (1.0,)
@@ -49,18 +65,29 @@ class Settings:
     learning_rate: tuple[float, ...] | None = None
     seed: tuple[int, ...] = (0,)
     style_layer_weights: tuple[tuple[float, ...], ...] | None = None
+    style_mix: tuple[tuple[float, ...], ...] | None = None
     grid: str | None = None
     size: int = DEFAULT_SIZE
-    style_size: int | None = None
+    style_scale: float = 1.0
+    blend: tuple[str, ...] = ()
+    colour: str = "style"
+    content_mask: tuple[str, ...] = ()
+    style_mask: tuple[str, ...] = ()
     steps: int = DEFAULT_STEPS
     optimizer: str = "adam"
     convention: str = "mean"
     content_layers: tuple[str, ...] = CONTENT_LAYERS
     style_layers: tuple[str, ...] = STYLE_LAYERS
+    style_loss: str = "gram"
+    preset: str | None = None
     pooling: str = "max"
+    padding: str = "zero"
     dtype: str = "float32"
     init: str = "content"
     weights: str | None = None
     microbatch: int | None = None
     background: str = "white"
     max_pixels: int | None = None
+    min_size: int | None = None
+    coarse_steps: int | None = None
+    tolerance: float | None = None

@@ -1,0 +1,94 @@
+"""Carries a sweep out in its run folder, from its record to its report; the same whether it is new or resumed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxstyle.app import engine, run, signals
+from jaxstyle.app.checkpoint import Checkpoints
+from jaxstyle.app.errors import RunError
+from jaxstyle.app.grids import refine
+from jaxstyle.app.job import Job
+from jaxstyle.app.judge import judge
+from jaxstyle.app.outcome import Outcome, join_outcomes
+from jaxstyle.app.record import write_record
+from jaxstyle.app.run_options import RunOptions
+from jaxstyle.app.screen import tell
+from jaxstyle.app.snapshots import write_snapshots
+from jaxstyle.select import knee, pareto_front
+
+
+def begin(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write down what the run is, so that it can be resumed from now on."""
+    signals.advise(f"; jaxstyle resume {folder} goes on")
+    Checkpoints(folder, record, minutes=0).start()
+    write_record(folder, record)
+
+
+def carry_out(job: Job, folder: Path, record: Mapping[str, Any], options: RunOptions) -> None:
+    """Take all lanes to their end, from their checkpoints on if there are any, and write what came out.
+
+    Raises:
+      RunError: naming the lanes that failed, or if memory or the disk run out.
+      StoppedError: after a signal.
+    """
+    signals.advise(f"; jaxstyle resume {folder} goes on")
+    checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
+    announce(job)
+    outcome = engine.run_job(job, options, engine.Keeping("lanes", checkpoints, snapshots_into(folder, 0)))
+    if options.refine:
+        more = _refine(job, outcome, options.refine)
+        if more.rows:
+            tell(f"{len(more.rows)} lanes more around the knee")
+            keeping = engine.Keeping("refined", checkpoints, snapshots_into(folder, len(job.rows)))
+            outcome = join_outcomes([outcome, engine.run_job(more, options, keeping)])
+            job = job._replace(rows=job.rows + more.rows)
+    write_record(folder, {**record, "lanes": len(job.rows)})
+    write_results(job, outcome, folder)
+    checkpoints.remove()
+    conclude(job, outcome, folder)
+
+
+def write_results(job: Job, outcome: Outcome, folder: Path) -> None:
+    """Judge the pictures, and write all but run.json."""
+    run.write_run(folder, job, outcome, judge(job, outcome.images))
+
+
+def snapshots_into(folder: Path, first: int) -> engine.Snapshot:
+    """Writes snapshots of lanes into a run folder, where the first of them is lane `first`."""
+    return lambda step, lanes, images: write_snapshots(folder, step, [first + lane for lane in lanes], images)
+
+
+def _refine(job: Job, outcome: Outcome, count: int) -> Job:
+    """The job of `count` more lanes for each pair of images, around the knee of its content and style losses."""
+    rows = []
+    for pair in dict.fromkeys((row["content"], row["style"]) for row in job.rows):
+        lanes = [i for i, row in enumerate(job.rows) if (row["content"], row["style"]) == pair]
+        losses = (outcome.final.content[lanes], outcome.final.style[lanes], outcome.ok[lanes])
+        index = knee(*losses)
+        if index is not None:
+            rows += refine([job.rows[i] for i in lanes], index, pareto_front(*losses), count)
+    return job._replace(rows=rows)
+
+
+def announce(job: Job) -> None:
+    """Say what is about to be computed."""
+    lanes, sizes = len(job.rows), sorted({picture.image.shape[1::-1] for picture in job.contents})
+    size = f"{sizes[0][0]}x{sizes[0][1]}" if len(sizes) == 1 else f"{len(sizes)} sizes up to {job.settings.size}"
+    tell(f"{lanes} lane{'s' * (lanes != 1)} of {size} pixels, {job.settings.steps} steps; compiling")
+
+
+def conclude(job: Job, outcome: Outcome, folder: Path) -> None:
+    """Say where the report is; raises RunError naming the lanes that failed."""
+    count = len(outcome.ok)
+    what = f"{count} lane{'s' * (count != 1)}, {job.settings.steps} steps in {outcome.seconds:.0f} s"
+    print(f"{what}: {folder / 'report.html'}")
+    report_failures(outcome, 0)
+
+
+def report_failures(outcome: Outcome, first: int) -> None:
+    """Raise RunError if lanes failed, naming them; the first lane is number `first`."""
+    failed = [f"{first + i} ({outcome.reason(i)})" for i, ok in enumerate(outcome.ok) if not ok]
+    if failed:
+        shown = ", ".join(failed[:10]) + (f" and {len(failed) - 10} more" if len(failed) > 10 else "")
+        raise RunError(f"lane{'s' * (len(failed) != 1)} {shown} failed and kept the last good image")

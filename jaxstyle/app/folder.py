@@ -1,0 +1,103 @@
+"""Run folders as places: making one, owning it, what state its run is in, clearing it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from jaxstyle.app.checkpoint import FOLDER, has_checkpoints, remove_checkpoints
+from jaxstyle.app.errors import StartError
+from jaxstyle.app.files import explain, remove_temporary
+from jaxstyle.app.pictures import KINDS
+
+SHARDS = "shards"
+_LOCK = ".lock"
+_FILES = ("lanes.csv", "history.csv", "sheet.png", "report.html")
+
+
+@contextlib.contextmanager
+def create_run(path: str | None, *, overwrite: bool) -> Iterator[Path]:
+    """Make an empty run folder, a new numbered one under runs/ if `path` is None, and own it within the context.
+
+    Raises:
+      StartError: if another process owns it, it holds anything (but a run, with `overwrite`), or can't be made.
+    """
+    try:
+        folder = _create_numbered(Path("runs")) if path is None else Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        is_run = holds_run(folder)
+        if (folder / SHARDS).is_dir():
+            raise StartError(
+                f"{folder} holds shards of a run: jaxstyle merge {folder} joins them; or give another folder"
+            )
+        if not is_run and any(file.name != FOLDER and not file.name.startswith(".") for file in folder.iterdir()):
+            raise StartError(f"{folder} is not empty and is not a run folder; give another one with --out")
+    except OSError as error:
+        raise explain(error, f"cannot make the run folder {path or 'runs'}") from error
+    with own_run(folder):
+        if is_run and not overwrite:
+            raise StartError(_explain_taken(folder))
+        if is_run:
+            _remove_run(folder)
+        yield folder
+
+
+@contextlib.contextmanager
+def own_run(folder: Path) -> Iterator[None]:
+    """Own a run folder within the context.
+
+    Raises:
+      StartError: if another process does.
+    """
+    try:
+        # The system lets go of the lock when the process ends, however it ends.
+        lock = filelock.FileLock(folder / _LOCK).acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise StartError(f"another process is writing to {folder}; wait for it, or give another folder") from error
+    except OSError as error:
+        raise explain(error, f"cannot lock {folder}") from error
+    with lock:
+        yield
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run has begun in a folder, which it may have finished."""
+    return (folder / "run.json").exists() or has_checkpoints(folder)
+
+
+def _explain_taken(folder: Path) -> str:
+    if has_checkpoints(folder):
+        return f"{folder} holds a run that has not finished: jaxstyle resume {folder} goes on, --overwrite starts again"
+    finished = "a finished run" if (folder / "lanes.csv").exists() else "another run"
+    return f"{folder} holds {finished}; give another folder with --out, or --overwrite"
+
+
+def _create_numbered(parent: Path) -> Path:
+    parent.mkdir(exist_ok=True)
+    number = max((int(p.name) for p in parent.iterdir() if p.name.isdecimal()), default=0) + 1
+    while True:  # another process may take the number first
+        try:
+            folder = parent / f"{number:04d}"
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def _remove_run(folder: Path) -> None:
+    """Remove the files of a run, run.json last, and nothing else."""
+    try:
+        images = folder / "images"
+        pictures = (file for kind in ("lane", *KINDS) for file in images.glob(f"{kind}_*.png"))
+        for file in [*pictures, *images.glob("lane_*/step_*.png"), *(folder / name for name in _FILES)]:
+            file.unlink(missing_ok=True)
+        for snapshots in images.glob("lane_*/"):
+            with contextlib.suppress(OSError):  # someone keeps something else there
+                snapshots.rmdir()
+        for path in (folder, images):
+            remove_temporary(path)
+        (folder / "run.json").unlink(missing_ok=True)
+        remove_checkpoints(folder)
+    except OSError as error:
+        raise explain(error, f"cannot overwrite the run in {folder}") from error

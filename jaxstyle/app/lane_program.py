@@ -1,0 +1,161 @@
+"""The compiled program of lanes of one size: on one device or shared out among all of them, in groups that fit."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxstyle.app.job import Job
+from jaxstyle.app.loop import CAPACITY, Program
+from jaxstyle.app.memory import check_memory, release_memory
+from jaxstyle.lanes import StackedTargets, lane_axes, make_lanes, targets_of_lane
+from jaxstyle.objective import LayerLosses, Losses, LossWeights
+from jaxstyle.pyramid import carry
+from jaxstyle.stopping import StoppingState, make_stopping
+from jaxstyle.transfer import Transfer, TransferState, run_chunk
+from jaxstyle.vgg import Params
+
+
+class Batch(NamedTuple):
+    """Lanes of one image size: their numbers in the job, what they start from, targets and loss weights."""
+
+    lanes: list[int]
+    starts: jax.Array
+    rates: jax.Array
+    targets: StackedTargets
+    weights: LossWeights
+
+
+def make_mesh(lanes: int) -> Mesh | None:
+    """The devices of this process that share so many lanes; None for one of them."""
+    devices = jax.local_devices()[:lanes]
+    return None if len(devices) == 1 else Mesh(np.array(devices), ("lanes",))
+
+
+def select(batch: Batch, index: np.ndarray) -> Batch:
+    """The lanes of a batch with these places in it, each as often as it is given."""
+    axes = lane_axes(batch.weights)
+    leaves: Any = zip(batch.weights, axes, strict=True)
+    weights = (leaf if axis is None else leaf[index] for leaf, axis in leaves)
+    targets = batch.targets
+    return Batch(
+        [batch.lanes[i] for i in index],
+        batch.starts[index],
+        batch.rates[index],
+        targets._replace(content_index=targets.content_index[index], style_index=targets.style_index[index]),
+        LossWeights(*weights),
+    )
+
+
+def pad(members: np.ndarray, size: int) -> np.ndarray:
+    """The members, the last one repeated until there are `size`."""
+    return np.concatenate([members, np.repeat(members[-1:], size - len(members))])
+
+
+class Lanes:
+    """Lanes of a batch at one size, on their devices.
+
+    Args:
+      job: what the lanes have in common.
+      params: the network's parameters, prepared.
+      batch: the lanes; their number divides by that of the devices.
+      group: lanes computed at once on a device.
+      mesh: the devices; None: the default one.
+      tolerance: of their convergence, or None.
+    """
+
+    def __init__(
+        self, job: Job, params: Params, batch: Batch, *, group: int, mesh: Mesh | None, tolerance: float | None = None
+    ) -> None:
+        self._job, self._mesh, self._group = job, mesh, group
+        self._transfer = make_stopping(job.transfer, tolerance=tolerance)
+        self._lanes = make_lanes(self._transfer, batch.weights, microbatch=group, mesh=mesh)
+        self._batch = batch
+        specs = self._specs(batch)
+        self._arguments = tuple(
+            self._put(x, spec) for x, spec in zip((params, batch.targets, batch.weights), specs, strict=True)
+        )
+        self._evaluate = jax.jit(self._map_over_devices(self._evaluate_all, specs))
+
+    def start(self, limits: np.ndarray) -> StoppingState:
+        """The state before the first step; a lane's total above its limit, (lanes,), means that it diverges."""
+        state: Any = self._lanes.init(self._batch.starts)
+        return self._with_rates(state._replace(limit=self._put(limits, self._by_lane)))
+
+    def grow(self, state: StoppingState, shape: tuple[int, ...]) -> StoppingState:
+        """The state of a coarser size, carried over to this one."""
+        plain = Transfer(jax.vmap(self._job.transfer.init), self._job.transfer.step)
+        larger: TransferState = carry(plain, state.transfer, shape)
+        fresh = self._lanes.init(larger.image)
+        moved = fresh._replace(transfer=larger, limit=state.limit, steps=state.steps, status=state.status)
+        return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), moved, fresh)
+
+    def adopt(self, leaves: Sequence[Any]) -> StoppingState:
+        """The state whose leaves these arrays are, on its devices."""
+        template, structure = jax.tree.flatten(self._lanes.init(self._batch.starts))
+        put = [jax.device_put(leaf, like.sharding) for leaf, like in zip(leaves, template, strict=True)]
+        return jax.tree.unflatten(structure, put)
+
+    def compile(self, state: StoppingState) -> Program:
+        """The program of a chunk of steps, compiled.
+
+        Raises:
+          OutOfMemoryError: if it does not fit.
+        """
+        chunk = jax.jit(partial(run_chunk, self._lanes, capacity=CAPACITY), donate_argnums=0)
+        compiled = chunk.lower(state, *self._arguments, 1).compile()
+        release_memory()
+        check_memory(compiled)
+        return lambda state, count: compiled(state, *self._arguments, count)
+
+    def evaluate(self, images: np.ndarray) -> tuple[Losses, LayerLosses]:
+        """Losses and losses by layer, with leaves (lanes,), of images (lanes, h, w, 3)."""
+        return jax.device_get(self._evaluate(self._put(images, self._by_lane), *self._arguments))
+
+    def _evaluate_all(self, images: jax.Array, params: Params, targets: StackedTargets, weights: LossWeights) -> Any:
+        def one(lane: Any) -> Any:
+            image, weights, content, style = lane
+            own = targets_of_lane(targets, (content, style))
+            return self._job.loss(image, params, own, weights)[1], self._job.terms(image, params, own, weights)
+
+        lanes = (images, weights, targets.content_index, targets.style_index)
+        return lax.map(one, lanes, batch_size=self._group)
+
+    @property
+    def _by_lane(self) -> PartitionSpec:
+        return PartitionSpec("lanes")
+
+    def _specs(self, batch: Batch) -> tuple[Any, Any, Any]:
+        by_lane: Any = self._by_lane
+        shared: Any = PartitionSpec()
+        weights = LossWeights(*(by_lane if axis == 0 else shared for axis in lane_axes(batch.weights)))
+        return shared, StackedTargets(shared, shared, by_lane, by_lane), weights
+
+    def _map_over_devices(self, function: Callable[..., Any], specs: tuple[Any, Any, Any]) -> Callable[..., Any]:
+        if self._mesh is None:
+            return function
+        by_lane = self._by_lane
+        return jax.shard_map(function, mesh=self._mesh, in_specs=(by_lane, *specs), out_specs=by_lane, check_vma=False)
+
+    def _put(self, tree: Any, spec: Any) -> Any:
+        """The arrays of a tree on their devices; `spec` may be a prefix of the tree."""
+        if self._mesh is None:
+            return jax.tree.map(jnp.asarray, tree)
+        mesh = self._mesh
+        shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), spec, is_leaf=lambda s: isinstance(s, PartitionSpec))
+        return jax.device_put(tree, shardings)
+
+    def _with_rates(self, state: StoppingState) -> StoppingState:
+        """With each lane's own learning rate, if the optimiser has one."""
+        optimizer = state.transfer.optimizer
+        hyperparams = getattr(optimizer, "hyperparams", {})
+        if "learning_rate" not in hyperparams:
+            return state
+        rates = self._put(self._batch.rates, self._by_lane)
+        optimizer = optimizer._replace(hyperparams={**hyperparams, "learning_rate": rates})
+        return state._replace(transfer=state.transfer._replace(optimizer=optimizer))

@@ -1,0 +1,66 @@
+"""The commands `jaxstyle resume` and `jaxstyle merge`. Imports jax only once the arguments are read."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from jaxstyle.app.errors import StartError
+from jaxstyle.app.run_options import add_watching, read_run_options, with_fixed
+from jaxstyle.app.screen import tell
+
+
+def add_resume(commands: Any) -> None:
+    """Add the parser of `jaxstyle resume`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "resume",
+        help="go on with a sweep that was stopped",
+        description="Go on with a sweep that was stopped or killed, from its newest checkpoint. The images, weights "
+        "and options must be what they were.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    add_watching(parser)
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(command=_resume)
+
+
+def add_merge(commands: Any) -> None:
+    """Add the parser of `jaxstyle merge`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "merge",
+        help="join the shards of a sweep",
+        description="Join the shards of a sweep that was run with --shard, when all of them are done: write the "
+        "pictures, tables, sheet and report.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(command=_merge)
+
+
+def _resume(args: argparse.Namespace) -> None:
+    from jaxstyle.app.checkpoint import has_checkpoints, read_record
+    from jaxstyle.app.conduct import carry_out
+    from jaxstyle.app.folder import holds_run, own_run
+    from jaxstyle.app.job import load_job
+    from jaxstyle.app.record import check_options, check_same_job, recorded_settings, within
+    from jaxstyle.app.shards import carry_out_shard
+
+    folder = Path(args.run)
+    if not holds_run(folder):
+        raise StartError(f"{folder} is not a run folder: it has no run.json")
+    with own_run(folder):
+        if not has_checkpoints(folder) and (folder / "lanes.csv").is_file():
+            tell(f"the run in {folder} has finished: nothing to resume")
+            return
+        record = read_record(folder)
+        check_options(folder, record)
+        with within(record):
+            job = load_job(recorded_settings(record))
+        check_same_job(folder, record, job)
+        options = with_fixed(read_run_options(args), record["run"])
+        (carry_out_shard if options.shard else carry_out)(job, folder, record, options)
+
+
+def _merge(args: argparse.Namespace) -> None:
+    from jaxstyle.app.shards import merge
+
+    merge(Path(args.run))

@@ -1,0 +1,116 @@
+"""A sweep in n independent processes that share a run folder: each computes a shard of the lanes; merge joins them."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from jaxstyle.app import conduct, engine
+from jaxstyle.app.checkpoint import Checkpoints, Saved, read_record
+from jaxstyle.app.errors import RunError, StartError
+from jaxstyle.app.folder import SHARDS, own_run
+from jaxstyle.app.job import Job, load_job
+from jaxstyle.app.outcome import join_outcomes
+from jaxstyle.app.record import check_same_job, recorded_settings, within, write_record
+from jaxstyle.app.run_options import RunOptions
+
+_DONE = "done"
+_NAME = re.compile(r"(\d+)-of-(\d+)")
+_SAME = ("options", "lanes_sha256", "weights")
+
+
+def shard_folder(run: Path, shard: tuple[int, int]) -> Path:
+    """Where a shard keeps what it has, until it is merged."""
+    return run / SHARDS / f"{shard[0]}-of-{shard[1]}"
+
+
+def take_shard(job: Job, shard: tuple[int, int]) -> tuple[int, Job]:
+    """The number of the first lane of shard (i, n), and its job: the lanes are cut into n runs of about equal length.
+
+    Raises:
+      StartError: if there is none.
+    """
+    number, count = shard
+    first, end = (len(job.rows) * i // count for i in (number, number + 1))
+    if first == end:
+        raise StartError(f"--shard {number}/{count}: there are only {len(job.rows)} lanes; take fewer shards")
+    return first, job._replace(rows=job.rows[first:end])
+
+
+def carry_out_shard(job: Job, folder: Path, record: Mapping[str, Any], options: RunOptions) -> None:
+    """Take the lanes of a shard to their end, from their checkpoints on if there are any, and keep what came out.
+
+    Raises:
+      RunError: naming the lanes that failed, or if memory or the disk run out.
+      StoppedError: after a signal.
+    """
+    assert options.shard is not None
+    first, own = take_shard(job, options.shard)
+    run = folder.parents[1]
+    checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
+    conduct.announce(own)
+    outcome = engine.run_job(own, options, engine.Keeping("lanes", checkpoints, conduct.snapshots_into(run, first)))
+    checkpoints.save(_DONE, Saved({}, {}), wait=True)
+    print(f"shard {options.shard[0]} of {options.shard[1]} is done; when all are, jaxstyle merge {run}")
+    conduct.report_failures(outcome, first)
+
+
+def merge(run: Path) -> None:
+    """Write the tables, pictures, sheet and report of a run whose shards are all done, as if it had been one process.
+
+    Raises:
+      StartError: if there are none, they are of different runs, or one is missing.
+      RunError: if one is not done, or naming the lanes that failed.
+    """
+    folders = _find_shards(run)
+    with ExitStack() as stack:
+        for folder in (run, *folders):
+            stack.enter_context(own_run(folder))
+        records = [read_record(folder) for folder in folders]
+        for folder, record in zip(folders, records, strict=True):
+            if any(record[name] != records[0][name] for name in _SAME):
+                raise StartError(f"{folder} and {folders[0]} are not of one run: they were started with other options")
+            if not list(folder.glob(f"checkpoint/{_DONE}.*")):
+                raise RunError(f"shard {folder.name} is not done: jaxstyle resume {folder} goes on with it")
+        with within(records[0]):
+            job = load_job(recorded_settings(records[0]))
+        check_same_job(run, records[0], job)
+        outcomes = []
+        for number, (folder, record) in enumerate(zip(folders, records, strict=True)):
+            keeping = engine.Keeping("lanes", Checkpoints(folder, record, minutes=0))
+            own = take_shard(job, (number, len(folders)))[1]
+            outcomes.append(engine.run_job(own, RunOptions(quiet=True), keeping))
+        first = records[0]
+        command = _without_shard(first["command"])
+        write_record(run, {**first, "command": command, "run": {**first["run"], "shard": None}})
+        outcome = join_outcomes(outcomes)
+        conduct.write_results(job, outcome, run)
+        shutil.rmtree(run / SHARDS, ignore_errors=True)
+        conduct.conclude(job, outcome, run)
+
+
+def _find_shards(run: Path) -> list[Path]:
+    """The folders of all shards, in their order."""
+    found = {path: match for path in run.glob(f"{SHARDS}/*") if (match := _NAME.fullmatch(path.name))}
+    counts = {int(match[2]) for match in found.values()}
+    if not found:
+        raise StartError(f"{run} holds no shards of a run")
+    if len(counts) > 1:
+        raise StartError(f"{run} holds shards of {' and of '.join(map(str, sorted(counts)))}; remove those of one kind")
+    (count,) = counts
+    folders = [shard_folder(run, (i, count)) for i in range(count)]
+    missing = [folder.name for folder in folders if folder not in found]
+    if missing:
+        raise StartError(f"{run} lacks shard {', '.join(missing)}: start it with --shard")
+    return folders
+
+
+def _without_shard(command: str) -> str:
+    words = shlex.split(command)
+    at = next((i for i, word in enumerate(words) if word == "--shard"), None)
+    if at is not None:
+        del words[at : at + 2]
+    return shlex.join(word for word in words if not word.startswith("--shard="))

@@ -1,0 +1,136 @@
+"""The content image's colours kept in a transfer: luminance alone, or matched colours (Gatys et al., arXiv 1606.05897).
+
+Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. Everything is computed on the values as they
+are, gamma-encoded sRGB: those are what the network sees, and equal steps of them look about equal; matched in linear
+light, most of the dark tones would be clipped.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_LUMA = (0.299, 0.587, 0.114)
+_EPSILON = 1e-5  # added to variances, (0.8 / 255)^2: noise of 8 bits or of JPEG must not be blown up to colours
+
+
+def luminance(image: jax.Array) -> jax.Array:
+    """Luma of ITU-R BT.601, the Y of YIQ: (h, w) in [0, 1] of an image (h, w, 3)."""
+    return (image * jnp.asarray(_LUMA, image.dtype)).sum(-1)
+
+
+def to_gray(image: jax.Array) -> jax.Array:
+    """The image (h, w, 3) without its colours: each channel is its luminance."""
+    return jnp.broadcast_to(luminance(image)[..., None], image.shape)
+
+
+def of_luminance(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """A loss of an image's luminance alone, for a transfer to end with `with_colours_of`.
+
+    Args:
+      loss: a function whose first argument is an image, as those of `make_loss` and `make_terms`; its targets are to be
+        made of gray images (see `to_gray` and `match_luminance`).
+    """
+    # Without the barrier, XLA on CPU (jax 0.12.0) compiles gradients of vmapped images that hold what lay in memory.
+    return lambda image, *others: loss(lax.optimization_barrier(to_gray(image)), *others)
+
+
+def with_colours_of(image: jax.Array, content: jax.Array) -> jax.Array:
+    """The luminance of one image with the chroma of another, to end a transfer of luminance with.
+
+    Chroma is what is left of RGB without luminance: I and Q of YIQ, as in Gatys et al. (arXiv 1606.05897). Where it
+    doesn't fit into [0, 1] beside the new luminance, it is made smaller, all channels alike: luminance and hue stay.
+
+    Args:
+      image: (h, w, 3), of which the luminance is taken, clipped to [0, 1].
+      content: (h, w, 3), of which the chroma is taken.
+
+    Returns:
+      (h, w, 3) in [0, 1].
+    """
+    y = jnp.clip(luminance(image), 0, 1)[..., None]
+    chroma = content - to_gray(content)
+    room = jnp.where(chroma > 0, 1 - y, y)
+    size = jnp.abs(chroma)
+    share = jnp.where(size > room, room / jnp.where(size > room, size, 1), 1).min(-1, keepdims=True)
+    return jnp.clip(y + share * chroma, 0, 1)  # which only rounding can leave
+
+
+def match_colours(style: jax.Array, content: jax.Array) -> jax.Array:
+    """The style image with the content's colours: its pixels' mean and covariance in RGB become the content's.
+
+    By the optimal transport between the two Gaussians, T (x - m) + n with T = S^-1/2 (S^1/2 C S^1/2)^1/2 S^-1/2 (Dowson
+    and Landau, 1982; Pitie and Kokaram, 2007): of all linear maps that match them, it changes the colours least. Gatys
+    et al. (arXiv 1606.05897) take C^1/2 S^-1/2 or Cholesky factors, of which the latter depend on the order of the
+    channels. A gray style image gets the content's contrast along the content's own main colours; a gray content makes
+    the style gray.
+
+    Args:
+      style: (h', w', 3).
+      content: (h, w, 3).
+
+    Returns:
+      (h', w', 3), clipped to [0, 1]: where that changes pixels, mean and covariance are not quite the content's.
+    """
+    mean, covariance = colour_moments(style)
+    new_mean, new_covariance = colour_moments(content)
+    with jax.default_matmul_precision("highest"):
+        root = symmetric_sqrt(covariance + _EPSILON * jnp.eye(3, dtype=covariance.dtype))
+        inverse = jnp.linalg.inv(root)
+        transport = inverse @ symmetric_sqrt(root @ new_covariance @ root) @ inverse
+        return jnp.clip((style - mean) @ transport + new_mean, 0, 1)
+
+
+def match_luminance(style: jax.Array, content: jax.Array) -> jax.Array:
+    """The style image without colours, its luminance with the mean and standard deviation of the content's.
+
+    What a transfer of luminance takes as its style image (Gatys et al., arXiv 1606.05897).
+
+    Args:
+      style: (h', w', 3).
+      content: (h, w, 3).
+
+    Returns:
+      (h', w', 3) gray, clipped to [0, 1].
+    """
+    return match_colours(to_gray(style), to_gray(content))
+
+
+def colour_moments(image: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean (3,) and covariance (3, 3) of an image's pixels, over h * w."""
+    mean = image.mean((0, 1))
+    centred = image - mean
+    products = jnp.einsum("hwc,hwd->cd", centred, centred, precision="highest")
+    return mean, products / (image.shape[0] * image.shape[1])
+
+
+@jax.custom_jvp
+def symmetric_sqrt(matrix: jax.Array) -> jax.Array:
+    """Symmetric square root of a small symmetric matrix (n, n) without negative eigenvalues (rounding apart).
+
+    Its derivative is right for repeated eigenvalues, too, where that of `eigh` is not finite; that of a singular
+    matrix, which has none, is finite.
+    """
+    values, vectors = _eigh(matrix)
+    return _compose(vectors, jnp.diag(jnp.sqrt(values)))
+
+
+@symmetric_sqrt.defjvp
+def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    # R R = M gives dR R + R dR = dM, which in the basis of the eigenvectors is solved entry by entry.
+    values, vectors = _eigh(primals[0])
+    roots = jnp.sqrt(values)
+    sums = roots[:, None] + roots[None, :]
+    solved = jnp.where(sums > 0, _compose(vectors.T, tangents[0]) / jnp.where(sums > 0, sums, 1), 0)
+    return _compose(vectors, jnp.diag(roots)), _compose(vectors, solved)
+
+
+def _compose(vectors: jax.Array, matrix: jax.Array) -> jax.Array:
+    return jnp.einsum("ij,jk,lk->il", vectors, matrix, vectors, precision="highest")
+
+
+def _eigh(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
+    values, vectors = jnp.linalg.eigh(matrix)
+    return jnp.maximum(values, 0), vectors

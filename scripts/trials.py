@@ -1,0 +1,276 @@
+"""Trials of what a sweep must survive: kills, signals, a full disk, damaged files, lanes that fail; and what it costs.
+
+python scripts/trials.py kill --count 20; python scripts/trials.py --help names them. Each prints a line a trial and
+ends with status 1 if one failed. Moments and bytes are drawn from --seed. The sweeps are small, their weights random.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FEW_LAYERS = ["--weights", "random:0", "--content-layers", "relu2_2", "--style-layers", "relu1_1", "relu2_1"]
+SWEEP = ["sweep", "sample:cat", "sample:swirls", "--size", "48", "--style-size", "48", *FEW_LAYERS]
+SWEEP += ["--beta", "0.1:10:3", "--steps", "400", "--checkpoint-every", "0", "--min-size", "24", "--coarse-steps", "50"]
+
+
+def jaxstyle(*arguments: str, folder: Path, **options: object) -> subprocess.Popen[str]:
+    """The command, started in a folder."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAXSTYLE_CACHE": str(folder.parent / "cache")}
+    command = [sys.executable, "-m", "jaxstyle.app.cli", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )  # type: ignore[call-overload]
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit status and the last line on stderr."""
+    _, err = process.communicate()
+    return process.returncode, (err.strip().splitlines() or [""])[-1]
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """What a finished run holds but run.json, which says when and where it was."""
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files if file.name != "run.json"}
+
+
+def phase(run: Path) -> str:
+    """How far a run is, by the files in its folder."""
+    if not list(run.glob("checkpoint/*.ckpt")):
+        return "finished" if (run / "report.html").exists() else "before its record"
+    for name in ("report.html", "sheet.png", "lanes.csv", "images/lane_0000.png", "images"):
+        if (run / name).exists():
+            return f"writing, after {name}"
+    return "steps" if list(run.glob("checkpoint/lanes*")) else "compiling"
+
+
+def go_on(folder: Path) -> tuple[int, str]:
+    """Resume the run, or start it if it had not begun."""
+    begun = list((folder / "run").glob("checkpoint/*.ckpt")) or (folder / "run" / "run.json").exists()
+    return finish(jaxstyle(*(("resume", "run") if begun else (*SWEEP, "--out", "run")), folder=folder))
+
+
+def reference(folder: Path) -> tuple[dict[str, bytes], float]:
+    """Results of a run that nothing disturbs, and how long it takes with its programs compiled."""
+    for name in ("warm", "whole"):
+        began = time.monotonic()
+        status, line = finish(jaxstyle(*SWEEP, "--out", name, folder=folder))
+        assert status == 0, line
+    return results(folder / "whole"), time.monotonic() - began
+
+
+def moments(count: int, duration: float, seed: int) -> list[float]:
+    """Random moments of a run, one in each of `count` equal parts of it."""
+    rng = random.Random(seed)
+    return [0.5 + (i + rng.random()) * duration / count for i in range(count)]
+
+
+def try_kill(folder: Path, args: argparse.Namespace) -> int:
+    """Kill -9 at random moments; resumed, results must be bit-identical."""
+    whole, duration = reference(folder)
+    failed = 0
+    for i, moment in enumerate(moments(args.count, duration, args.seed)):
+        own = folder / f"kill{i}"
+        own.mkdir()
+        process = jaxstyle(*SWEEP, "--out", "run", folder=own)
+        time.sleep(moment)
+        process.kill()
+        process.communicate()
+        where = phase(own / "run")
+        status, line = go_on(own)
+        same = status == 0 and results(own / "run") == whole
+        failed += not same
+        verdict = "bit-identical" if same else f"FAILED: {status} {line}"
+        print(f"kill at {moment:5.1f} s ({where}): {verdict}", flush=True)
+    return failed
+
+
+def try_term(folder: Path, args: argparse.Namespace) -> int:
+    """SIGTERM at random moments; the process must end within a chunk and 2 s, and the run be resumable."""
+    whole, duration = reference(folder)
+    failed = 0
+    for i, moment in enumerate(moments(args.count, duration, args.seed)):
+        own = folder / f"term{i}"
+        own.mkdir()
+        process = jaxstyle(*SWEEP, "--out", "run", folder=own)
+        time.sleep(moment)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        status, line = finish(process)
+        took = time.monotonic() - began
+        where = phase(own / "run")
+        late = status == 0 and where == "finished"
+        again, said = (0, "") if late else go_on(own)
+        good = (late or status in (143, -signal.SIGTERM)) and took < 3.5 and again == 0
+        good = good and results(own / "run") == whole
+        failed += not good
+        verdict = "resumed to the same bits" if good else f"FAILED: {again} {said}"
+        print(f"SIGTERM at {moment:5.1f} s ({where}): {status} after {took:.1f} s, {line!r}; {verdict}", flush=True)
+    return failed
+
+
+def try_full(folder: Path, args: argparse.Namespace) -> int:
+    """A small file system that fills up at different moments; needs the right to mount one."""
+    whole, _ = reference(folder)
+    disk = folder / "disk"
+    disk.mkdir()
+    failed = 0
+    for i, kilobytes in enumerate(args.free):
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "trial", str(disk)]).returncode:
+            print("no right to mount a tmpfs here")
+            return 1
+        try:
+            (disk / "run").mkdir()
+            (folder / f"full{i}").mkdir()
+            status, line = finish(jaxstyle(*SWEEP, "--out", str(disk / "run"), folder=folder / f"full{i}"))
+            where = phase(disk / "run")
+            subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+            begun = list(disk.glob("run/checkpoint/*.ckpt"))
+            again = ("resume", str(disk / "run")) if begun else (*SWEEP, "--out", str(disk / "run"))
+            resumed, said = (0, "") if status == 0 else finish(jaxstyle(*again, folder=folder / f"full{i}"))
+            good = (status == 0 or "the disk is full" in line) and resumed == 0 and results(disk / "run") == whole
+            failed += not good
+            verdict = "then bit-identical" if good else f"FAILED: {resumed} {said}"
+            print(f"disk of {kilobytes} kB ({where}): {status} {line!r}; {verdict}", flush=True)
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+    return failed
+
+
+def try_damage(folder: Path, args: argparse.Namespace) -> int:
+    """A byte flipped in, or the end cut off, each file that resume reads."""
+    sys.path.insert(0, str(ROOT))
+    from jaxstyle.app.checkpoint import DamagedError, read_record, read_saved
+    from jaxstyle.app.errors import StartError
+    from jaxstyle.app.record import check_options
+
+    process = jaxstyle(*SWEEP, "--out", "run", folder=folder)
+    while len(list((folder / "run").glob("checkpoint/lanes*"))) != 2 and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    rng = random.Random(args.seed)
+    run = folder / "run"
+    record = read_record(run)
+    missed = tried = 0
+    for file in (run / "run.json", *sorted((run / "checkpoint").glob("*.ckpt"))):
+        data = file.read_bytes()
+        for i in range(args.count):
+            at = rng.randrange(len(data))
+            flipped = bytearray(data)
+            flipped[at] ^= 1 << rng.randrange(8)
+            file.write_bytes(bytes(flipped) if i % 2 else data[:at])
+            tried += 1
+            try:
+                if file.name == "run.json":
+                    check_options(run, record)
+                    missed += file.read_bytes() != data  # damage that it says is written anew
+                else:
+                    read_saved(file)
+                    missed += 1
+            except (DamagedError, StartError):
+                pass
+            file.write_bytes(data)
+    print(f"{tried} damaged files, {missed} not noticed")
+    return missed
+
+
+def try_lanes(folder: Path, _: argparse.Namespace) -> int:
+    """A lane whose loss is not finite and one that diverges among 8; the other 6 must be what they are without them."""
+    header = "beta,tv,learning_rate\n"
+    well = [f"{0.1 * 2**i},1,0.03" for i in range(8)]
+    ill = list(well)
+    ill[2], ill[5] = "0.4,3e38,0.03", "3.2,1,1000"
+    sweep = ["sweep", "sample:cat", "sample:swirls", "--size", "48", *FEW_LAYERS, "--steps", "60", "--init", "noise"]
+    lanes = {}
+    for name, rows in (("well", well), ("ill", ill)):
+        (folder / f"{name}.csv").write_text(header + "\n".join(rows) + "\n")
+        status, line = finish(jaxstyle(*sweep, "--grid", f"{name}.csv", "--out", name, folder=folder))
+        lanes[name] = list(csv.DictReader((folder / name / "lanes.csv").read_text().splitlines()))
+        print(f"{name}: status {status}; {line}")
+    found = {i: lanes["ill"][i]["status"] for i in range(8)}
+    history = {
+        name: [
+            row for row in csv.reader((folder / name / "history.csv").read_text().splitlines()) if row[0] not in "25"
+        ]
+        for name in lanes
+    }
+    same = history["well"] == history["ill"]
+    for i in set(range(8)) - {2, 5}:
+        same = same and lanes["well"][i] == lanes["ill"][i]
+        same = same and pixels(folder / "well", i) == pixels(folder / "ill", i)
+    print(f"statuses {found}; the other six: {'bit-identical' if same else 'FAILED: they differ'}")
+    return int(not same or [found[2], found[5]] != ["failed", "failed"])
+
+
+def pixels(run: Path, lane: int) -> bytes:
+    """Of a lane's picture."""
+    from PIL import Image
+
+    with Image.open(run / "images" / f"lane_{lane:04d}.png") as image:
+        return image.tobytes()
+
+
+def try_many(folder: Path, args: argparse.Namespace) -> int:
+    """1,000 lanes of 64 pixels, 30 steps, within 4 GB of memory."""
+    sweep = ["sweep", "sample:cat", "sample:swirls", "--size", "64", "--style-size", "64", "--steps", "30"]
+    layers = FEW_LAYERS if args.few_layers else []
+    sweep += [*layers, "--beta", f"0.01:100:{args.lanes}", "--log-json", "log", "--out", "run"]
+    began = time.monotonic()
+    status, line = finish(jaxstyle(*sweep, folder=folder))
+    seconds = time.monotonic() - began
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    entries = [json.loads(text) for text in (folder / "log").read_text().splitlines()]
+    paces = [entry["lane_steps_per_second"] for entry in entries if entry["lane_steps_per_second"]]
+    print(f"status {status} {line}; {seconds:.0f} s, at most {peak:.2f} GB; lane-steps a second: {paces[::8]}")
+    return int(status != 0 or peak > 4)
+
+
+def try_overhead(_: Path, args: argparse.Namespace) -> int:
+    """Time of chunks and checkpoints against one bare scan, of 8 lanes of 128 pixels; in turns, best of each."""
+    sys.path.insert(0, str(ROOT))
+    from overhead import measure_overhead
+
+    return measure_overhead(args.steps, args.few_layers)
+
+
+TRIALS: dict[str, Callable[[Path, argparse.Namespace], int]] = {
+    "kill": try_kill,
+    "term": try_term,
+    "full": try_full,
+    "damage": try_damage,
+    "lanes": try_lanes,
+    "many": try_many,
+    "overhead": try_overhead,
+}
+
+
+def main() -> None:
+    """Run one kind of trial."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("trial", choices=TRIALS)
+    parser.add_argument("--count", type=int, default=20, help="moments, or damages of each file")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--free", type=int, nargs="+", default=[64, 300, 600, 1000, 1300, 1600], help="kB of the disk")
+    parser.add_argument("--lanes", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--few-layers", action="store_true", help="of a small network, which takes less time")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        failed = TRIALS[args.trial](Path(folder), args)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

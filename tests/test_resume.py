@@ -1,0 +1,249 @@
+"""Sweeps that are stopped, killed or run out of disk, and resumed."""
+
+import errno
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxstyle.app import checkpoint, conduct, course, engine
+from jaxstyle.app.checkpoint import DamagedError, Saved, read_saved, write_saved
+from jaxstyle.app.progress import Progress
+from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
+
+SWEEP = ["sweep", "c.png", "s.png", *QUICK[:-1], "12", "--beta", "0.1", "1", "10", "--checkpoint-every", "0"]
+
+
+class KilledError(BaseException):
+    """Passes through everything, as a kill does."""
+
+
+def kill_after(monkeypatch, owner, name, calls):
+    """Make a function the last one that the process calls, after it was called so many times."""
+    real, made = getattr(owner, name), []
+
+    def dying(*args, **kwargs):
+        made.append(1)
+        if len(made) > calls:
+            raise KilledError
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, dying)
+
+
+def killed(*arguments):
+    from jaxstyle.app import cli
+
+    with pytest.raises(KilledError):
+        cli.main([str(a) for a in arguments])
+
+
+def results(folder):
+    """Everything but run.json, which says in which folder the command was to write."""
+    return {name: data for name, data in contents(folder).items() if name != "run.json"}
+
+
+@pytest.fixture
+def whole(images):
+    assert jaxstyle(*SWEEP, "--out", "whole") == 0
+    return results(images / "whole")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "calls"),
+    [
+        (Progress, "advance", 2),
+        (checkpoint, "write_saved", 3),
+        (conduct.run, "write_atomic", 3),
+        pytest.param(engine, "prepare", 0, marks=pytest.mark.slow),
+        pytest.param(course, "take_steps", 0, marks=pytest.mark.slow),
+        pytest.param(checkpoint, "write_saved", 1, marks=pytest.mark.slow),
+        pytest.param(conduct, "judge", 0, marks=pytest.mark.slow),
+        pytest.param(conduct.run, "write_report", 0, marks=pytest.mark.slow),
+        pytest.param(conduct.Checkpoints, "remove", 0, marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_killed_anywhere_is_resumed_to_the_same_bits(images, whole, monkeypatch, capsys, owner, name, calls):
+    with monkeypatch.context() as patch:
+        if owner is checkpoint:  # which writes in a thread: there, an error is what there can be
+            real, made = write_saved, []
+
+            def dying(*args):
+                made.append(1)
+                if len(made) > calls:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                real(*args)
+
+            patch.setattr(owner, name, dying)
+            assert jaxstyle(*SWEEP, "--out", "run") == 1
+        else:
+            kill_after(patch, owner, name, calls)
+            killed(*SWEEP, "--out", "run")
+    assert not (images / "run" / "report.html").exists() or owner is conduct.Checkpoints
+    capsys.readouterr()
+    fails(capsys, 2, "run holds a run that has not finished: jaxstyle resume run goes on", *SWEEP, "--out", "run")
+    assert jaxstyle("resume", "run") == 0
+    assert results(images / "run") == whole
+    assert jaxstyle("resume", "run") == 0
+    assert "the run in run has finished" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "name"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")]
+)
+def test_a_signal_lets_the_chunk_finish_and_saves(images, whole, monkeypatch, capsys, number, status, name):
+    real, sent = Progress.advance, []
+
+    def advance(self, *args):
+        real(self, *args)
+        if self.step >= 3 and not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "advance", advance)
+        assert jaxstyle(*SWEEP[:-1], "60", "--out", "run") == status
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert err.startswith(f"jaxstyle: stopped by {name} after ")
+    assert err.endswith("of 12 steps; jaxstyle resume run goes on")
+    (saved,) = (images / "run" / "checkpoint").glob("lanes_0000.*")
+    assert read_saved(saved).about["step"] >= 3
+    assert jaxstyle("resume", "run") == 0
+    assert results(images / "run") == whole
+
+
+@pytest.mark.slow
+def test_stages_refinement_and_snapshots_are_resumed_too(images, monkeypatch):
+    sweep = [*SWEEP, "--min-size", "12", "--coarse-steps", "7", "--refine", "2", "--save-every", "5"]
+    assert jaxstyle(*sweep, "--out", "whole") == 0
+    whole = results(images / "whole")
+    assert {row["steps"] for row in read_table(images / "whole" / "lanes.csv")} == {"19"}
+    steps = [f"images/lane_{lane:04d}/step_{step:06d}.png" for lane in range(5) for step in (5, 10, 15)]
+    assert set(whole) == {*(FILES - {"run.json"}), *(f"images/lane_{i:04d}.png" for i in range(5)), *steps}
+    with Image.open(images / "whole" / steps[0]) as early, Image.open(images / "whole" / steps[1]) as late:
+        assert (early.size, late.size) == ((12, 10), (24, 20))
+    for moments in (3, 9):
+        with monkeypatch.context() as patch:
+            kill_after(patch, Progress, "advance", moments)
+            killed(*sweep, "--out", "run", "--overwrite")
+        assert jaxstyle("resume", "run", "--quiet") == 0
+        assert results(images / "run") == whole
+
+
+def test_a_run_is_resumed_from_anywhere(images, whole, monkeypatch):
+    with monkeypatch.context() as patch:
+        kill_after(patch, Progress, "advance", 2)
+        killed(*SWEEP, "--out", "run")
+    (images / "elsewhere").mkdir()
+    monkeypatch.chdir(images / "elsewhere")
+    assert jaxstyle("resume", "../run") == 0
+    assert results(images / "run") == whole
+
+
+def interrupted(monkeypatch, *options):
+    with monkeypatch.context() as patch:
+        kill_after(patch, Progress, "advance", 3)
+        killed(*SWEEP, *options, "--out", "run")
+
+
+def test_what_has_changed_is_refused_by_name(images, monkeypatch, capsys):
+    (images / "grid.csv").write_text("seed\n1\n")
+    interrupted(monkeypatch, "--grid", "grid.csv")
+    before = contents(images / "run")
+
+    def refuses(pattern):
+        capsys.readouterr()
+        fails(capsys, 2, f"cannot resume run: {pattern}", "resume", "run")
+        assert contents(images / "run") == before
+
+    for name, kind in (("c.png", "content"), ("s.png", "style")):
+        data = (images / name).read_bytes()
+        with Image.open(images / name) as picture:
+            pixels = np.asarray(picture).copy()
+        pixels[0, 0, 0] ^= 1
+        Image.fromarray(pixels).save(images / name)
+        refuses(f"the {kind} image {name} has changed")
+        (images / name).write_bytes(data)
+    (images / "grid.csv").write_text("seed\n2\n")
+    refuses("the lanes of grid.csv are not those")
+    (images / "grid.csv").write_text("seed\n1\n")
+    record = json.loads((images / "run" / "run.json").read_text())
+    for kind, option, value in (("options", "steps", 13), ("options", "weights", "random:1"), ("run", "refine", 2)):
+        edited = {**record, kind: {**record[kind], option: value}}
+        (images / "run" / "run.json").write_text(json.dumps(edited))
+        before = contents(images / "run")
+        refuses(f"run.json says {option} {value}, but the run was started with")
+    monkeypatch.setattr("jaxstyle.app.record.Settings", lambda **_: (_ for _ in ()).throw(TypeError))
+    (images / "run" / "run.json").unlink()
+    before = {name: data for name, data in before.items() if name != "run.json"}
+    assert jaxstyle("resume", "run") == 2
+    assert "whose options differ from those of" in capsys.readouterr().err
+    fails(capsys, 2, "nothing is not a run folder", "resume", "nothing")
+
+
+def test_damage_is_found_and_the_checkpoint_before_is_taken(images, whole, monkeypatch, capsys):
+    interrupted(monkeypatch)
+    folder = images / "run" / "checkpoint"
+    older, newest = sorted(folder.glob("lanes_0000.*"))
+    data = newest.read_bytes()
+    newest.write_bytes(data[:-1000])
+    capsys.readouterr()
+    assert jaxstyle("resume", "run") == 0
+    assert f"checkpoint run/checkpoint/{newest.name} is damaged: its checksum is wrong" in capsys.readouterr().err
+    assert results(images / "run") == whole
+    assert older.exists() is False
+
+
+def test_every_checkpoint_damaged(images, monkeypatch, capsys):
+    interrupted(monkeypatch)
+    for file in (images / "run" / "checkpoint").iterdir():
+        file.write_bytes(file.read_bytes()[:50])
+    capsys.readouterr()
+    fails(capsys, 2, "cannot resume run: every checkpoint is damaged: .*--overwrite", "resume", "run")
+    (images / "run" / "run.json").write_text("{")
+    assert jaxstyle(*SWEEP, "--out", "run", "--overwrite") == 0
+
+
+def test_a_damaged_record_is_written_again(images, whole, monkeypatch, capsys):
+    interrupted(monkeypatch)
+    record = (images / "run" / "run.json").read_bytes()
+    (images / "run" / "run.json").write_bytes(record[:100])
+    start = next((images / "run" / "checkpoint").glob("start.*"))
+    start.write_bytes(b"")
+    capsys.readouterr()
+    assert jaxstyle("resume", "run") == 0
+    err = capsys.readouterr().err
+    assert "damaged in run/checkpoint: start.000000.ckpt" in err
+    assert "run/run.json is damaged or gone; it is written again" in err
+    assert results(images / "run") == whole
+    assert (images / "run" / "run.json").read_bytes() == record
+
+
+def test_any_flipped_byte_and_any_cut_is_found(tmp_path):
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(True), "c": np.zeros((0, 2), np.uint8)}
+    path = tmp_path / "x.ckpt"
+    write_saved(path, Saved({"step": 3, "words": ["é"]}, arrays))
+    found = read_saved(path)
+    assert found.about == {"step": 3, "words": ["é"]}
+    assert found.arrays.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert (found.arrays[name].dtype, found.arrays[name].shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(found.arrays[name], array)
+    data = path.read_bytes()
+    for i in range(len(data)):
+        path.write_bytes(data[:i] + bytes([data[i] ^ 4]) + data[i + 1 :])
+        with pytest.raises(DamagedError):
+            read_saved(path)
+        path.write_bytes(data[:i])
+        with pytest.raises(DamagedError):
+            read_saved(path)
+    path.write_bytes(data + b"x")
+    with pytest.raises(DamagedError):
+        read_saved(path)
+    path.unlink()
+    with pytest.raises(DamagedError):
+        read_saved(path)
