@@ -72,7 +72,7 @@ def test_lanes_that_have_converged_stop_and_cost_nothing_more(images, capsys):
     assert [row["status"] for row in rows] == ["ok", "ok"]
     for lane, row in enumerate(rows):
         steps = int(row["steps"])
-        assert row["reason"] == f"converged after {steps} steps"
+        assert row["reason"] == f"converged at step {steps}"
         assert steps < 150
         history = [r for r in read_table(images / "run" / "history.csv") if r["lane"] == str(lane)]
         assert [int(r["step"]) for r in history] == list(range(steps + 1))

@@ -22,8 +22,8 @@ FIXED: tuple[str, ...] = ("refine", "save_every", "shard")
 class RunOptions:
     """Options of a run beside its `Settings`, named as the command's.
 
-    refine is a number of lanes; save_every is in steps, None for no snapshots; shard (i, n) is part i, from 0, of n, None
-    for all lanes; checkpoint_every is in minutes; log_json is a file's name.
+    refine is a number of lanes; save_every is in steps, None for no snapshots; shard (i, n) is part i, from 0, of n;
+    checkpoint_every is in minutes; log_json is a file's name.
     """
 
     refine: int | None = None
