@@ -65,10 +65,12 @@ def go_on(folder: Path) -> tuple[int, str]:
 def reference(folder: Path) -> tuple[dict[str, bytes], float]:
     """Results of a run that nothing disturbs, and how long it takes with its programs compiled."""
     for name in ("warm", "whole"):
+        (folder / name).mkdir()
         began = time.monotonic()
-        status, line = finish(jaxstyle(*SWEEP, "--out", name, folder=folder))
-        assert status == 0, line
-    return results(folder / "whole"), time.monotonic() - began
+        status, line = finish(jaxstyle(*SWEEP, "--out", "run", folder=folder / name))
+        if status:
+            raise SystemExit(f"a run that nothing disturbs failed: {line}")
+    return results(folder / "whole" / "run"), time.monotonic() - began
 
 
 def moments(count: int, duration: float, seed: int) -> list[float]:
@@ -127,19 +129,15 @@ def try_full(folder: Path, args: argparse.Namespace) -> int:
     disk = folder / "disk"
     disk.mkdir()
     failed = 0
-    for i, kilobytes in enumerate(args.free):
+    for kilobytes in args.free:
         if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "trial", str(disk)]).returncode:
             print("no right to mount a tmpfs here")
             return 1
         try:
-            (disk / "run").mkdir()
-            (folder / f"full{i}").mkdir()
-            status, line = finish(jaxstyle(*SWEEP, "--out", str(disk / "run"), folder=folder / f"full{i}"))
+            status, line = finish(jaxstyle(*SWEEP, "--out", "run", folder=disk))
             where = phase(disk / "run")
             subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-            begun = list(disk.glob("run/checkpoint/*.ckpt"))
-            again = ("resume", str(disk / "run")) if begun else (*SWEEP, "--out", str(disk / "run"))
-            resumed, said = (0, "") if status == 0 else finish(jaxstyle(*again, folder=folder / f"full{i}"))
+            resumed, said = (0, "") if status == 0 else go_on(disk)
             good = (status == 0 or "the disk is full" in line) and resumed == 0 and results(disk / "run") == whole
             failed += not good
             verdict = "then bit-identical" if good else f"FAILED: {resumed} {said}"

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.errors import StartError
@@ -92,6 +93,8 @@ def check_run_options(options: RunOptions, out: str | None) -> None:
     """Raise StartError for options that don't go together."""
     if options.shard and options.refine:
         raise StartError("--refine looks at all lanes, which no process has with --shard: leave one of them out")
+    if options.log_json and not Path(options.log_json).parent.is_dir():
+        raise StartError(f"cannot write {options.log_json}: give the name of a file in a folder that exists")
     if options.shard and out is None:
         raise StartError("--shard needs --out: the folder that all shards share")
 
