@@ -25,7 +25,7 @@ class StoppingState(NamedTuple):
     Attributes:
       transfer: TransferState; as it was left, with the last good image, of one that failed or diverged.
       good: (h, w, 3) uint8, the image before the last step: its loss is known to be good.
-      best: (window,) the lowest total up to each of the last steps, infinite before the first; (0,) without tolerance.
+      best: (window,) the lowest total up to each of the last steps, infinite before the first; (1,) without tolerance.
       limit: () a total above this has diverged.
       steps: () int32, steps taken.
       status: () int32, RUNNING or why it stopped.
@@ -75,7 +75,7 @@ def make_stopping(
 
     def init(image: jax.Array) -> StoppingState:
         state = transfer.init(image)
-        best = jnp.full(0 if tolerance is None else window, jnp.inf, state.image.dtype)
+        best = jnp.full(1 if tolerance is None else window, jnp.inf, state.image.dtype)
         zero = jnp.int32(0)
         return StoppingState(state, _to_bytes(state.image), best, jnp.zeros((), state.image.dtype), zero, zero)
 

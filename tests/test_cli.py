@@ -220,7 +220,7 @@ def test_a_failed_lane_is_named_and_the_rest_written(images, capsys):
     sweep = ["sweep", "c.png", "s.png", *QUICK, "--init", "noise", "--out", "run", "--beta", "1", "--tv", "1", "3e38"]
     Image.fromarray(np.uint8(255 * (np.indices((20, 24)).sum(0) % 2))).save("c.png")  # a checkerboard
     assert jaxstyle(*sweep, "--init", "content") == 1
-    assert "jaxstyle: lane 1 (a loss or gradient was not finite after 0 steps) failed" in capsys.readouterr().err
+    assert "jaxstyle: lane 1 (a loss or gradient was not finite at step 0) failed" in capsys.readouterr().err
     lanes = js.load_run("run").lanes
     assert [lane["status"] for lane in lanes] == ["ok", "failed"]
     with Image.open("run/images/lane_0001.png") as kept, Image.open("c.png") as start:

@@ -18,7 +18,7 @@ def test_shards_one_of_them_killed_and_resumed_make_the_run_of_one_process(image
     assert jaxstyle(*SWEEP, "--out", "run", "--shard", "0/2") == 0
     assert "shard 0 of 2 is done" in capsys.readouterr().out
     fails(capsys, 2, "run lacks shard 1-of-2: start it with --shard", "merge", "run")
-    fails(capsys, 2, "run holds shards of a run, which jaxstyle merge run joins", *SWEEP, "--out", "run")
+    fails(capsys, 2, "run holds shards of a run: jaxstyle merge run joins them", *SWEEP, "--out", "run")
     with monkeypatch.context() as patch:
         kill_after(patch, Progress, "advance", 1)
         killed(*SWEEP, "--out", "run", "--shard", "1/2")
@@ -72,7 +72,7 @@ def test_lanes_that_have_converged_stop_and_cost_nothing_more(images, capsys):
     assert [row["status"] for row in rows] == ["ok", "ok"]
     for lane, row in enumerate(rows):
         steps = int(row["steps"])
-        assert row["reason"] == f"converged after {steps} steps"
+        assert row["reason"] == f"converged at step {steps}"
         assert steps < 150
         history = [r for r in read_table(images / "run" / "history.csv") if r["lane"] == str(lane)]
         assert [int(r["step"]) for r in history] == list(range(steps + 1))

@@ -1,12 +1,13 @@
 """Carries a sweep out in its run folder, from its record to its report; the same whether it is new or resumed."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxstyle.app import engine, run, signals
 from jaxstyle.app.checkpoint import Checkpoints
-from jaxstyle.app.errors import RunError
+from jaxstyle.app.errors import RunError, WriteError
 from jaxstyle.app.grids import refine
 from jaxstyle.app.job import Job
 from jaxstyle.app.judge import judge
@@ -20,7 +21,6 @@ from jaxstyle.select import knee, pareto_front
 
 def begin(folder: Path, record: Mapping[str, Any]) -> None:
     """Write down what the run is, so that it can be resumed from now on."""
-    signals.advise(f"; jaxstyle resume {folder} goes on")
     Checkpoints(folder, record, minutes=0).start()
     write_record(folder, record)
 
@@ -32,8 +32,17 @@ def carry_out(job: Job, folder: Path, record: Mapping[str, Any], options: RunOpt
       RunError: naming the lanes that failed, or if memory or the disk run out.
       StoppedError: after a signal.
     """
-    signals.advise(f"; jaxstyle resume {folder} goes on")
     checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
+    with advising(folder):
+        job, outcome = _run_all(job, folder, options, checkpoints)
+        write_record(folder, {**record, "lanes": len(job.rows)})
+        write_results(job, outcome, folder)
+        checkpoints.remove()
+    conclude(job, outcome, folder)
+
+
+def _run_all(job: Job, folder: Path, options: RunOptions, checkpoints: Checkpoints) -> tuple[Job, Outcome]:
+    """The job with the lanes that refining adds, and its outcome."""
     announce(job)
     outcome = engine.run_job(job, options, engine.Keeping("lanes", checkpoints, snapshots_into(folder, 0)))
     if options.refine:
@@ -43,10 +52,18 @@ def carry_out(job: Job, folder: Path, record: Mapping[str, Any], options: RunOpt
             keeping = engine.Keeping("refined", checkpoints, snapshots_into(folder, len(job.rows)))
             outcome = join_outcomes([outcome, engine.run_job(more, options, keeping)])
             job = job._replace(rows=job.rows + more.rows)
-    write_record(folder, {**record, "lanes": len(job.rows)})
-    write_results(job, outcome, folder)
-    checkpoints.remove()
-    conclude(job, outcome, folder)
+    return job, outcome
+
+
+@contextlib.contextmanager
+def advising(folder: Path) -> Iterator[None]:
+    """Have signals, and errors in writing, say how to go on."""
+    advice = f"; jaxstyle resume {folder} goes on"
+    signals.advise(advice)
+    try:
+        yield
+    except WriteError as error:
+        raise WriteError(f"{error}{advice}") from error
 
 
 def write_results(job: Job, outcome: Outcome, folder: Path) -> None:

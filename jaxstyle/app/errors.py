@@ -17,6 +17,10 @@ class RunError(AppError):
     """The job started and something failed."""
 
 
+class WriteError(RunError):
+    """A file could not be written; a sweep can go on once it can."""
+
+
 class StoppedError(AppError):
     """The job was stopped by a signal; `status` is 128 and its number, as shells have it."""
 

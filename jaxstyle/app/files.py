@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from jaxstyle.app.errors import AppError, RunError, StartError
+from jaxstyle.app.errors import AppError, StartError, WriteError
 
 _TEMPORARY = ".jaxstyle-tmp"
 
@@ -26,7 +26,7 @@ def open_atomic(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     Without `overwrite`, a file that is there by then stays as it is, and the new one is not written.
 
     Raises:
-      RunError: disk full, or the write failed.
+      WriteError: disk full, or the write failed.
       StartError: no permission, no such folder, or a file that must not be overwritten.
     """
     temporary = None
@@ -59,12 +59,12 @@ def remove_temporary(folder: Path) -> None:
 def explain(error: OSError, what: str) -> AppError:
     """The error of the command for an OSError: status 1 for a full or failing disk, 2 for a path that can't be used."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RunError(f"{what}: the disk is full; free some space or choose another folder")
+        return WriteError(f"{what}: the disk is full; free some space or choose another folder")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StartError(f"{what}: permission denied; choose another folder")
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):
         return StartError(f"{what}: {_reason(error)}")
-    return RunError(f"{what}: {_reason(error)}")
+    return WriteError(f"{what}: {_reason(error)}")
 
 
 def _reason(error: OSError) -> str:

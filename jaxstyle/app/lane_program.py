@@ -75,6 +75,7 @@ class Lanes:
         self._job, self._mesh, self._group = job, mesh, group
         self._transfer = make_stopping(job.transfer, tolerance=tolerance)
         self._lanes = make_lanes(self._transfer, batch.weights, microbatch=group, mesh=mesh)
+        self._init = jax.jit(self._lanes.init)
         self._batch = batch
         specs = self._specs(batch)
         self._arguments = tuple(
@@ -84,20 +85,20 @@ class Lanes:
 
     def start(self, limits: np.ndarray) -> StoppingState:
         """The state before the first step; a lane's total above its limit, (lanes,), means that it diverges."""
-        state: Any = self._lanes.init(self._batch.starts)
+        state: Any = self._init(self._batch.starts)
         return self._with_rates(state._replace(limit=self._put(limits, self._by_lane)))
 
     def grow(self, state: StoppingState, shape: tuple[int, ...]) -> StoppingState:
         """The state of a coarser size, carried over to this one."""
         plain = Transfer(jax.vmap(self._job.transfer.init), self._job.transfer.step)
-        larger: TransferState = carry(plain, state.transfer, shape)
-        fresh = self._lanes.init(larger.image)
+        larger: TransferState = jax.jit(partial(carry, plain, shape=shape))(state.transfer)
+        fresh = self._init(larger.image)
         moved = fresh._replace(transfer=larger, limit=state.limit, steps=state.steps, status=state.status)
         return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), moved, fresh)
 
     def adopt(self, leaves: Sequence[Any]) -> StoppingState:
         """The state whose leaves these arrays are, on its devices."""
-        template, structure = jax.tree.flatten(self._lanes.init(self._batch.starts))
+        template, structure = jax.tree.flatten(self._init(self._batch.starts))
         put = [jax.device_put(leaf, like.sharding) for leaf, like in zip(leaves, template, strict=True)]
         return jax.tree.unflatten(structure, put)
 

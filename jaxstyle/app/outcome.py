@@ -41,9 +41,9 @@ class Outcome(NamedTuple):
         step = self.steps[lane]
         return {
             RUNNING: "",
-            CONVERGED: f"converged after {step} steps",
-            NOT_FINITE: f"a loss or gradient was not finite after {step} steps",
-            DIVERGED: f"diverged after {step} steps",
+            CONVERGED: f"converged at step {step}",
+            NOT_FINITE: f"a loss or gradient was not finite at step {step}",
+            DIVERGED: f"diverged at step {step}",
         }[int(self.status[lane])]
 
 

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxstyle.app.errors import StartError
 from jaxstyle.app.files import explain
 from jaxstyle.app.screen import tell
 from jaxstyle.objective import Losses
@@ -130,12 +129,6 @@ def _open_log(path: str) -> Any:
         return Path(path).open("a")
     except OSError as error:
         raise explain(error, f"cannot write {path}") from error
-
-
-def check_log(path: str) -> None:
-    """Raise StartError if a log can't be written there."""
-    if not Path(path).parent.is_dir():
-        raise StartError(f"cannot write {path}: give the name of a file in a folder that exists")
 
 
 def _quantiles(values: jax.typing.ArrayLike) -> list[float] | None:

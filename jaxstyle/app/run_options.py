@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.errors import StartError
@@ -22,8 +23,8 @@ FIXED: tuple[str, ...] = ("refine", "save_every", "shard")
 class RunOptions:
     """Options of a run beside its `Settings`, named as the command's.
 
-    refine is a number of lanes; save_every is in steps, None for no snapshots; shard (i, n) is part i, from 0, of n, None
-    for all lanes; checkpoint_every is in minutes; log_json is a file's name.
+    refine is a number of lanes; save_every is in steps, None for no snapshots; shard (i, n) is part i, from 0, of n;
+    checkpoint_every is in minutes; log_json is a file's name.
     """
 
     refine: int | None = None
@@ -92,6 +93,8 @@ def check_run_options(options: RunOptions, out: str | None) -> None:
     """Raise StartError for options that don't go together."""
     if options.shard and options.refine:
         raise StartError("--refine looks at all lanes, which no process has with --shard: leave one of them out")
+    if options.log_json and not Path(options.log_json).parent.is_dir():
+        raise StartError(f"cannot write {options.log_json}: give the name of a file in a folder that exists")
     if options.shard and out is None:
         raise StartError("--shard needs --out: the folder that all shards share")
 

@@ -52,8 +52,10 @@ def carry_out_shard(job: Job, folder: Path, record: Mapping[str, Any], options: 
     run = folder.parents[1]
     checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
     conduct.announce(own)
-    outcome = engine.run_job(own, options, engine.Keeping("lanes", checkpoints, conduct.snapshots_into(run, first)))
-    checkpoints.save(_DONE, Saved({}, {}), wait=True)
+    with conduct.advising(folder):
+        keeping = engine.Keeping("lanes", checkpoints, conduct.snapshots_into(run, first))
+        outcome = engine.run_job(own, options, keeping)
+        checkpoints.save(_DONE, Saved({}, {}), wait=True)
     print(f"shard {options.shard[0]} of {options.shard[1]} is done; when all are, jaxstyle merge {run}")
     conduct.report_failures(outcome, first)
 

@@ -160,7 +160,7 @@ def _transfer(args: argparse.Namespace) -> None:
     write_atomic(output, data, overwrite=args.overwrite)
     of_interest = ("content", "style") if settings.content else ("style",)
     losses = [f"{name} {getattr(outcome.final, name)[0]:.4g}" for name in of_interest]
-    print(f"{job.settings.steps} steps in {outcome.seconds:.0f} s, {', '.join(losses)}: {output}")
+    print(f"{outcome.steps[0]} steps in {outcome.seconds:.0f} s, {', '.join(losses)}: {output}")
 
 
 def _quality(text: str) -> int:

@@ -1,0 +1,60 @@
+"""The command on eight simulated devices; run by test_engine.py in a process of its own."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+import jaxstyle as js
+from jaxstyle.app import course
+from tests.command import QUICK, jaxstyle, read_table
+
+SWEEP = ["sweep", "c.png", "s.png", *QUICK, "--microbatch", "2"]
+full_mesh = course.make_mesh
+
+
+def sweep(out, betas, *options):
+    assert jaxstyle(*SWEEP, "--beta", *betas, "--out", out, *options) == 0
+    return js.load_run(out)
+
+
+def devices(count, lanes):
+    assert lanes
+    return None if count == 1 else Mesh(np.array(jax.devices()[:count]), ("lanes",))
+
+
+def check_same_bits_where_the_batch_of_a_device_is_the_same():
+    betas = [f"{b:g}" for b in np.logspace(-2, 2, 16)]
+    on_eight = sweep("eight", betas)
+    course.make_mesh = partial(devices, 2)
+    on_two = sweep("two", betas[4:8])
+    course.make_mesh = full_mesh
+    np.testing.assert_array_equal(on_two.images, on_eight.images[4:8])
+    for name in ("content", "style", "tv", "total"):
+        np.testing.assert_array_equal(on_two.history[name], on_eight.history[name].reshape(16, -1)[4:8].ravel())
+    assert len({lane["total"] for lane in on_eight.lanes}) == 16
+
+
+def check_padding_stages_and_compaction():
+    betas = [f"{b:g}" for b in np.logspace(-1, 1, 11)]
+    options = ["--min-size", "12", "--coarse-steps", "2", "--tolerance", "0.5", "--steps", "60"]
+    found = sweep("padded", betas, *options)
+    course.make_mesh = partial(devices, 1)
+    wanted = sweep("alone", betas, *options)
+    course.make_mesh = full_mesh
+    assert [lane["steps"] for lane in found.lanes] == [lane["steps"] for lane in wanted.lanes]
+    assert max(lane["steps"] for lane in found.lanes) < 62
+    for name in ("content", "style", "total"):
+        np.testing.assert_allclose(found.history[name], wanted.history[name], rtol=0.02, atol=1e-6)
+    assert np.abs(found.images - wanted.images).mean() < 2e-3
+    assert all(row["reason"].startswith("converged") for row in read_table(Path("padded/lanes.csv")))
+
+
+if __name__ == "__main__":
+    assert jax.device_count() == 8
+    check_same_bits_where_the_batch_of_a_device_is_the_same()
+    check_padding_stages_and_compaction()
+    sys.exit(0)

@@ -1,0 +1,89 @@
+"""The engine of a sweep: lanes that fail, devices, chunks."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optax
+
+import jaxstyle as js
+from jaxstyle.app import job, loop
+from tests.command import QUICK, jaxstyle, read_table
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_lanes_that_fail_change_no_bit_of_the_others(images, monkeypatch, capsys):
+    """Among five: one whose gradient is not finite, one that diverges under plain gradient descent without bounds."""
+    descent = job.OptimizerChoice(optax.inject_hyperparams(optax.sgd), 0.03, None)
+    monkeypatch.setitem(job.OPTIMIZERS, "adam", descent)
+    well = ["1,0,0.5", "2,0,0.5", "3,0,0.5", "4,0,0.5", "5,0,0.5"]
+    ill = [well[0], "2,3e38,0.5", well[2], "4,0,1e6", well[4]]
+    sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "30", "--init", "noise"]
+    for name, rows, status in (("well", well, 0), ("ill", ill, 1)):
+        (images / f"{name}.csv").write_text("\n".join(["beta,tv,learning_rate", *rows, ""]))
+        assert jaxstyle(*sweep, "--grid", f"{name}.csv", "--out", name) == status
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"jaxstyle: lanes 1 \(a .* not finite at step [01]\), 3 \(diverged at step \d+\) failed", err)
+    found, wanted = js.load_run("ill"), js.load_run("well")
+    for lane in (0, 2, 4):
+        np.testing.assert_array_equal(found.images[lane], wanted.images[lane])
+        assert found.lanes[lane] == wanted.lanes[lane]
+        rows = [run.history["total"][run.history["lane"] == lane] for run in (found, wanted)]
+        np.testing.assert_array_equal(*rows)
+    for lane in (1, 3):
+        row = read_table(images / "ill" / "lanes.csv")[lane]
+        assert (row["status"], row["steps"] in row["reason"]) == ("failed", True)
+        steps = [r["step"] for r in read_table(images / "ill" / "history.csv") if r["lane"] == str(lane)]
+        assert steps == [str(i) for i in range(int(row["steps"]) + 1)]
+    totals = found.history["total"][found.history["lane"] == 3]
+    assert totals[-1] > 100 * totals[0]
+    record = json.loads((images / "ill" / "run.json").read_text())
+    assert record["options"]["grid"] == "ill.csv"
+
+
+def test_the_length_of_chunks_changes_no_bit(images, monkeypatch):
+    sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "9", "--beta", "1", "10"]
+    runs = []
+    for seconds in (1e-9, 1.0):
+        monkeypatch.setattr(loop, "_SECONDS", seconds)
+        assert jaxstyle(*sweep, "--out", "run", "--overwrite") == 0
+        runs.append(js.load_run("run"))
+    np.testing.assert_array_equal(runs[0].images, runs[1].images)
+    np.testing.assert_array_equal(runs[0].history["total"], runs[1].history["total"])
+
+
+def test_the_loop_rests_where_the_state_is_wanted():
+    """A program that counts steps: nothing is dispatched ahead of a rest, and chunks end at multiples of a stride."""
+    calls, reports, rests = [], [], []
+
+    def program(state, count):
+        calls.append((state, count))
+        return state + count, js.app.loop.Losses(*(np.arange(state, state + 50.0) for _ in range(4)))
+
+    state, done = loop.take_steps(
+        program,
+        3,
+        start=3,
+        steps=40,
+        strides=[7],
+        report=lambda steps, losses: reports.append(losses.total[:steps]),
+        wanted=lambda step: step % 7 == 0,
+        rest=lambda step, state: rests.append((step, state)) or step == 35,
+    )
+    assert (state, done) == (35, 35)
+    assert rests == [(7 * i, 7 * i) for i in range(1, 6)]
+    np.testing.assert_array_equal(np.concatenate(reports), np.arange(3, 35))
+    assert all(before // 7 == (before + count - 1) // 7 for before, count in calls)
+
+
+def test_eight_devices_are_one(images):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.devices_sweep"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
