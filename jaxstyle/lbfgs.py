@@ -43,7 +43,7 @@ class LbfgsState(NamedTuple):
 
 
 def lbfgs(
-    memory_size: int = 20,
+    memory_size: int = 10,
     *,
     bounds: tuple[float, float] | None = (0.0, 1.0),
     first_step: float = 0.01,

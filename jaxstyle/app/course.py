@@ -259,7 +259,7 @@ class _Course:
 
     def _finish(self, state: StoppingState) -> Outcome:
         count = len(self.members)
-        self.images[self.members] = np.clip(np.asarray(state.image)[:count], 0, 1)  # L-BFGS runs without bounds
+        self.images[self.members] = np.clip(np.asarray(state.image)[:count], 0, 1)  # a start may be outside
         self._note(state)
         final, layers = self._evaluate()
         history = self._history(final)

@@ -21,6 +21,7 @@ from jaxstyle.app.settings import Settings, weight_defaults
 from jaxstyle.app.stages import check_stages
 from jaxstyle.colour import of_luminance
 from jaxstyle.layers import convolutions_for, min_size
+from jaxstyle.lbfgs import lbfgs
 from jaxstyle.objective import Loss, Terms, make_loss, make_terms
 from jaxstyle.pretrained import DEFAULT, Weights, default_set, load_weights
 from jaxstyle.style_statistics import style_statistic
@@ -29,11 +30,11 @@ from jaxstyle.vgg import Features, Params, make_features
 
 
 class OptimizerChoice(NamedTuple):
-    """An optimiser of the command: the optimiser, its default learning rate, the pixels' bounds."""
+    """An optimiser of the command: the optimiser, its default learning rate, how many images it keeps of a lane."""
 
     make: Callable[..., optax.GradientTransformation]
     learning_rate: float | None
-    bounds: tuple[float, float] | None
+    images: int
 
 
 def _adam(learning_rate: Any) -> optax.GradientTransformation:
@@ -43,9 +44,8 @@ def _adam(learning_rate: Any) -> optax.GradientTransformation:
 
 OPTIMIZERS: dict[str, OptimizerChoice] = {
     # The rate is part of the state, so that each lane has its own.
-    "adam": OptimizerChoice(optax.inject_hyperparams(_adam), 0.03, (0.0, 1.0)),
-    # The line search sets the steps; clipping would spoil the model of the curvature.
-    "lbfgs": OptimizerChoice(optax.lbfgs, None, None),
+    "adam": OptimizerChoice(optax.inject_hyperparams(_adam), 0.03, 3),
+    "lbfgs": OptimizerChoice(lbfgs, None, 23),
 }
 
 
@@ -145,7 +145,7 @@ def load_job(settings: Settings) -> Job:
         features=features,
         loss=loss,
         terms=terms,
-        transfer=make_transfer(loss, choice.make() if rate is None else choice.make(rate), bounds=choice.bounds),
+        transfer=make_transfer(loss, choice.make() if rate is None else choice.make(rate)),
     )
 
 
@@ -154,7 +154,7 @@ def _fill_in(settings: Settings) -> Settings:
         raise StartError(f"unknown optimizer {settings.optimizer!r}; valid: {', '.join(OPTIMIZERS)}")
     rate = OPTIMIZERS[settings.optimizer].learning_rate
     if rate is None and settings.learning_rate is not None:
-        raise StartError(f"{settings.optimizer} finds its step by a line search; --learning-rate is for adam")
+        raise StartError(f"{settings.optimizer} finds its own step; --learning-rate is for --optimizer adam")
     defaults = weight_defaults(settings.convention, settings.style_loss)
     return replace(
         settings,

@@ -91,7 +91,9 @@ class Lanes:
     def grow(self, state: StoppingState, shape: tuple[int, ...]) -> StoppingState:
         """The state of a coarser size, carried over to this one."""
         plain = Transfer(jax.vmap(self._job.transfer.init), self._job.transfer.step)
-        larger: TransferState = jax.jit(partial(carry, plain, shape=shape))(state.transfer)
+        detail = self._batch.starts if self._job.settings.init == "content" else None
+        grow = jax.jit(lambda state, detail: carry(plain, state, shape, detail=detail))
+        larger: TransferState = grow(state.transfer, detail)
         fresh = self._init(larger.image)
         moved = fresh._replace(transfer=larger, limit=state.limit, steps=state.steps, status=state.status)
         return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), moved, fresh)

@@ -119,7 +119,7 @@ def add_job_options(parser: argparse.ArgumentParser, *, content: bool = True) ->
         needs_content=True,
     )
     add("--steps", f"optimisation steps (default: {DEFAULT_STEPS})", type=positive, metavar="N")
-    add("--optimizer", "adam or lbfgs (default: adam)", metavar="NAME")
+    add("--optimizer", "lbfgs, or adam, which keeps 3 images a lane instead of 23 (default: lbfgs)", metavar="NAME")
     add("--convention", "scaling of the losses: mean, gatys, johnson or relative (default: mean)", metavar="NAME")
     add("--content-layers", f"(default: {' '.join(CONTENT_LAYERS)})", nargs="+", metavar="LAYER", needs_content=True)
     add(

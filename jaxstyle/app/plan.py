@@ -126,7 +126,7 @@ def _make_problem(request: Request, machine: Machine) -> _Problem:
         params = jax.eval_shape(prepare, params)
     targets = jax.eval_shape(partial(make_targets, features, **named), params, image, image)
     rate = () if choice.learning_rate is None else (choice.learning_rate,)
-    transfer = make_transfer(loss, choice.make(*rate), bounds=choice.bounds)
+    transfer = make_transfer(loss, choice.make(*rate))
     return _Problem(transfer, features, params, targets, image)
 
 

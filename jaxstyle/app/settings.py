@@ -74,7 +74,7 @@ class Settings:
     content_mask: tuple[str, ...] = ()
     style_mask: tuple[str, ...] = ()
     steps: int = DEFAULT_STEPS
-    optimizer: str = "adam"
+    optimizer: str = "lbfgs"
     convention: str = "mean"
     content_layers: tuple[str, ...] = CONTENT_LAYERS
     style_layers: tuple[str, ...] = STYLE_LAYERS

@@ -117,13 +117,15 @@ def _sweep(args: argparse.Namespace) -> None:
 
 
 def _warn(job: Any) -> None:
-    if job.settings.optimizer == "adam":
-        repeated = repeated_ratios(job.rows)
-        if repeated:
-            tell(f"note: {repeated}")
+    from jaxstyle.app.job import OPTIMIZERS
+
+    repeated = repeated_ratios(job.rows)
+    if repeated:
+        tell(f"note: {repeated}")
     if len(job.rows) > _MANY_LANES:
         h, w, _ = job.contents[0].image.shape
-        tell(f"note: {len(job.rows)} lanes keep {len(job.rows) * h * w * 3 * 4 * 3 / 1e9:.1f} GB of images and moments")
+        size = len(job.rows) * h * w * 3 * 4 * OPTIMIZERS[job.settings.optimizer].images / 1e9
+        tell(f"note: {len(job.rows)} lanes keep {size:.1f} GB of images and what {job.settings.optimizer} remembers")
 
 
 def _transfer(args: argparse.Namespace) -> None:
