@@ -5,7 +5,9 @@ ends with status 1 if one failed. Moments and bytes are drawn from --seed. The s
 """
 
 import argparse
+import contextlib
 import csv
+import io
 import json
 import os
 import random
@@ -173,7 +175,8 @@ def try_damage(folder: Path, args: argparse.Namespace) -> int:
             tried += 1
             try:
                 if file.name == "run.json":
-                    check_options(run, record)
+                    with contextlib.redirect_stderr(io.StringIO()):
+                        check_options(run, record)
                     missed += file.read_bytes() != data  # damage that it says is written anew
                 else:
                     read_saved(file)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app import engine
+from jaxstyle.app import lane_program
 from jaxstyle.app.memory import OutOfMemoryError, available_memory, check_memory, memory_errors
 from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
 
@@ -143,7 +143,7 @@ def test_out_of_memory_takes_smaller_groups(images, capsys, monkeypatch):
     sweep = ["sweep", "c.png", "s.png", *QUICK, "--beta", "0.1", "0.3", "1", "3", "10"]
     assert jaxstyle(*sweep, "--out", "whole") == 0
     capsys.readouterr()
-    monkeypatch.setattr(engine, "check_memory", check)
+    monkeypatch.setattr(lane_program, "check_memory", check)
     assert jaxstyle(*sweep, "--out", "groups") == 0
     err = capsys.readouterr().err
     assert "out of memory with 5 lanes at once; trying 3\n" in err
@@ -162,7 +162,7 @@ def test_too_large_for_one_lane_says_what_fits(images, capsys, monkeypatch, know
     def check(_):
         raise OutOfMemoryError(*known)
 
-    monkeypatch.setattr(engine, "check_memory", check)
+    monkeypatch.setattr(lane_program, "check_memory", check)
     sweep = ["sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--size", "640"]
     fails(capsys, 1, f"out of memory: one lane of 640x16 pixels takes more than there is; {pattern}", *sweep)
 

@@ -75,7 +75,8 @@ class Lanes:
         self._job, self._mesh, self._group = job, mesh, group
         self._transfer = make_stopping(job.transfer, tolerance=tolerance)
         self._lanes = make_lanes(self._transfer, batch.weights, microbatch=group, mesh=mesh)
-        self._init = jax.jit(self._lanes.init)
+        # Of a copy: the state's memory is used up by the first chunk.
+        self._init = jax.jit(lambda starts: self._lanes.init(jnp.copy(starts)))
         self._batch = batch
         specs = self._specs(batch)
         self._arguments = tuple(
