@@ -99,8 +99,9 @@ def test_plan_of_this_machine(capsys):
     assert len(err.splitlines()) == len(found["compilations"])
     assert (found["topology"], found["devices"], found["device_kind"]) == (None, 1, "cpu")
     assert (found["lanes"], found["microbatch"], found["fits"], found["collectives"]) == (3, 2, True, 0)
-    # The image, Adam's two moments, its two counts and the learning rate.
-    assert found["state_bytes_per_lane"] == 3 * 32 * 32 * 3 * 4 + 3 * 4
+    # The image, Adam's two moments and, in 8 bits, the last good image; Adam's two counts, the learning rate, and the
+    # lowest total, the limit, steps and status that say whether the lane goes on.
+    assert found["state_bytes_per_lane"] == (3 * 4 + 1) * 32 * 32 * 3 + 7 * 4
     assert found["aliased_bytes_per_device"] >= 3 * found["state_bytes_per_lane"]
     features = 32 * 32 * 64 * 4  # one layer
     assert features < found["bytes_per_lane"] < 100 * features
@@ -109,6 +110,23 @@ def test_plan_of_this_machine(capsys):
     assert 0.5 < found["max_lanes_peak_bytes_per_device"] / found["memory_per_device"] <= 1
     assert "estimate" in found["roofline"]["note"]
     assert found["roofline"]["seconds_per_lane_step"] > 0
+
+
+def test_plan_of_one_picture_in_rows(capsys, monkeypatch):
+    memory = 40 * 10**6
+    monkeypatch.setattr(machine, "present", lambda: MACHINE._replace(devices=jax.devices(), memory=memory))
+    assert run_main("--rows", "--size", "32", "--json", *SHALLOW) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert 1 < len(found["compilations"]) == len(err.splitlines()) <= 3
+    assert [found["compilations"][0][name] for name in ("size", "fits")] == [32, True]
+    assert found["peak_bytes_per_device"] == found["compilations"][0]["peak_bytes_per_device"]
+    assert found["max_size"] in [c["size"] for c in found["compilations"] if c["fits"]]
+    assert found["max_size"] % 16 == 0
+    assert 0.6 * memory < found["max_size_peak_bytes_per_device"] <= memory
+    assert run_main("--rows", "--size", "32", *SHALLOW) == 0
+    side = found["max_size"]
+    assert f"largest square picture that fits  {side}x{side}, with " in capsys.readouterr().out
 
 
 def test_plan_as_a_table(capsys, monkeypatch):
@@ -130,6 +148,7 @@ def test_plan_as_a_table(capsys, monkeypatch):
         (["--convention", "none"], "unknown convention 'none'; valid: mean, gatys, johnson, relative"),
         (["--style-layers", "relu9_1"], "unknown layer 'relu9_1'; valid layers: conv1_1"),
         (["--weights", "nothing"], "unknown weights 'nothing'"),
+        (["--rows", "--lanes", "3"], "--rows is for one picture: leave --lanes and --microbatch out"),
     ],
 )
 def test_what_a_plan_can_not_start_with(capsys, arguments, message):
@@ -197,6 +216,20 @@ class TestTpu:
         # All state once, at most two groups' more, in nearly all of the memory.
         assert found["max_lanes"] * found["state_bytes_per_lane"] > 4 * 0.9 * found["memory_per_device"]
         assert found["max_lanes"] % 8 == 0
+
+    @pytest.mark.slow
+    def test_rows_of_one_picture_shared_out_among_chips(self):
+        arguments = ["--topology", "v5e:2x2", "--rows", "--json", *SHALLOW]
+        done = run_command(*arguments, "--size", "8192")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["devices"] == 4
+        assert found["collectives"] > 0
+        assert found["max_size"] % 64 == 0
+        assert 0.8 < found["max_size_peak_bytes_per_device"] / found["memory_per_device"] <= 1
+        done = run_command(*arguments, "--size", "66")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "--size 66: 66 rows do not divide by 4 devices: take a height of 64 or 68" in done.stderr
 
     @pytest.mark.slow
     @pytest.mark.parametrize("arguments", [[], ["512"]], ids=["sixteen chips, memory of each kind", "1024 lanes"])

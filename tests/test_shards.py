@@ -1,6 +1,11 @@
 """Sweeps in several processes that share a run folder, and over several devices."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,12 +62,78 @@ def test_shards_of_different_runs_are_not_joined(images, capsys):
         (["--shard", "0/9", "--out", "run"], "there are only 5 lanes"),
         (["--shard", "0/2"], "--shard needs --out"),
         (["--shard", "0/2", "--out", "run", "--refine", "1"], "--refine looks at all lanes"),
+        (["--distributed"], "--distributed needs --out"),
+        (["--distributed", "--out", "run", "--shard", "0/2"], "leave --shard out"),
+        (["--distributed", "--out", "run", "--refine", "1"], "--refine looks at all lanes.* with --distributed"),
+        (["--distributed", "--out", "run", "--process", "0/2"], "--coordinator and --process go together"),
+        (["--distributed", "--out", "run", "--coordinator", "here", "--process", "0/2"], "give HOST:PORT"),
+        (["--coordinator", "here:1", "--process", "0/2"], "are for --distributed"),
+        (["--process", "2/2"], "2/2: the processes of 2 are numbered from 0 to 1"),
     ],
 )
 def test_shards_that_make_no_sense(images, capsys, options, pattern):
     before = contents(images)
     fails(capsys, 2, pattern, *SWEEP, *options)
     assert contents(images) == before
+
+
+def two_processes(*arguments):
+    """Exit status, stdout and stderr of two processes of the command that join each other."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = f"localhost:{free.getsockname()[1]}"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-m", "jaxstyle.app.cli", *arguments, "--distributed", "--coordinator", place]
+    piped = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    started = [subprocess.Popen([*command, "--process", f"{i}/2"], env=environment, **piped) for i in range(2)]
+    try:
+        found = [process.communicate(timeout=120) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [(process.returncode, *texts) for process, texts in zip(started, found, strict=True)]
+
+
+@pytest.mark.slow
+def test_two_processes_that_join_each_other_make_the_run_of_two_shards(images, monkeypatch, capsys):
+    for shard in ("0/2", "1/2"):
+        assert jaxstyle(*SWEEP, "--out", "shards", "--shard", shard) == 0
+    assert jaxstyle("merge", "shards") == 0
+    wanted = contents(images / "shards")
+
+    done = two_processes(*SWEEP, "--out", "run")
+    assert [status for status, _, _ in done] == [0, 0], done
+    assert "report.html" in done[0][1]
+    found = contents(images / "run")
+    assert {name for name in wanted if found.get(name) != wanted[name]} == {"run.json"}
+    assert set(found) == set(wanted)
+    settings = json.loads(found["run.json"])
+    command = settings["command"].split()
+    assert not {"--distributed", "--coordinator", "--process"} & set(command)
+    assert command[-2:] == ["--out", "run"]
+    assert settings["run"] == json.loads(wanted["run.json"])["run"]
+    assert [status for status, _, _ in two_processes(*SWEEP, "--out", "run")] == [2, 2]
+
+    assert jaxstyle(*SWEEP, "--out", "resumed", "--shard", "0/2") == 0
+    with monkeypatch.context() as patch:
+        kill_after(patch, Progress, "advance", 1)
+        killed(*SWEEP, "--out", "resumed", "--shard", "1/2")
+    done = two_processes("resume", "resumed")
+    assert [status for status, _, _ in done] == [0, 0], done
+    found = contents(images / "resumed")
+    assert {name for name in {*found, *wanted} if found.get(name) != wanted.get(name)} == {"run.json"}
+    fails(capsys, 2, "resumed holds no shards of a run", "resume", "resumed", "--distributed")
+
+
+@pytest.mark.slow
+def test_lanes_that_fail_in_one_of_two_processes(images):
+    sweep = ["sweep", "c.png", "s.png", *QUICK, "--beta", "1", "1e38", "--steps", "3", "--out", "run"]
+    first, second = two_processes(*sweep)
+    assert (first[0], second[0]) == (1, 1)
+    for _, _, err in (first, second):
+        assert "lane 1 (" in err.splitlines()[-1]
+        assert "failed and kept the last good image" in err.splitlines()[-1]
+    assert [row["status"] for row in read_table(images / "run" / "lanes.csv")] == ["ok", "failed"]
 
 
 def test_lanes_that_have_converged_stop_and_cost_nothing_more(images, capsys):

@@ -131,7 +131,7 @@ def load_job(settings: Settings) -> Job:
     check_count(len(pairs) * len(settings_rows))
     if settings.microbatch is None:
         height, width = max((p.image.shape[:2] for p in pictures.contents), key=lambda shape: shape[0] * shape[1])
-        limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
+        limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0)
         settings = replace(settings, microbatch=default_microbatch(height * width, limit))
     if choose_weights:
         tell(f"weights {weights.name}: {default_set()[1]}")

@@ -33,7 +33,7 @@ class OutOfMemoryError(Exception):
 
 def available_memory() -> int:
     """Bytes that a program may still take on the default device, 0 if nobody knows: of a CPU, the machine's."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return max(0, stats["bytes_limit"] - stats.get("bytes_in_use", 0))

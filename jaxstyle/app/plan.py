@@ -20,6 +20,7 @@ from jaxstyle.lanes import StackedTargets, make_lanes
 from jaxstyle.layers import BLOCKS, LAYERS, block_of, min_size
 from jaxstyle.objective import LossWeights, make_loss, make_targets
 from jaxstyle.pretrained import load_weights
+from jaxstyle.stopping import make_stopping
 from jaxstyle.transfer import Transfer, make_transfer, run_chunk
 from jaxstyle.vgg import Features, make_features, prepare
 
@@ -48,7 +49,7 @@ class Request(NamedTuple):
     weights: str
 
 
-class _Problem(NamedTuple):
+class Problem(NamedTuple):
     """The step of one lane, and the shapes of what all lanes share."""
 
     transfer: Transfer
@@ -89,7 +90,7 @@ def make_plan(request: Request, machine: Machine) -> dict[str, Any]:
       StartError: for an option that is wrong.
     """
     jax.config.update("jax_enable_compilation_cache", False)  # a plan's compile time is that of a first run
-    problem = _make_problem(request, machine)
+    problem = make_problem(request, machine)
     devices, on_cpu = len(machine.devices), machine.devices[0].platform == "cpu"
     microbatch = request.microbatch or default_microbatch(request.size**2, 0 if on_cpu else machine.memory)
     first = -(-request.lanes // devices) if request.lanes else microbatch
@@ -106,14 +107,19 @@ def make_plan(request: Request, machine: Machine) -> dict[str, Any]:
     return _describe(request, problem, machine, microbatch, state_bytes, found, devices * most)
 
 
-def _make_problem(request: Request, machine: Machine) -> _Problem:
+def make_problem(request: Request, machine: Machine, *, backend: str = "auto") -> Problem:
+    """The step that is asked for, with a backend of `make_features`.
+
+    Raises:
+      StartError: for an option that is wrong.
+    """
     if request.optimizer not in OPTIMIZERS:
         raise StartError(f"unknown optimizer {request.optimizer!r}; valid: {', '.join(OPTIMIZERS)}")
     choice = OPTIMIZERS[request.optimizer]
     named: dict[str, Any] = {"content_layers": request.content_layers, "style_layers": request.style_layers}
     layers = tuple(dict.fromkeys(request.content_layers + request.style_layers))
     try:
-        features = make_features(layers, pooling=request.pooling, dtype=request.dtype)
+        features = make_features(layers, pooling=request.pooling, dtype=request.dtype, backend=backend)
         loss = make_loss(features, convention=request.convention, **named)
         params = load_weights(request.weights).params
     except ValueError as error:  # all of them say in one line what is wrong with an option
@@ -122,15 +128,15 @@ def _make_problem(request: Request, machine: Machine) -> _Problem:
     if request.size < smallest:
         raise StartError(f"--size {request.size} is too small for the layers asked for: the smallest is {smallest}")
     image = jax.ShapeDtypeStruct((request.size, request.size, 3), jnp.float32)
-    if machine.devices[0].platform == "cpu":
+    if machine.devices[0].platform == "cpu" and backend == "auto":
         params = jax.eval_shape(prepare, params)
     targets = jax.eval_shape(partial(make_targets, features, **named), params, image, image)
     rate = () if choice.learning_rate is None else (choice.learning_rate,)
-    transfer = make_transfer(loss, choice.make(*rate))
-    return _Problem(transfer, features, params, targets, image)
+    transfer = make_stopping(make_transfer(loss, choice.make(*rate)))  # as the command runs it
+    return Problem(transfer, features, params, targets, image)
 
 
-def _compile(problem: _Problem, machine: Machine, each: int, microbatch: int) -> Compiled:
+def _compile(problem: Problem, machine: Machine, each: int, microbatch: int) -> Compiled:
     """Compile the command's program, a chunk of steps, for `each` lanes on every device."""
     count = len(machine.devices) * each
     mesh = Mesh(np.array(machine.devices), ("lanes",))
@@ -149,15 +155,20 @@ def _compile(problem: _Problem, machine: Machine, each: int, microbatch: int) ->
     targets = StackedTargets(put(one.content), put(one.style), index, index)
     arguments = (put(state, "lanes"), put(problem.params), targets, put(weights, "lanes"))
     steps = put(jax.ShapeDtypeStruct((), jnp.int32))
+    return compile_chunk(lanes, (*arguments, steps), machine, count)
+
+
+def compile_chunk(transfer: Transfer, arguments: tuple[Any, ...], machine: Machine, count: int) -> Compiled:
+    """Compile a chunk of steps of a transfer of `count` images, whose arguments have these shapes and shardings."""
     began = time.monotonic()
-    program = jax.jit(partial(run_chunk, lanes, capacity=_CHUNK), donate_argnums=0)
+    program = jax.jit(partial(run_chunk, transfer, capacity=_CHUNK), donate_argnums=0)
     try:
-        compiled = program.lower(*arguments, steps).compile()
+        compiled = program.lower(*arguments).compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         temporary = _temporary(str(error))
-        held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) // len(machine.devices)
+        held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(arguments[0])) // len(machine.devices)
         return Compiled(count, time.monotonic() - began, fits=False, peak=temporary and held + temporary)
     seconds = time.monotonic() - began
     memory: Any = compiled.memory_analysis()
@@ -221,7 +232,7 @@ def _next(tried: dict[int, Compiled], microbatch: int, state_bytes: int, limit: 
 
 def _describe(
     request: Request,
-    problem: _Problem,
+    problem: Problem,
     machine: Machine,
     microbatch: int,
     state_bytes: int,

@@ -5,6 +5,7 @@ import json
 import os
 from typing import Any
 
+from jaxstyle.app.errors import StartError
 from jaxstyle.app.options import positive
 from jaxstyle.app.settings import DEFAULT_SIZE
 from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS
@@ -35,6 +36,7 @@ def add_plan(commands: Any) -> None:
         help='a TPU, as v5e:2x2; needs pip install "jaxstyle[plan]" (default: what is here)',
     )
     add("--size", type=positive, default=DEFAULT_SIZE, metavar="PX", help=f"side in pixels (default: {DEFAULT_SIZE})")
+    add("--rows", action="store_true", help="of one picture whose rows all devices share: how large it can be")
     add("--lanes", type=positive, metavar="N", help="lanes on all devices (default: one group on each)")
     add("--microbatch", type=positive, metavar="N", help="lanes computed at once on a device (default: by device)")
     add("--dtype", choices=DTYPES, default="float32", help="precision of the features (default: float32)")
@@ -52,34 +54,67 @@ def add_plan(commands: Any) -> None:
 def _plan(args: argparse.Namespace) -> None:
     if args.topology is not None:
         os.environ.update(ENVIRONMENT)
-    from jaxstyle.app import machine, plan
+    from jaxstyle.app import machine, plan, plan_rows
 
+    if args.rows and (args.lanes or args.microbatch):
+        raise StartError("--rows is for one picture: leave --lanes and --microbatch out")
     options: dict[str, Any] = {name: vars(args)[name] for name in plan.Request._fields}
     for name in ("content_layers", "style_layers"):
         options[name] = tuple(options[name])
     request = plan.Request(**options)
     found = machine.present() if args.topology is None else machine.topology(args.topology)
-    result = {"topology": args.topology, **plan.make_plan(request, found)}
-    print(json.dumps(result, indent=2) if args.json else "\n".join(_table(result)))
+    make = plan_rows.make_rows_plan if args.rows else plan.make_plan
+    result = {"topology": args.topology, **make(request, found)}
+    rows = _rows_of_picture(result) if args.rows else _rows(result)
+    print(json.dumps(result, indent=2) if args.json else "\n".join(_table(rows)))
 
 
-def _table(plan: dict[str, Any]) -> list[str]:
-    roofline = plan["roofline"]
-    rows = [
-        (
-            "machine",
-            f"{plan['devices']} x {plan['device_kind']}" + (f" ({plan['topology']})" if plan["topology"] else ""),
-        ),
+def _table(rows: list[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {value}" for name, value in rows]
+
+
+def _machine_rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    name = f"{plan['devices']} x {plan['device_kind']}" + (f" ({plan['topology']})" if plan["topology"] else "")
+    return [
+        ("machine", name),
         ("memory of a device", f"{_bytes(plan['memory_per_device'])}: {plan['memory_source']}"),
+    ]
+
+
+def _peak(plan: dict[str, Any]) -> str:
+    return _bytes(plan["peak_bytes_per_device"]) + ("" if plan["fits"] else ": more than it has")
+
+
+def _rows_of_picture(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    most = "none of those compiled: take a smaller --size"
+    if plan["max_size"]:
+        side, peak = plan["max_size"], _bytes(plan["max_size_peak_bytes_per_device"])
+        most = f"{side}x{side}, with {peak} on each device"
+    return [
+        *_machine_rows(plan),
+        (
+            "compiled step",
+            f"one picture of {plan['size']}x{plan['size']}, its rows shared by all devices, {plan['dtype']}, "
+            f"{plan['optimizer']}",
+        ),
+        ("peak memory of a device", _peak(plan)),
+        ("largest square picture that fits", most),
+        ("operations between devices", str(plan["collectives"])),
+        ("compilations", ", ".join(f"{c['size']}x{c['size']} {c['seconds']:.0f} s" for c in plan["compilations"])),
+    ]
+
+
+def _rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    roofline = plan["roofline"]
+    return [
+        *_machine_rows(plan),
         (
             "compiled step",
             f"{plan['lanes']} lanes of {plan['size']}x{plan['size']}, groups of {plan['microbatch']} on each device, "
             f"{plan['dtype']}, {plan['optimizer']}",
         ),
-        (
-            "peak memory of a device",
-            _bytes(plan["peak_bytes_per_device"]) + ("" if plan["fits"] else ": more than it has"),
-        ),
+        ("peak memory of a device", _peak(plan)),
         ("of it for each lane of a group", _bytes(plan["bytes_per_lane"])),
         ("kept for every lane", _bytes(plan["state_bytes_per_lane"])),
         ("largest number of lanes that fits", _most(plan)),
@@ -93,8 +128,6 @@ def _table(plan: dict[str, Any]) -> list[str]:
         ),
         ("compilations", ", ".join(f"{c['lanes']} lanes {c['seconds']:.0f} s" for c in plan["compilations"])),
     ]
-    width = max(len(name) for name, _ in rows)
-    return [f"{name:{width}}  {value}" for name, value in rows]
 
 
 def _most(plan: dict[str, Any]) -> str:

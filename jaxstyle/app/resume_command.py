@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.errors import StartError
-from jaxstyle.app.run_options import add_watching, read_run_options, with_fixed
+from jaxstyle.app.run_options import add_distributed, add_watching, check_distributed, read_run_options, with_fixed
 from jaxstyle.app.screen import tell
 
 
@@ -18,6 +18,7 @@ def add_resume(commands: Any) -> None:
         "and options must be what they were.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
+    add_distributed(parser)
     add_watching(parser)
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
     parser.set_defaults(command=_resume)
@@ -37,6 +38,23 @@ def add_merge(commands: Any) -> None:
 
 
 def _resume(args: argparse.Namespace) -> None:
+    check_distributed(args)
+    folder = Path(args.run)
+    if not args.distributed:
+        _go_on(folder, args)
+        return
+    from jaxstyle.app.folder import SHARDS
+    from jaxstyle.app.hosts import join, together
+    from jaxstyle.app.shards import shard_folder
+
+    if not (folder / SHARDS).is_dir():
+        raise StartError(f"{folder} holds no shards of a run: there is nothing to resume in several processes")
+    shard = join(args.coordinator, args.process)
+    with together(folder):
+        _go_on(shard_folder(folder, shard), args)
+
+
+def _go_on(folder: Path, args: argparse.Namespace) -> None:
     from jaxstyle.app.checkpoint import has_checkpoints, read_record
     from jaxstyle.app.conduct import carry_out
     from jaxstyle.app.folder import holds_run, own_run
@@ -44,7 +62,6 @@ def _resume(args: argparse.Namespace) -> None:
     from jaxstyle.app.record import check_options, check_same_job, recorded_settings, within
     from jaxstyle.app.shards import carry_out_shard
 
-    folder = Path(args.run)
     if not holds_run(folder):
         raise StartError(f"{folder} is not a run folder: it has no run.json")
     with own_run(folder):

@@ -61,11 +61,29 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--shard",
-        type=as_argument(_parse_shard),
+        type=as_argument(partial(_parse_part, what="shards")),
         metavar="I/N",
         help="only the I-th (from 0) of N parts of the lanes; jaxstyle merge RUN joins them when all are done",
     )
+    add_distributed(parser)
     add_watching(parser)
+
+
+def add_distributed(parser: argparse.ArgumentParser) -> None:
+    """Add the options of processes that share a run and start together."""
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="one of several processes, started together on hosts that share RUN, that compute a shard each; they find "
+        "each other on a TPU slice or under Slurm",
+    )
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="elsewhere: where process 0 is to listen")
+    parser.add_argument(
+        "--process",
+        type=as_argument(partial(_parse_part, what="processes")),
+        metavar="I/N",
+        help="elsewhere: this is process I (from 0) of N",
+    )
 
 
 def add_stages(parser: argparse.ArgumentParser) -> None:
@@ -89,14 +107,27 @@ def read_run_options(args: argparse.Namespace) -> RunOptions:
     return RunOptions(**{name: getattr(args, name) for name in RunOptions.__dataclass_fields__ if hasattr(args, name)})
 
 
-def check_run_options(options: RunOptions, out: str | None) -> None:
+def check_run_options(options: RunOptions, out: str | None, *, distributed: bool) -> None:
     """Raise StartError for options that don't go together."""
-    if options.shard and options.refine:
-        raise StartError("--refine looks at all lanes, which no process has with --shard: leave one of them out")
+    flag = "--distributed" if distributed else "--shard"
+    if distributed and options.shard:
+        raise StartError("--distributed gives each process its own shard: leave --shard out")
+    if (distributed or options.shard) and options.refine:
+        raise StartError(f"--refine looks at all lanes, which no process has with {flag}: leave one of them out")
     if options.log_json and not Path(options.log_json).parent.is_dir():
         raise StartError(f"cannot write {options.log_json}: give the name of a file in a folder that exists")
-    if options.shard and out is None:
-        raise StartError("--shard needs --out: the folder that all shards share")
+    if (distributed or options.shard) and out is None:
+        raise StartError(f"{flag} needs --out: the folder that all shards share")
+
+
+def check_distributed(args: argparse.Namespace) -> None:
+    """Raise StartError for options of `add_distributed` that don't go together."""
+    if (args.coordinator is None) != (args.process is None):
+        raise StartError("--coordinator and --process go together: give both, or neither")
+    if args.coordinator is not None and not args.distributed:
+        raise StartError("--coordinator and --process are for --distributed")
+    if args.coordinator is not None and not args.coordinator.rpartition(":")[2].isdecimal():
+        raise StartError(f"--coordinator {args.coordinator}: give HOST:PORT, as node0:8476")
 
 
 def fixed_options(options: RunOptions) -> dict[str, Any]:
@@ -110,12 +141,12 @@ def with_fixed(options: RunOptions, fixed: Mapping[str, Any]) -> RunOptions:
     return replace(options, **{**fixed, "shard": tuple(shard) if shard else None})
 
 
-def _parse_shard(text: str) -> tuple[int, int]:
+def _parse_part(text: str, what: str) -> tuple[int, int]:
     number, _, count = text.partition("/")
-    shard = parse_integer(number, 0, 10**6), parse_integer(count, 1, 10**6)
-    if shard[0] >= shard[1]:
-        raise StartError(f"{text}: the shards of {count} are numbered from 0 to {shard[1] - 1}")
-    return shard
+    part = parse_integer(number, 0, 10**6), parse_integer(count, 1, 10**6)
+    if part[0] >= part[1]:
+        raise StartError(f"{text}: the {what} of {count} are numbered from 0 to {part[1] - 1}")
+    return part
 
 
 def _parse_least(text: str, least: float) -> float:

@@ -19,6 +19,7 @@ from jaxstyle.app.run_options import RunOptions
 
 _DONE = "done"
 _NAME = re.compile(r"(\d+)-of-(\d+)")
+_OF_SHARDS = ("--shard", "--coordinator", "--process")  # options with a value
 _SAME = ("options", "lanes_sha256", "weights")
 
 
@@ -31,12 +32,12 @@ def take_shard(job: Job, shard: tuple[int, int]) -> tuple[int, Job]:
     """The number of the first lane of shard (i, n), and its job: the lanes are cut into n runs of about equal length.
 
     Raises:
-      StartError: if there is none.
+      StartError: if there are more shards than lanes.
     """
     number, count = shard
     first, end = (len(job.rows) * i // count for i in (number, number + 1))
-    if first == end:
-        raise StartError(f"--shard {number}/{count}: there are only {len(job.rows)} lanes; take fewer shards")
+    if len(job.rows) < count:
+        raise StartError(f"shard {number} of {count}: there are only {len(job.rows)} lanes; take fewer shards")
     return first, job._replace(rows=job.rows[first:end])
 
 
@@ -111,8 +112,13 @@ def _find_shards(run: Path) -> list[Path]:
 
 
 def _without_shard(command: str) -> str:
-    words = shlex.split(command)
-    at = next((i for i, word in enumerate(words) if word == "--shard"), None)
-    if at is not None:
-        del words[at : at + 2]
-    return shlex.join(word for word in words if not word.startswith("--shard="))
+    """The command as of one process."""
+    words = iter(shlex.split(command))
+    kept = []
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in _OF_SHARDS and not value:
+            next(words, None)
+        elif name not in (*_OF_SHARDS, "--distributed"):
+            kept.append(word)
+    return shlex.join(kept)

@@ -1,6 +1,7 @@
 """The commands `jaxstyle sweep` and `jaxstyle transfer`. Imports jax only once the arguments are read."""
 
 import argparse
+import contextlib
 import shlex
 import sys
 from dataclasses import replace
@@ -18,8 +19,10 @@ from jaxstyle.app.options import (
     read_settings,
 )
 from jaxstyle.app.run_options import (
+    RunOptions,
     add_run_options,
     add_stages,
+    check_distributed,
     check_run_options,
     fixed_options,
     read_run_options,
@@ -94,14 +97,26 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _sweep(args: argparse.Namespace) -> None:
+    options = read_run_options(args)
+    check_distributed(args)
+    check_run_options(options, args.out, distributed=args.distributed)
+    processes: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if args.distributed:
+        from jaxstyle.app.hosts import join, together
+
+        options = replace(options, shard=join(args.coordinator, args.process))
+        processes = together(Path(args.out))
+    with processes:
+        _carry_out(args, options)
+
+
+def _carry_out(args: argparse.Namespace, options: RunOptions) -> None:
     from jaxstyle.app.conduct import begin, carry_out
     from jaxstyle.app.folder import create_run, holds_run
     from jaxstyle.app.job import load_job
     from jaxstyle.app.record import make_record
     from jaxstyle.app.shards import carry_out_shard, shard_folder, take_shard
 
-    options = read_run_options(args)
-    check_run_options(options, args.out)
     job = load_job(read_settings(args))
     _warn(job)
     record = make_record(job, shlex.join(["jaxstyle", *sys.argv[1:]]), fixed_options(options))

@@ -1,0 +1,98 @@
+"""One large image over many devices, each of which holds and computes a strip of its rows.
+
+The functions of the library are those of one device: XLA's partitioner cuts them up by the shardings that are given
+here, has neighbours exchange the few rows that a convolution reads beyond its strip, and sums Gram matrices, losses and
+L-BFGS's products over all devices. Images are float RGB in [0, 1], shape (h, w, 3).
+"""
+
+from typing import Any
+
+import jax
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxstyle.objective import LossWeights
+from jaxstyle.transfer import Transfer, TransferState
+from jaxstyle.vgg import Params, as_image
+
+AXIS = "rows"
+"""Name of the mesh axis that the rows of an image are shared out along."""
+
+
+def split_rows(image: jax.typing.ArrayLike, mesh: Mesh) -> jax.Array:
+    """Put an image on the devices of a mesh, to each a strip of equally many of its rows.
+
+    What a jitted function computes of it, such as features, targets, losses and gradients, is then shared out likewise.
+    Give `make_features` backend="xla" on CPU: Winograd's algorithm would gather the strips.
+
+    Args:
+      image: (h, w, 3), h a multiple of the number of devices; strips are even in all layers, and no device waits for
+        another, if it is one of 16 times that (of 8 times without relu5_1).
+      mesh: devices with the axis "rows", as of `jax.make_mesh((8,), ("rows",))`.
+
+    Raises:
+      ValueError: for an image that is not floating-point or not (h, w, 3), a mesh without that axis, or a height that
+        does not divide.
+    """
+    image = as_image(image)
+    if image.ndim != 3:
+        raise ValueError(f"image must have shape (h, w, 3), got {image.shape}")
+    return jax.device_put(image, row_shardings(image, image.shape, mesh))
+
+
+def shard_rows(transfer: Transfer, mesh: Mesh) -> Transfer:
+    """The transfer of one image whose rows the devices of a mesh share: so that it can be larger than fits into one.
+
+    Its images and optimiser state stay in strips. It is the same optimisation as on one device, to rounding; run it
+    under jit, with targets made of `split_rows` of the content image.
+
+    Args:
+      transfer: from `make_transfer`, of a loss whose features have backend="xla".
+      mesh: as of `split_rows`.
+
+    Raises:
+      ValueError: from `init`, as `split_rows` does.
+
+    Example:
+      >>> mesh = jax.make_mesh((8,), ("rows",))  # doctest: +SKIP
+      >>> content = split_rows(content, mesh)  # doctest: +SKIP
+      >>> targets = jax.jit(partial(js.make_targets, features))(params, content, style)  # doctest: +SKIP
+      >>> transfer = shard_rows(js.make_transfer(loss, optax.adam(0.02)), mesh)  # doctest: +SKIP
+      >>> run = jax.jit(partial(js.run, transfer, num_steps=200))  # doctest: +SKIP
+      >>> state, losses = run(transfer.init(content), params, targets, js.LossWeights())  # doctest: +SKIP
+    """
+
+    def init(image: jax.Array) -> TransferState:
+        image = split_rows(image, mesh)
+        shardings = row_shardings(jax.eval_shape(transfer.init, image), image.shape, mesh)
+        return jax.jit(transfer.init, out_shardings=shardings)(image)
+
+    def step(state: TransferState, params: Params, targets: Any, weights: LossWeights) -> Any:
+        shardings = row_shardings(state, state.image.shape, mesh)
+        state, losses = transfer.step(lax.with_sharding_constraint(state, shardings), params, targets, weights)
+        return lax.with_sharding_constraint(state, shardings), losses
+
+    return Transfer(init, step)
+
+
+def row_shardings(tree: Any, shape: tuple[int, ...], mesh: Mesh) -> Any:
+    """Of each array of a tree: in strips if it holds images of this shape, behind other axes or flat; else on all."""
+    if AXIS not in mesh.axis_names:
+        raise ValueError(f"the mesh must have an axis {AXIS!r}, got {', '.join(map(repr, mesh.axis_names))}")
+    # Of axes whose type leaves the partitioning to XLA.
+    mesh = Mesh(mesh.devices, mesh.axis_names)
+    count = mesh.shape[AXIS]
+    if shape[0] % count:
+        below = shape[0] // count * count
+        near = f"{below} or {below + count}" if below else f"{count}"
+        raise ValueError(f"{shape[0]} rows do not divide by {count} devices: take a height of {near}")
+
+    def sharding(x: Any) -> NamedSharding:
+        before = x.ndim - len(shape)
+        if x.shape[max(before, 0) :] == shape:
+            return NamedSharding(mesh, PartitionSpec(*[None] * before, AXIS))
+        if x.shape[-1:] == (shape[0] * shape[1] * shape[2],):
+            return NamedSharding(mesh, PartitionSpec(*[None] * (x.ndim - 1), AXIS))
+        return NamedSharding(mesh, PartitionSpec())
+
+    return jax.tree.map(sharding, tree)
