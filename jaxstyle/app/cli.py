@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from jaxstyle import __version__
 from jaxstyle.app import signals
+from jaxstyle.app.animate_command import add_animate
 from jaxstyle.app.errors import AppError
 from jaxstyle.app.plan_command import add_plan
 from jaxstyle.app.resume_command import add_merge, add_resume
@@ -60,7 +61,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="jaxstyle", description="Neural style transfer, many alpha/beta settings at once.")
     parser.add_argument("--version", action="version", version=f"jaxstyle {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    of_runs = (add_sweep, add_resume, add_merge, add_select, add_report)
+    of_runs = (add_sweep, add_resume, add_merge, add_select, add_report, add_animate)
     for add in (*of_runs, add_transfer, add_texture, add_plan, add_weights_parser):
         add(commands)
     return parser
