@@ -18,13 +18,16 @@ def mesh():
     return jax.make_mesh((1,), ("rows",))
 
 
-def test_one_device_is_the_transfer_itself(shallow, params, content, mesh):
-    _, loss, targets = shallow
+def test_one_device_is_the_transfer_itself(content, mesh):
+    def loss(image, params, targets, weights):
+        total = jnp.square(image - targets).mean() * weights.beta
+        return total, js.Losses(total, total, total, total)
+
     transfer = js.make_transfer(loss, optax.adam(0.02))
     of_rows = shard_rows(transfer, mesh)
-    weights = js.LossWeights()
-    found = js.run(of_rows, of_rows.init(content), params, targets, weights, num_steps=2)
-    wanted = js.run(transfer, transfer.init(content), params, targets, weights, num_steps=2)
+    rest = {}, content[::-1], js.LossWeights()
+    found = js.run(of_rows, of_rows.init(content), *rest, num_steps=3)
+    wanted = js.run(transfer, transfer.init(content), *rest, num_steps=3)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, wanted)
 
 
