@@ -275,7 +275,7 @@ def try_overhead(folder: Path, args: argparse.Namespace) -> int:
     from jaxstyle.vgg import prepare
 
     layers = (("relu2_2",), ("relu1_1", "relu2_1")) if args.few_layers else (("relu4_2",), ("relu1_1", "relu2_1"))
-    settings = Settings("sample:cat", "sample:swirls", size=128, style_size=128, weights="random:0", steps=args.steps)
+    settings = Settings("sample:cat", "sample:swirls", size=128, weights="random:0", steps=args.steps)
     settings = replace(settings, content_layers=layers[0], style_layers=layers[1], beta=tuple(np.logspace(-2, 2, 8)))
     job = load_job(settings)
     params, group = prepare(job.params), job.settings.microbatch or 1
