@@ -208,7 +208,20 @@ def try_lanes(folder: Path, _: argparse.Namespace) -> int:
     well = [f"{1 + i},0,0.5" for i in range(8)]
     ill = list(well)
     ill[2], ill[5] = "3,3e38,0.5", "6,0,1e6"
-    sweep = ["sweep", "sample:cat", "sample:swirls", "--size", "48", *FEW_LAYERS, "--optimizer", "adam", "--steps", "60", "--init", "noise"]
+    sweep = [
+        "sweep",
+        "sample:cat",
+        "sample:swirls",
+        "--size",
+        "48",
+        *FEW_LAYERS,
+        "--optimizer",
+        "adam",
+        "--steps",
+        "60",
+        "--init",
+        "noise",
+    ]
     lanes = {}
     for name, rows in (("well", well), ("ill", ill)):
         (folder / f"{name}.csv").write_text(header + "\n".join(rows) + "\n")
