@@ -2,7 +2,8 @@
 
 The functions of the library are those of one device: XLA's partitioner cuts them up by the shardings that are given
 here, has neighbours exchange the few rows that a convolution reads beyond its strip, and sums Gram matrices, losses and
-L-BFGS's products over all devices. Images are float RGB in [0, 1], shape (h, w, 3).
+L-BFGS's products over all devices. Only L-BFGS's first guess, a filter of the whole image, is computed by all of them
+on all of it. Images are float RGB in [0, 1], shape (h, w, 3).
 """
 
 from typing import Any
