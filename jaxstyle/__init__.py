@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jaxstyle.objective import make_loss as make_loss
     from jaxstyle.objective import make_targets as make_targets
     from jaxstyle.pretrained import load_params as load_params
+    from jaxstyle.rows import shard_rows as shard_rows
+    from jaxstyle.rows import split_rows as split_rows
     from jaxstyle.transfer import Transfer as Transfer
     from jaxstyle.transfer import TransferState as TransferState
     from jaxstyle.transfer import make_transfer as make_transfer
@@ -42,6 +44,8 @@ _HOME = {
     "make_transfer": "transfer",
     "prepare": "vgg",
     "run": "transfer",
+    "shard_rows": "rows",
+    "split_rows": "rows",
     "sweep": "lanes",
     "weight_grid": "lanes",
 }

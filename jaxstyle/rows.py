@@ -56,9 +56,9 @@ def shard_rows(transfer: Transfer, mesh: Mesh) -> Transfer:
 
     Example:
       >>> mesh = jax.make_mesh((8,), ("rows",))  # doctest: +SKIP
-      >>> content = split_rows(content, mesh)  # doctest: +SKIP
+      >>> content = js.split_rows(content, mesh)  # doctest: +SKIP
       >>> targets = jax.jit(partial(js.make_targets, features))(params, content, style)  # doctest: +SKIP
-      >>> transfer = shard_rows(js.make_transfer(loss, optax.adam(0.02)), mesh)  # doctest: +SKIP
+      >>> transfer = js.shard_rows(js.make_transfer(loss, optax.adam(0.02)), mesh)  # doctest: +SKIP
       >>> run = jax.jit(partial(js.run, transfer, num_steps=200))  # doctest: +SKIP
       >>> state, losses = run(transfer.init(content), params, targets, js.LossWeights())  # doctest: +SKIP
     """

@@ -124,6 +124,7 @@ def test_two_processes_that_join_each_other_make_the_run_of_two_shards(images, m
     found = contents(images / "resumed")
     assert set(found) == set(wanted)
     assert all(found[name] == wanted[name] for name in wanted if name not in of_command)
+    capsys.readouterr()
     fails(capsys, 2, "resumed holds no shards of a run", "resume", "resumed", "--distributed")
 
 
