@@ -217,20 +217,6 @@ class TestTpu:
         assert found["max_lanes"] % 8 == 0
 
     @pytest.mark.slow
-    def test_rows_of_one_picture_shared_out_among_chips(self):
-        arguments = ["--topology", "v5e:2x2", "--rows", "--json", *SHALLOW]
-        done = run_command(*arguments, "--size", "8192")
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
-        assert found["devices"] == 4
-        assert found["collectives"] > 0
-        assert found["max_size"] % 64 == 0
-        assert 0.8 < found["max_size_peak_bytes_per_device"] / found["memory_per_device"] <= 1
-        done = run_command(*arguments, "--size", "66")
-        assert (done.returncode, done.stdout) == (2, "")
-        assert "--size 66: 66 rows do not divide by 4 devices: take a height of 64 or 68" in done.stderr
-
-    @pytest.mark.slow
     @pytest.mark.parametrize("arguments", [[], ["512"]], ids=["sixteen chips, memory of each kind", "1024 lanes"])
     def test_topologies(self, arguments):
         """See topologies.py for what is checked."""
