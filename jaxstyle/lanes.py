@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import export, lax
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -50,6 +50,10 @@ class SweepResult(NamedTuple):
     images: jax.Array
     losses: Losses
     state: TransferState
+
+
+for _type in (StackedTargets, SweepResult):
+    export.register_namedtuple_serialization(_type, serialized_name=f"jaxstyle.{_type.__name__}")
 
 
 def weight_grid(

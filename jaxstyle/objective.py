@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import export
 
 from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, check_content_layers, check_layers
 from jaxstyle.losses import check_convention, content_loss, total_variation
@@ -81,6 +82,10 @@ class LayerLosses(NamedTuple):
 
     content: dict[str, jax.Array]
     style: dict[str, jax.Array]
+
+
+for _type in (LossWeights, Targets, Losses, LayerLosses):
+    export.register_namedtuple_serialization(_type, serialized_name=f"jaxstyle.{_type.__name__}")
 
 
 Loss = Callable[[jax.Array, Params, Targets, LossWeights], tuple[jax.Array, Losses]]
@@ -232,6 +237,7 @@ def make_loss(
     )
 
     def loss(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> tuple[jax.Array, Losses]:
+        _check_scalars(weights)
         of_content, of_style = terms(image, params, targets, weights)
         tv = total_variation(image)
         style = _weighted_sum("style_layers", weights.style_layers, list(of_style.values()))
@@ -265,6 +271,12 @@ def _style_term(
         masks = _select(targets.masks, (layer,))[layer]
         terms = region_distances(statistic, f, masks, target, convention)
     return _weighted_sum("style_mix", weights.style_mix, terms)
+
+
+def _check_scalars(weights: LossWeights) -> None:
+    for name in ("alpha", "beta", "tv"):
+        if shape := jnp.shape(getattr(weights, name)):
+            raise ValueError(f"weights.{name} must be a scalar, got shape {shape}; js.sweep or jax.vmap take lanes")
 
 
 def _weighted_sum(name: str, weights: jax.typing.ArrayLike | None, terms: list[jax.Array]) -> jax.Array:

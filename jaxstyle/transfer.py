@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
+from jax import export, lax
 
 from jaxstyle.objective import Loss, Losses, LossWeights, Targets
 from jaxstyle.vgg import Params, as_image, prepare
@@ -26,6 +26,9 @@ class TransferState(NamedTuple):
 
     image: jax.Array
     optimizer: Any
+
+
+export.register_namedtuple_serialization(TransferState, serialized_name="jaxstyle.TransferState")
 
 
 class Transfer(NamedTuple):
