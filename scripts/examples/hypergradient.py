@@ -1,0 +1,51 @@
+"""The gradient of a result with respect to beta: find the beta whose picture has a given SSIM to the content.
+
+python scripts/examples/hypergradient.py writes hypergradient.png: the content, the first beta's picture, the last's.
+
+Newton's method on SSIM(image(beta)) - wanted, in log beta; the derivative goes back through every step of the
+optimisation, in memory of the square root of their number (`run_checkpointed`). A grid of the same cost follows.
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from PIL import Image
+
+import jaxstyle as js
+from jaxstyle.app.images import read_image
+from jaxstyle.unrolled import run_checkpointed
+
+SIZE, STEPS, TRIES = (32, 4, 2) if "--quick" in sys.argv else (64, 30, 4)
+WANTED = 0.7
+
+content, style = read_image("sample:cat", SIZE), read_image("sample:mosaic", SIZE)
+params = js.prepare(js.load_params("bundled"))
+features = js.make_features()
+targets = js.make_targets(features, params, content, style)
+# With such an eps, steps follow the gradient's size, not only its sign, and so does what beta changes.
+transfer = js.make_transfer(js.make_loss(features, convention="relative"), optax.adam(0.03, b2=0.99, eps=1e-4))
+
+
+def excess(log_beta: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """SSIM of the finished picture above what is wanted, and the picture."""
+    weights = js.LossWeights(1.0, jnp.exp(log_beta))
+    state, _ = run_checkpointed(transfer, transfer.init(content), params, targets, weights, num_steps=STEPS)
+    return js.metrics.ssim(state.image, content) - WANTED, state.image
+
+
+newton = jax.jit(jax.value_and_grad(excess, has_aux=True))
+log_beta, pictures = jnp.log(30.0), [content]
+for _ in range(TRIES):
+    (error, image), slope = newton(log_beta)
+    print(f"beta {jnp.exp(log_beta):8.4f}: SSIM {WANTED + error:.4f}, d SSIM / d log beta {slope:.3f}")
+    pictures.append(np.asarray(image))
+    log_beta -= jnp.clip(error / jnp.where(slope == 0, 1e-3, slope), -2, 2)
+
+# A gradient costs about four runs, so that a grid may have four times as many betas.
+grid = jnp.linspace(jnp.log(0.01), jnp.log(100.0), 4 * TRIES)
+errors = jnp.stack([jax.jit(excess)(value)[0] for value in grid])
+print(f"by gradient: off by {abs(error):.4f}; best of {len(grid)} on a grid: {jnp.abs(errors).min():.4f}")
+Image.fromarray(np.uint8(np.round(255 * np.concatenate([*pictures[:2], pictures[-1]], 1)))).save("hypergradient.png")
