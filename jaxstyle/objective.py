@@ -5,7 +5,7 @@ never recompile; parameters are an argument, never a constant of the compiled pr
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, check_content_layers, 
 from jaxstyle.losses import check_convention, content_loss, total_variation
 from jaxstyle.regions import content_masks, region_distances, region_targets, stack, style_masks, unstack
 from jaxstyle.style_statistics import StyleStatistic, style_statistic
-from jaxstyle.vgg import Features, Params
+from jaxstyle.vgg import Features, Params, as_image
 
 Masks = tuple[jax.typing.ArrayLike, jax.typing.ArrayLike | Sequence[jax.typing.ArrayLike]]
 """Masks (regions, h, w) of the content image, and those (regions, h', w') of a style image or of each of several."""
@@ -98,8 +98,8 @@ Terms = Callable[[jax.Array, Params, Targets, LossWeights], LayerLosses]
 def make_targets(
     features: Features,
     params: Params,
-    content: jax.Array,
-    style: jax.Array | Sequence[jax.Array],
+    content: jax.typing.ArrayLike,
+    style: jax.typing.ArrayLike | Sequence[jax.typing.ArrayLike],
     *,
     content_layers: Iterable[str] = CONTENT_LAYERS,
     style_layers: Iterable[str] = STYLE_LAYERS,
@@ -125,7 +125,7 @@ def make_targets(
         shape than their image's or with values outside of [0, 1], or a region that is empty (where values are known;
         in a jitted function it counts for nothing).
     """
-    styles = as_styles(style)
+    content, styles = as_image(content), as_styles(style)
     style_layers = check_layers(style_layers)
     of_content, of_style = (None, None) if masks is None else masks
     return Targets(
@@ -135,9 +135,11 @@ def make_targets(
     )
 
 
-def as_styles(style: jax.Array | Sequence[jax.Array]) -> list[jax.Array]:
-    """Style images as a list; raise ValueError where there is none."""
-    styles = list(style) if isinstance(style, Sequence) or jnp.ndim(style) == 4 else [style]
+def as_styles(style: jax.typing.ArrayLike | Sequence[jax.typing.ArrayLike]) -> list[jax.Array]:
+    """Style images as a list; raise ValueError where there is none, or one that isn't floating-point."""
+    if not isinstance(style, Sequence):
+        style = cast(Sequence[jax.Array], style if jnp.ndim(style) == 4 else [style])
+    styles = [as_image(image) for image in style]
     if not styles:
         raise ValueError("style must be an image or a sequence of at least one image")
     return styles

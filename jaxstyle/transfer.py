@@ -39,7 +39,7 @@ class Transfer(NamedTuple):
       step: (state, params, targets, weights) -> (state, Losses of the image before the step).
     """
 
-    init: Callable[[jax.Array], TransferState]
+    init: Callable[[jax.typing.ArrayLike], TransferState]
     step: Callable[[TransferState, Params, Any, LossWeights], tuple[TransferState, Losses]]
 
 
@@ -69,7 +69,7 @@ def make_transfer(
         raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
     optimizer = optax.with_extra_args_support(optimizer)
 
-    def init(image: jax.Array) -> TransferState:
+    def init(image: jax.typing.ArrayLike) -> TransferState:
         image = as_image(image)
         return TransferState(image, optimizer.init(image))
 

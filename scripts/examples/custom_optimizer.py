@@ -24,7 +24,7 @@ SIZE, STEPS = (32, 3) if "--quick" in sys.argv else (160, 80)
 class BlurState(NamedTuple):
     """Steps taken so far, from which the width follows."""
 
-    count: jax.Array
+    steps: jax.Array
 
 
 def blur_updates(widest: float, steps: int) -> optax.GradientTransformation:
@@ -34,12 +34,12 @@ def blur_updates(widest: float, steps: int) -> optax.GradientTransformation:
         return BlurState(jnp.zeros((), jnp.int32))
 
     def update(updates: Any, state: BlurState, image: Any = None) -> tuple[Any, BlurState]:
-        deviation = widest * jnp.maximum(1 - state.count / steps, 0)
+        deviation = widest * jnp.maximum(1 - state.steps / steps, 0)
         # In the frequency domain a Gaussian is a Gaussian, for a width that is an array, too.
         y, x = jnp.fft.fftfreq(updates.shape[0])[:, None], jnp.fft.rfftfreq(updates.shape[1])[None]
         gain = jnp.exp(-2 * jnp.square(jnp.pi * deviation) * (y * y + x * x))
         waves = jnp.fft.rfft2(updates, axes=(0, 1)) * gain[..., None]
-        return jnp.fft.irfft2(waves, s=updates.shape[:2], axes=(0, 1)), BlurState(state.count + 1)
+        return jnp.fft.irfft2(waves, s=updates.shape[:2], axes=(0, 1)), BlurState(state.steps + 1)
 
     return optax.GradientTransformation(init, update)  # type: ignore[arg-type]
 

@@ -47,5 +47,6 @@ file.write_bytes(exported.serialize())
 program = export.deserialize(bytearray(file.read_bytes()))
 print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, for {', '.join(program.platforms)}")
 image, losses = program.call(params, content, style, weights)
-print(f"on {jax.default_backend()}: total {losses.total[0]:.4g} to {losses.total[-1]:.4g}")
+total = losses.total  # type: ignore[attr-defined]  # an exported program has no annotations
+print(f"on {jax.default_backend()}: total {total[0]:.4g} to {total[-1]:.4g}")
 Image.fromarray(np.uint8(np.round(255 * jnp.concatenate([content, image], axis=1)))).save("exported.png")

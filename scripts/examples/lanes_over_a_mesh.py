@@ -29,8 +29,8 @@ mesh = jax.make_mesh((jax.device_count(),), ("lanes",))
 grid = js.weight_grid(beta=jnp.logspace(-2, 1.5, 8), tv=30.0)
 
 sweep = jax.jit(lambda *args: js.sweep(transfer, *args, num_steps=STEPS, mesh=mesh, microbatch=1))
-compiled = sweep.lower(content, params, targets, grid).compile()
-exchanges = [name for name in ("all-gather", "all-reduce", "all-to-all") if f" {name}(" in compiled.as_text()]
+program = sweep.lower(content, params, targets, grid).compile().as_text() or ""
+exchanges = [name for name in ("all-gather", "all-reduce", "all-to-all") if f" {name}(" in program]
 print(f"{jax.device_count()} devices; exchanges between them: {', '.join(exchanges) or 'none'}")
 
 result = sweep(content, params, targets, grid)

@@ -20,11 +20,11 @@ params = js.load_params("bundled")  # the frozen network's, a pytree
 features = js.make_features()
 targets = js.make_targets(features, params, content, style)  # once, shared by all lanes
 transfer = js.make_transfer(js.make_loss(features), optax.adam(0.03, b2=0.99))
-grid = js.weight_grid(beta=jnp.logspace(-2, 2, 5), tv=30.0)  # LossWeights with a lane axis: arrays, so that
-# other values, images or parameters of these shapes need no new compilation.
+betas = jnp.logspace(-2, 2, 5)
+grid = js.weight_grid(beta=betas, tv=30.0)  # LossWeights with a lane axis; new values need no new compilation
 sweep = jax.jit(lambda *args: js.sweep(transfer, *args, num_steps=steps))
 result = sweep(content, params, targets, grid)  # images (5, h, w, 3), losses (5, steps)
-for beta, first, last in zip(grid.beta, result.losses.style[:, 0], result.losses.style[:, -1], strict=True):
+for beta, first, last in zip(betas, result.losses.style[:, 0], result.losses.style[:, -1], strict=True):
     print(f"beta {float(beta):6.2f}: style loss {first:.3g} to {last:.3g}")
 sheet = jnp.concatenate([content, *result.images], axis=1)
 Image.fromarray(np.uint8(np.round(255 * sheet))).save("sweep.png")
