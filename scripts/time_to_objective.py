@@ -42,7 +42,7 @@ EVERY = 10  # steps between looks at the objective
 REST_S = 0.05  # before each slice: threads of the other side may still be spinning
 
 Progress = Iterator[tuple[float, np.ndarray]]
-"""After each part of the work: seconds of it so far, and the clipped picture."""
+"""After each part of the work: seconds of it so far, and the image."""
 
 
 class Schedule(NamedTuple):
@@ -65,11 +65,11 @@ class TorchLbfgs(TorchTransfer):
         )
 
     def evaluate(self, evaluations: int) -> np.ndarray:
-        """Go on for so many evaluations; returns the clipped picture (h, w, 3)."""
+        """Go on for so many evaluations; returns the image (h, w, 3), not clipped."""
         group = self._lbfgs.param_groups[0]
         group["max_iter"], group["max_eval"] = evaluations, 2 * evaluations  # an iteration is one evaluation
         self._lbfgs.step(self._closure)
-        return self._variable.detach()[0].permute(1, 2, 0).clamp(0, 1).numpy()
+        return self._variable.detach()[0].permute(1, 2, 0).numpy()
 
     def _closure(self) -> Any:
         self._variable.grad = None
@@ -115,7 +115,7 @@ def run_ours(params: Any, content: np.ndarray, style: np.ndarray, schedule: Sche
         for _ in range(0, schedule.fine if last else schedule.coarse, EVERY):
             state, _ = chunk(state, prepared, targets, weights, EVERY)
             if last:
-                image = np.asarray(jnp.clip(state.image, 0, 1))
+                image = np.asarray(state.image)
                 seconds += time.perf_counter() - began
                 yield seconds, image
                 time.sleep(REST_S)
@@ -132,9 +132,12 @@ class Judge:
         self._targets = js.make_targets(features, params, jnp.asarray(content), jnp.asarray(style))
 
     def __call__(self, image: np.ndarray) -> float:
-        """The objective of the picture (h, w, 3), clipped, rounded to 8 bits."""
-        saved = jnp.round(jnp.asarray(image) * 255) / 255
-        return float(self._loss(saved, self._params, self._targets, js.LossWeights())[0])
+        """The objective of the image (h, w, 3) as it is saved: clipped, and rounded to 8 bits."""
+        return self.of_image(np.round(np.clip(image, 0, 1) * 255) / np.float32(255))
+
+    def of_image(self, image: np.ndarray) -> float:
+        """The objective of the image as it is."""
+        return float(self._loss(jnp.asarray(image), self._params, self._targets, js.LossWeights())[0])
 
 
 def measure(params: Any, pair: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -155,6 +158,7 @@ def measure(params: Any, pair: str, args: argparse.Namespace) -> dict[str, Any]:
         "size": [*content.shape[:2]],
         "torch_seconds": round(torch_seconds, 2),
         "torch_objective": goal,
+        "torch_objective_unclipped": judge.of_image(torch_image),
         "our_seconds": reached,
         "steps": next((EVERY * (i + 1) for i, (_, objective) in enumerate(curve) if objective <= goal), None),
         "ratio": reached and round(reached / torch_seconds, 4),
@@ -194,7 +198,8 @@ def main() -> None:
         row = results[key]
         ratios.append(row["ratio"])
         ours = f"{row['our_seconds']} s, {row['steps']} steps" if row["ratio"] else "not reached"
-        theirs = f"{row['torch_seconds']} s to {row['torch_objective']:.4g}"
+        unclipped = f"{row['torch_objective_unclipped']:.4g} before it is clipped"
+        theirs = f"{row['torch_seconds']} s to {row['torch_objective']:.4g} ({unclipped})"
         print(f"{key}: PyTorch {theirs}; ours {ours}; {row['ratio']}", flush=True)
     if all(ratios):
         print(f"median ratio {statistics.median(ratios):.3f}, largest {max(ratios):.3f}, {len(ratios)} pairs")

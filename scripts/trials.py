@@ -25,7 +25,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 FEW_LAYERS = ["--weights", "random:0", "--content-layers", "relu2_2", "--style-layers", "relu1_1", "relu2_1"]
 SWEEP = ["sweep", "sample:cat", "sample:swirls", *FEW_LAYERS]
-SWEEP += ["--size", "30", "--style-size", "30", "--beta", "0.1:10:3", "--steps", "300", "--checkpoint-every", "0"]
+SWEEP += ["--size", "30", "--beta", "0.1:10:3", "--steps", "300", "--checkpoint-every", "0"]
 
 
 def jaxstyle(*arguments: str, folder: Path, code: str = "from jaxstyle.app import cli; cli.main()") -> Any:
@@ -190,9 +190,11 @@ def try_damage(folder: Path, args: argparse.Namespace) -> int:
 
 # Adam within bounds doesn't diverge at any rate: its steps have the rate's size, and pixels are clipped.
 _DESCENT = """
+from functools import partial
 import optax
 from jaxstyle.app import cli, job
-job.OPTIMIZERS["adam"] = job.OptimizerChoice(optax.inject_hyperparams(optax.sgd), 0.03, None)
+job.OPTIMIZERS["adam"] = job.OptimizerChoice(optax.inject_hyperparams(optax.sgd), 0.03, 1)
+job.make_transfer = partial(job.make_transfer, bounds=None)
 cli.main()
 """
 
@@ -206,7 +208,20 @@ def try_lanes(folder: Path, _: argparse.Namespace) -> int:
     well = [f"{1 + i},0,0.5" for i in range(8)]
     ill = list(well)
     ill[2], ill[5] = "3,3e38,0.5", "6,0,1e6"
-    sweep = ["sweep", "sample:cat", "sample:swirls", "--size", "48", *FEW_LAYERS, "--steps", "60", "--init", "noise"]
+    sweep = [
+        "sweep",
+        "sample:cat",
+        "sample:swirls",
+        "--size",
+        "48",
+        *FEW_LAYERS,
+        "--optimizer",
+        "adam",
+        "--steps",
+        "60",
+        "--init",
+        "noise",
+    ]
     lanes = {}
     for name, rows in (("well", well), ("ill", ill)):
         (folder / f"{name}.csv").write_text(header + "\n".join(rows) + "\n")
@@ -239,7 +254,7 @@ def pixels(run: Path, lane: int) -> bytes:
 
 def try_many(folder: Path, args: argparse.Namespace) -> int:
     """1,000 lanes of 64 pixels, 30 steps, within 4 GB of memory."""
-    sweep = ["sweep", "sample:cat", "sample:swirls", "--size", "64", "--style-size", "64", "--steps", "30"]
+    sweep = ["sweep", "sample:cat", "sample:swirls", "--size", "64", "--steps", "30"]
     layers = FEW_LAYERS if args.few_layers else []
     sweep += [*layers, "--beta", f"0.01:100:{args.lanes}", "--log-json", "log", "--out", "run"]
     began = time.monotonic()
@@ -275,7 +290,7 @@ def try_overhead(folder: Path, args: argparse.Namespace) -> int:
     from jaxstyle.vgg import prepare
 
     layers = (("relu2_2",), ("relu1_1", "relu2_1")) if args.few_layers else (("relu4_2",), ("relu1_1", "relu2_1"))
-    settings = Settings("sample:cat", "sample:swirls", size=128, style_size=128, weights="random:0", steps=args.steps)
+    settings = Settings("sample:cat", "sample:swirls", size=128, weights="random:0", steps=args.steps)
     settings = replace(settings, content_layers=layers[0], style_layers=layers[1], beta=tuple(np.logspace(-2, 2, 8)))
     job = load_job(settings)
     params, group = prepare(job.params), job.settings.microbatch or 1

@@ -16,7 +16,7 @@ FILES = {
     "images/content_0000.png",
     "images/style_0000.png",
 }
-QUICK = "--weights random:0 --content-layers relu1_2 --style-layers relu1_1 relu2_1 --steps 3 --optimizer adam".split()
+QUICK = "--weights random:0 --content-layers relu1_2 --style-layers relu1_1 relu2_1 --optimizer adam --steps 3".split()
 
 
 def jaxstyle(*arguments):

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ ROOT = Path(__file__).parent.parent
 
 def test_lanes_that_fail_change_no_bit_of_the_others(images, monkeypatch, capsys):
     """Among five: one whose gradient is not finite, one that diverges under plain gradient descent without bounds."""
-    descent = job.OptimizerChoice(optax.inject_hyperparams(optax.sgd), 0.03, None)
-    monkeypatch.setitem(job.OPTIMIZERS, "adam", descent)
+    monkeypatch.setitem(job.OPTIMIZERS, "adam", job.OptimizerChoice(optax.inject_hyperparams(optax.sgd), 0.03, 1))
+    monkeypatch.setattr(job, "make_transfer", partial(job.make_transfer, bounds=None))
     well = ["1,0,0.5", "2,0,0.5", "3,0,0.5", "4,0,0.5", "5,0,0.5"]
     ill = [well[0], "2,3e38,0.5", well[2], "4,0,1e6", well[4]]
     sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "30", "--init", "noise"]
