@@ -33,8 +33,8 @@ def run_checkpointed(
     (Chen et al., arXiv 1604.06174, one level of segments, each step its own last level).
 
     It is the gradient of the optimisation as it runs, not of the minimum that it goes to. Pixels at a bound pass
-    nothing on, and where an optimiser takes signs or maxima, as a first step of Adam does, changes of the loss's
-    scale leave no trace. Over many steps it may grow without limit where the steps are unstable (Metz et al., arXiv
+    nothing on, and Adam hardly sees the loss's scale. It wants an eps_root above 0, or a pixel without gradient makes
+    all of it NaN. Over many steps the gradient may grow without limit where the steps are unstable (Metz et al., arXiv
     1810.10180): few steps, of a small learning rate, give the most useful ones.
 
     Args:

@@ -18,7 +18,7 @@ LAYERS = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1", "relu1_2")
 FEATURES = js.make_features(("relu1_1", "relu1_2"), backend="xla")
 LOSS = js.make_loss(FEATURES, **LAYERS)
 # A large eps keeps the first step of Adam from being a mere sign.
-ADAM = js.make_transfer(LOSS, optax.adam(0.05, eps=1e-2))
+ADAM = js.make_transfer(LOSS, optax.adam(0.05, eps=1e-2, eps_root=1e-8))
 
 
 def images(*shapes):

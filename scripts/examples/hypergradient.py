@@ -25,8 +25,8 @@ content, style = (jnp.asarray(read_image(f"sample:{name}", SIZE)) for name in ("
 params = js.prepare(js.load_params("bundled"))
 features = js.make_features()
 targets = js.make_targets(features, params, content, style)
-# With such an eps, steps follow the gradient's size, not only its sign, and so does what beta changes.
-transfer = js.make_transfer(js.make_loss(features, convention="relative"), optax.adam(0.03, b2=0.99, eps=1e-4))
+# eps_root: the square root in Adam has no derivative at 0.
+transfer = js.make_transfer(js.make_loss(features), optax.adam(0.03, b2=0.99, eps_root=1e-12))
 
 
 def excess(log_beta: jax.Array) -> tuple[jax.Array, jax.Array]:
