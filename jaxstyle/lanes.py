@@ -259,7 +259,8 @@ def sweep(
 ) -> SweepResult:
     """Run one transfer a lane of `weights`, all lanes together, with shared parameters and targets.
 
-    Lane i is what `run` gives for the i-th weights alone, to rounding.
+    Lane i is what `run` gives for the i-th weights alone, to rounding. `jax.export` for a TPU wants
+    `disabled_checks=[jax.export.DisabledSafetyCheck.custom_call("LayoutConstraint")]`, for the layout of lanes there.
 
     Args:
       transfer: from `make_transfer`.

@@ -74,5 +74,7 @@ def run_checkpointed(
     count = num_steps // length
     state, rows = lax.scan(jax.checkpoint(segment, prevent_cse=False), state, length=count)
     rows = jax.tree.map(lambda x: x.reshape(count * length, *x.shape[2:]), rows)
+    if count * length == num_steps:
+        return state, rows
     state, rest = lax.scan(body, state, length=num_steps - count * length)
     return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), rows, rest)

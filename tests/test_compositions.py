@@ -22,7 +22,7 @@ from jaxstyle.starts import starting_image
 from jaxstyle.stopping import make_stopping
 from jaxstyle.style_statistics import style_statistic
 from jaxstyle.unrolled import run_checkpointed
-from tests.conftest import relative_error, widen
+from tests.conftest import widen
 
 LAYERS = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
 DEEP = {"content_layers": ("relu1_2",), "style_layers": ("relu1_1", "relu2_1")}
@@ -44,7 +44,7 @@ class Row(NamedTuple):
     forward: bool = True  # mode of differentiation; else it has a custom gradient
     rounded: bool = False  # to bfloat16, whatever comes in: its value jumps, and isn't float64
     draws: bool = False  # random numbers, which are others in float64
-    slow: bool = False  # a variant of another row, only run with the slow tests
+    slow: bool = False  # made of functions of other rows: most of its cells are slow tests
 
 
 @cache
@@ -67,6 +67,7 @@ FEATURES = js.make_features(("relu1_1",))
 LOSS = js.make_loss(FEATURES, **LAYERS)
 # With such an eps, a step is a smooth function of the image: a first step of Adam is else the gradient's sign.
 ADAM = js.make_transfer(LOSS, optax.adam(0.02, eps=1e-2, eps_root=1e-8))
+LBFGS = js.make_transfer(LOSS, lbfgs())
 DEEP_FEATURES = js.make_features(("relu1_1", "relu1_2", "relu2_1"))
 
 
@@ -145,7 +146,7 @@ LIKE_LOSS = {"weights": 3, "params": 1, "forward": False}
 ROWS = {
     "features": Row(DEEP_FEATURES, lambda: (params(), picture(0)), image=1, params=0, forward=False),
     "features of prepare": Row(
-        DEEP_FEATURES, lambda: (js.prepare(params()), picture(0)), image=1, params=0, forward=False
+        DEEP_FEATURES, lambda: (js.prepare(params()), picture(0)), image=1, params=0, forward=False, slow=True
     ),
     "features bfloat16": Row(
         js.make_features(("relu1_1", "relu2_1"), dtype="bfloat16"),
@@ -171,12 +172,12 @@ ROWS = {
     ),
     "transfer.init": Row(lambda x: ADAM.init(x).image, lambda: (picture(0),)),
     "transfer.step": Row(of_transfer(a_step), problem, **LIKE_LOSS),
-    "transfer.step of lbfgs": Row(of_transfer(a_step, js.make_transfer(LOSS, lbfgs())), problem, **LIKE_LOSS),
+    "transfer.step of lbfgs": Row(of_transfer(a_step, LBFGS), problem, **LIKE_LOSS, slow=True),
     "transfer.step of make_stopping": Row(of_transfer(a_step, make_stopping(ADAM)), problem, **LIKE_LOSS, slow=True),
     "run": Row(of_transfer(js.run, num_steps=2), problem, **LIKE_LOSS),
-    "run_checkpointed": Row(of_transfer(run_checkpointed, num_steps=2), problem, **LIKE_LOSS),
-    "run_pyramid": Row(pyramid, lambda: (picture(0), params(), picture(2, 9, 8), WEIGHTS), **LIKE_LOSS),
-    "sweep": Row(partial(sweep, ADAM), problem, **LIKE_LOSS),
+    "run_checkpointed": Row(of_transfer(run_checkpointed, num_steps=2), problem, **LIKE_LOSS, slow=True),
+    "run_pyramid": Row(pyramid, lambda: (picture(0), params(), picture(2, 9, 8), WEIGHTS), **LIKE_LOSS, slow=True),
+    "sweep": Row(partial(sweep, ADAM), problem, **LIKE_LOSS, slow=True),
     "sweep microbatch": Row(partial(sweep, ADAM, microbatch=1), problem, **LIKE_LOSS, slow=True),
     "sweep StackedTargets": Row(stacked_sweep, problem, **LIKE_LOSS, slow=True),
     "weight_grid": Row(lambda b: js.weight_grid(alpha=[1.0, 2.0], beta=b), lambda: (values(3),)),
@@ -186,14 +187,17 @@ ROWS = {
     "total_variation": Row(losses.total_variation, lambda: (picture(0),)),
     **{
         f"style {name}": Row(
-            compare_styles(name), lambda: (values(5, 6, 4), values(5, 7, 4, seed=6)), draws=name == "sliced"
+            compare_styles(name),
+            lambda: (values(5, 6, 4), values(5, 7, 4, seed=6)),
+            draws=name == "sliced",
+            slow=name in ("sliced", "wasserstein"),
         )
         for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced")
     },
     "metrics.ssim": Row(metrics.ssim, pair),
     "metrics.edge_similarity": Row(metrics.edge_similarity, pair),
     "metrics.colour_distance": Row(metrics.colour_distance, pair),
-    "metrics.lpips": Row(metrics.lpips, lpips_pair, image=1, params=0, forward=False),
+    "metrics.lpips": Row(metrics.lpips, lpips_pair, image=1, params=0, forward=False, slow=True),
     "metrics.gram_distance": Row(metrics.gram_distance, lpips_pair, image=1, params=0, forward=False, slow=True),
     "colour.match_colours": Row(colour.match_colours, pair),
     "colour.with_colours_of": Row(colour.with_colours_of, pair),
@@ -271,7 +275,8 @@ def scalar(name, place):
 
 
 def check_jit(name, row):
-    close(ROWS[name].function(*arguments(name)), result(name))
+    """With every pass of the compiler; that the others agree with it not jitted is for disable_jit to find."""
+    close(jax.jit(row.function)(*arguments(name)), result(name))
 
 
 def check_vmap(name, place):
@@ -309,7 +314,7 @@ def check_jvp(name, row):
     tangent = jax.tree.map(lambda v: jnp.cos(jnp.arange(v.size, dtype=v.dtype)).reshape(v.shape), x)
     if not row.forward:
         with pytest.raises(TypeError, match="forward-mode"):
-            jax.eval_shape(lambda x: jax.jvp(f, (x,), (tangent,)), x)
+            jax.jit(lambda x: jax.jvp(f, (x,), (tangent,))).lower(x)
         return
     slope = jit(lambda x: jax.jvp(f, (x,), (tangent,))[1])(x)
     gradient = jit(jax.grad(f))(x)
@@ -348,7 +353,9 @@ def check_shard_map(name, row):
 
 def check_export(name, row):
     shapes = jax.eval_shape(lambda *a: a, *arguments(name))
-    exported = export.export(jitted(name), platforms=("cpu", "cuda", "tpu"))(*shapes)
+    # On a TPU, lanes are held in a layout, by a call that export can't promise to keep (see `sweep`).
+    layout = export.DisabledSafetyCheck.custom_call("LayoutConstraint")
+    exported = export.export(jitted(name), platforms=("cpu", "cuda", "tpu"), disabled_checks=[layout])(*shapes)
     again = export.deserialize(exported.serialize())
     assert again.platforms == ("cpu", "cuda", "tpu")
     close(again.call(*arguments(name)), result(name))
@@ -395,8 +402,8 @@ def check_keys(name, row):
 def check_bfloat16_params(name, row):
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), arguments(name)[row.params])
     found = jit(row.function)(*put(arguments(name), row.params, half))
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(result(name)), strict=True):
-        assert relative_error(a, b) < 0.05
+    for a, b in zip(*(jax.tree.leaves(widen(tree)) for tree in (found, result(name))), strict=True):
+        assert np.linalg.norm(a - b) <= 0.05 * np.linalg.norm(b)
 
 
 def check_nnx_jit(name, row):
@@ -483,8 +490,15 @@ COLUMNS = {
 }
 
 
-@pytest.mark.parametrize("column", COLUMNS)
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * row.slow) for n, row in ROWS.items()])
+CHEAP = ("export", "abstract values", "one trace")
+CELLS = [
+    pytest.param(name, column, marks=[pytest.mark.slow] if row.slow and column not in CHEAP else [])
+    for name, row in ROWS.items()
+    for column in COLUMNS
+]
+
+
+@pytest.mark.parametrize(("name", "column"), CELLS)
 def test_composes(name, column):
     row = ROWS[name]
     if reason := without(name, row, column):

@@ -17,6 +17,7 @@ from tests.conftest import relative_error, widen
 LAYERS = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1", "relu1_2")}
 FEATURES = js.make_features(("relu1_1", "relu1_2"), backend="xla")
 LOSS = js.make_loss(FEATURES, **LAYERS)
+LBFGS = js.make_transfer(LOSS, lbfgs())
 # A large eps keeps the first step of Adam from being a mere sign.
 ADAM = js.make_transfer(LOSS, optax.adam(0.05, eps=1e-2, eps_root=1e-8))
 
@@ -42,7 +43,7 @@ def problem(params, x64):
     return {k: widen(params[k]) for k in ("mean", "conv1_1", "conv1_2")}, inputs
 
 
-@pytest.mark.parametrize(("transfer", "num_steps"), [(ADAM, 7), (js.make_transfer(LOSS, lbfgs()), 5)])
+@pytest.mark.parametrize(("transfer", "num_steps"), [(ADAM, 7), pytest.param(LBFGS, 5, marks=pytest.mark.slow)])
 def test_gradient_is_that_of_run_and_of_finite_differences(problem, transfer, num_steps):
     params, inputs = problem
     gradients = {}
