@@ -217,6 +217,10 @@ def arguments(name):
     return ROWS[name].arguments()
 
 
+def wide_arguments(name):
+    return tuple(a if i == ROWS[name].key else widen(a) for i, a in enumerate(arguments(name)))
+
+
 @cache
 def result(name):
     """What the function gives, jitted: for comparison, compiled once."""
@@ -245,9 +249,9 @@ def some(tree, count=3):
     return jax.tree.map(lambda x: jnp.stack([x * (1 - 0.1 * i) for i in range(count)]), tree)
 
 
-def of_place(name, place):
+def of_place(name, place, others=None):
     """The function of one argument alone."""
-    return lambda x: ROWS[name].function(*put(arguments(name), place, x))
+    return lambda x: ROWS[name].function(*put(others or arguments(name), place, x))
 
 
 @cache
@@ -263,11 +267,11 @@ def first(row):
     return next(place for place in (row.image, row.weights, row.params) if place is not None)
 
 
-def scalar(name, place):
+def scalar(name, place, others=None):
     """The sum of the function's numbers, each with a weight of its own, as a function of one argument."""
 
     def f(x):
-        leaves = [y for y in jax.tree.leaves(of_place(name, place)(x)) if jnp.issubdtype(y.dtype, jnp.floating)]
+        leaves = [y for y in jax.tree.leaves(of_place(name, place, others)(x)) if jnp.issubdtype(y.dtype, jnp.floating)]
         pattern = (jnp.sin(1.0 + jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape) for y in leaves)
         return sum(jnp.vdot(y, p) for y, p in zip(leaves, pattern, strict=True))
 
@@ -294,8 +298,8 @@ def check_grad(name, row):
     """Against a finite difference in float64."""
     place = first(row)
     with jax.enable_x64(True):
-        x = widen(arguments(name)[place])
-        f = scalar(name, place)
+        others = wide_arguments(name)
+        x, f = others[place], scalar(name, place, others)
         random = np.random.default_rng(1)
         direction = jax.tree.map(lambda v: jnp.asarray(random.standard_normal(v.shape)), x)
         gradient = jit(jax.grad(f))(x)
@@ -368,8 +372,7 @@ def check_disable_jit(name, row):
 
 def check_x64(name, row):
     with jax.enable_x64(True):
-        wide = tuple(a if i == row.key else widen(a) for i, a in enumerate(arguments(name)))
-        found = jitted(name)(*wide)
+        found = jitted(name)(*wide_arguments(name))
         floats = [y for y in jax.tree.leaves(found) if jnp.issubdtype(y.dtype, jnp.floating)]
         assert all(y.dtype == jnp.float64 for y in floats)
         if not row.draws:

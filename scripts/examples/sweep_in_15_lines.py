@@ -19,7 +19,8 @@ content, style = read_image("sample:cat", size), read_image("sample:swirls", siz
 params = js.load_params("bundled")  # the frozen network's, a pytree
 features = js.make_features()
 targets = js.make_targets(features, params, content, style)  # once, shared by all lanes
-transfer = js.make_transfer(js.make_loss(features), optax.adam(0.03, b2=0.99))
+loss = js.make_loss(features)
+transfer = js.make_transfer(loss, optax.adam(0.03, b2=0.99))
 betas = jnp.logspace(-2, 2, 5)
 grid = js.weight_grid(beta=betas, tv=30.0)  # LossWeights with a lane axis; new values need no new compilation
 sweep = jax.jit(lambda *args: js.sweep(transfer, *args, num_steps=steps))
