@@ -18,7 +18,7 @@ from PIL import Image
 import jaxstyle as js
 from jaxstyle.app.images import read_image
 
-SIZE, STEPS = (32, 3) if "--quick" in sys.argv else (160, 80)
+SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (160, 80)
 
 
 class BlurState(NamedTuple):

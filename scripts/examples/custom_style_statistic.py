@@ -19,7 +19,7 @@ from jaxstyle.lbfgs import lbfgs
 from jaxstyle.losses import gram_matrix
 from jaxstyle.style_statistics import StyleStatistic
 
-SIZE, STEPS = (32, 3) if "--quick" in sys.argv else (160, 60)
+SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (160, 60)
 SHIFT = 4  # positions of a layer, where it has so many
 
 

@@ -20,7 +20,7 @@ import jaxstyle as js
 from jaxstyle.app.images import read_image
 from jaxstyle.vgg import Params
 
-SIZE, STEPS = (32, 3) if "--quick" in sys.argv else (128, 60)
+SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (128, 60)
 PLATFORMS = ("tpu", "cuda", "cpu")
 
 content, style = (jnp.asarray(read_image(f"sample:{name}", SIZE)) for name in ("cat", "swirls"))

@@ -18,7 +18,7 @@ import jaxstyle as js
 from jaxstyle.app.images import read_image
 from jaxstyle.unrolled import run_checkpointed
 
-SIZE, STEPS, TRIES = (32, 4, 2) if "--quick" in sys.argv else (64, 30, 4)
+SIZE, STEPS, TRIES = (52, 4, 2) if "--quick" in sys.argv else (64, 30, 4)
 WANTED = 0.7
 
 content, style = (jnp.asarray(read_image(f"sample:{name}", SIZE)) for name in ("cat", "mosaic"))

@@ -18,7 +18,7 @@ import jaxstyle as js
 from jaxstyle.app.images import read_image
 
 jax.config.update("jax_num_cpu_devices", 8)  # before the first computation; it concerns CPUs only
-SIZE, STEPS = (32, 3) if "--quick" in sys.argv else (96, 60)
+SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (96, 60)
 
 content, style = read_image("sample:coffee", SIZE), read_image("sample:swirls", SIZE)
 params = js.load_params("bundled")

@@ -14,7 +14,7 @@ from PIL import Image
 import jaxstyle as js
 from jaxstyle.app.images import read_image
 
-size, steps = (32, 3) if "--quick" in sys.argv else (160, 80)
+size, steps = (52, 3) if "--quick" in sys.argv else (160, 80)
 content, style = read_image("sample:cat", size), read_image("sample:swirls", size)  # (h, w, 3), RGB in [0, 1]
 params = js.load_params("bundled")  # the frozen network's, a pytree
 features = js.make_features()

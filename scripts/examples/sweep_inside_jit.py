@@ -17,7 +17,7 @@ import jaxstyle as js
 from jaxstyle.app.images import read_image
 from jaxstyle.vgg import Params
 
-SIZE, STEPS = (32, 3) if "--quick" in sys.argv else (96, 60)
+SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (96, 60)
 ROWS = SIZE * 5 // 8  # cropped to one shape, which vmap needs
 
 features = js.make_features()
