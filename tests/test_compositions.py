@@ -44,7 +44,7 @@ class Row(NamedTuple):
     forward: bool = True  # mode of differentiation; else it has a custom gradient
     rounded: bool = False  # to bfloat16, whatever comes in: its value jumps, and isn't float64
     draws: bool = False  # random numbers, which are others in float64
-    slow: bool = False  # made of functions of other rows: most of its cells are slow tests
+    slow: bool = False  # takes long to compile, or is made of other rows: most of its cells are slow tests
 
 
 @cache
@@ -165,16 +165,18 @@ ROWS = {
         params=0,
         forward=False,
     ),
-    "make_loss": Row(
+    "make_loss": Row(LOSS, problem, **LIKE_LOSS),
+    "make_loss of some layers": Row(
         js.make_loss(DEEP_FEATURES, **DEEP),
         lambda: (picture(0), params(), deep_targets(), WEIGHTS._replace(style_layers=jnp.ones(2))),
         **LIKE_LOSS,
+        slow=True,
     ),
     "transfer.init": Row(lambda x: ADAM.init(x).image, lambda: (picture(0),)),
     "transfer.step": Row(of_transfer(a_step), problem, **LIKE_LOSS),
     "transfer.step of lbfgs": Row(of_transfer(a_step, LBFGS), problem, **LIKE_LOSS, slow=True),
     "transfer.step of make_stopping": Row(of_transfer(a_step, make_stopping(ADAM)), problem, **LIKE_LOSS, slow=True),
-    "run": Row(of_transfer(js.run, num_steps=2), problem, **LIKE_LOSS),
+    "run": Row(of_transfer(js.run, num_steps=2), problem, **LIKE_LOSS, slow=True),
     "run_checkpointed": Row(of_transfer(run_checkpointed, num_steps=2), problem, **LIKE_LOSS, slow=True),
     "run_pyramid": Row(pyramid, lambda: (picture(0), params(), picture(2, 9, 8), WEIGHTS), **LIKE_LOSS, slow=True),
     "sweep": Row(partial(sweep, ADAM), problem, **LIKE_LOSS, slow=True),
@@ -194,20 +196,21 @@ ROWS = {
         )
         for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced")
     },
-    "metrics.ssim": Row(metrics.ssim, pair),
+    "metrics.ssim": Row(metrics.ssim, pair, slow=True),
     "metrics.edge_similarity": Row(metrics.edge_similarity, pair),
-    "metrics.colour_distance": Row(metrics.colour_distance, pair),
+    "metrics.colour_distance": Row(metrics.colour_distance, pair, slow=True),
     "metrics.lpips": Row(metrics.lpips, lpips_pair, image=1, params=0, forward=False, slow=True),
     "metrics.gram_distance": Row(metrics.gram_distance, lpips_pair, image=1, params=0, forward=False, slow=True),
-    "colour.match_colours": Row(colour.match_colours, pair),
+    "colour.match_colours": Row(colour.match_colours, pair, slow=True),
     "colour.with_colours_of": Row(colour.with_colours_of, pair),
-    "pyramid.resize": Row(lambda x: resize(x, (5, 7)), lambda: (picture(0),)),
+    "pyramid.resize": Row(lambda x: resize(x, (5, 7)), lambda: (picture(0),), slow=True),
     "starting_image": Row(
         partial(starting_image, "statistics"),
         lambda: (picture(0), picture(1), jax.random.key(3)),
         key=2,
         image=1,
         draws=True,
+        slow=True,
     ),
 }
 
@@ -493,7 +496,7 @@ COLUMNS = {
 }
 
 
-CHEAP = ("export", "abstract values", "one trace")
+CHEAP = ("abstract values", "one trace", "keys")
 CELLS = [
     pytest.param(name, column, marks=[pytest.mark.slow] if row.slow and column not in CHEAP else [])
     for name, row in ROWS.items()

@@ -17,7 +17,7 @@ NAMES = sorted(file.stem for file in EXAMPLES.glob("*.py"))
 @pytest.mark.parametrize("name", NAMES)
 def test_example_ends_with_a_picture(name, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    environment["PYTHONPATH"] = str(EXAMPLES.parent.parent)
+    environment |= {"PYTHONPATH": str(EXAMPLES.parent.parent), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), "--quick"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
