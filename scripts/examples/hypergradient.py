@@ -47,6 +47,7 @@ for _ in range(TRIES):
 
 # A gradient costs about four runs, so that a grid may have four times as many betas.
 grid = jnp.linspace(jnp.log(0.01), jnp.log(100.0), 4 * TRIES)
-best = min(abs(float(jax.jit(excess)(value)[0])) for value in grid)
+run = jax.jit(excess)
+best = min(abs(float(run(value)[0])) for value in grid)
 print(f"off by {errors[-1]:.4f} after {TRIES} gradients; best of {len(grid)} betas on a grid: {best:.4f}")
 Image.fromarray(np.uint8(np.round(255 * np.concatenate([*pictures[:2], pictures[-1]], 1)))).save("hypergradient.png")
