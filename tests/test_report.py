@@ -350,7 +350,15 @@ def test_the_command_of_a_lane_is_one_that_transfer_takes(tmp_path):
     assert command[0] == "jaxstyle"
     args = cli._make_parser().parse_args(command[1:])
     wanted = Settings(
-        "sample:cat", "sample:swirls", alpha=(1.0,), beta=(2.0,), tv=(30.0,), learning_rate=(0.03,), size=64, steps=30
+        "sample:cat",
+        "sample:swirls",
+        alpha=(1.0,),
+        beta=(2.0,),
+        tv=(30.0,),
+        learning_rate=(0.03,),
+        size=64,
+        steps=30,
+        optimizer="adam",
     )
     assert read_settings(args) == wanted
     assert args.output == "lane_0001.png"
