@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import export, lax
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxstyle.objective import Losses, LossWeights, Targets
 from jaxstyle.transfer import Transfer, TransferState, run
-from jaxstyle.vgg import Params
+from jaxstyle.vgg import Params, as_image
 
 _RANKS = {"alpha": 0, "beta": 0, "tv": 0, "content_layers": 1, "style_layers": 1, "style_mix": 1}
 
@@ -50,6 +50,10 @@ class SweepResult(NamedTuple):
     images: jax.Array
     losses: Losses
     state: TransferState
+
+
+for _type in (StackedTargets, SweepResult):
+    export.register_namedtuple_serialization(_type, serialized_name=f"jaxstyle.{_type.__name__}")
 
 
 def weight_grid(
@@ -217,8 +221,8 @@ def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
     # check_vma: the line search of optax.lbfgs starts its loop with values that are the same on all devices.
     split = partial(jax.shard_map, mesh=mesh, check_vma=False)
 
-    def init(image: jax.Array) -> TransferState:
-        image = jax.device_put(image, NamedSharding(mesh, by_lane))
+    def init(image: jax.typing.ArrayLike) -> TransferState:
+        image = jax.device_put(as_image(image), NamedSharding(mesh, by_lane))
         return split(lanes.init, in_specs=by_lane, out_specs=by_lane)(image)
 
     def step(
@@ -244,7 +248,7 @@ def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[jax.Array,
 
 def sweep(
     transfer: Transfer,
-    image: jax.Array,
+    image: jax.typing.ArrayLike,
     params: Params,
     targets: Targets | StackedTargets,
     weights: LossWeights,
@@ -255,7 +259,8 @@ def sweep(
 ) -> SweepResult:
     """Run one transfer a lane of `weights`, all lanes together, with shared parameters and targets.
 
-    Lane i is what `run` gives for the i-th weights alone, to rounding.
+    Lane i is what `run` gives for the i-th weights alone, to rounding. `jax.export` for a TPU wants
+    `disabled_checks=[jax.export.DisabledSafetyCheck.custom_call("LayoutConstraint")]`, for the layout of lanes there.
 
     Args:
       transfer: from `make_transfer`.
@@ -271,7 +276,7 @@ def sweep(
     Raises:
       ValueError: for weights without lanes or of different lane counts, or as many images as there aren't lanes.
     """
-    count = num_lanes(weights)
+    image, count = as_image(image), num_lanes(weights)
     if image.ndim == 3:
         image = jnp.broadcast_to(image, (count, *image.shape))
     if image.ndim != 4 or image.shape[0] != count:

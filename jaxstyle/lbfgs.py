@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
+from jax import export, lax
 from jax.scipy.linalg import solve_triangular
 
 _CURVATURE = 1e-4  # cosine of step and change of gradient above which a pair says something about the curvature
@@ -40,6 +40,9 @@ class LbfgsState(NamedTuple):
     gradient: jax.Array
     value: jax.Array
     radius: jax.Array
+
+
+export.register_namedtuple_serialization(LbfgsState, serialized_name="jaxstyle.LbfgsState")
 
 
 def lbfgs(
@@ -154,7 +157,8 @@ def _precondition(state: LbfgsState, gradient: jax.Array, free: jax.Array, smoot
     last = jnp.max(jnp.where(used, jnp.arange(len(used)), 0))
     y = changes[order[last]].reshape(shape)
     rest, smooth = (jnp.where(free, _smooth(x, smoothness), 0) for x in (rest, y))
-    scale = jnp.where(used.any(), d[last] / _dot(y, smooth), 0)
+    # Not 0 / 0 before there is a pair: its derivative is NaN even where it isn't taken.
+    scale = d[last] / jnp.where(used.any(), _dot(y, smooth), 1)
     guess = scale * rest
     q = solve_triangular(r, jnp.where(used, d * p - _matmul(changes, guess.ravel())[order], 0), trans=1)
     return guess + jnp.where(free, _matmul(q[place], state.steps).reshape(shape), 0)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import export
 
 from jaxstyle import alexnet
 from jaxstyle.losses import gram_matrix, total_variation
@@ -68,6 +69,9 @@ class Metrics(NamedTuple):
     style_distance: jax.Array
     colour_distance: jax.Array
     total_variation: jax.Array
+
+
+export.register_namedtuple_serialization(Metrics, serialized_name="jaxstyle.Metrics")
 
 
 @jax.jit

@@ -5,16 +5,17 @@ never recompile; parameters are an argument, never a constant of the compiled pr
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+from jax import export
 
 from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, check_content_layers, check_layers
 from jaxstyle.losses import check_convention, content_loss, total_variation
 from jaxstyle.regions import content_masks, region_distances, region_targets, stack, style_masks, unstack
 from jaxstyle.style_statistics import StyleStatistic, style_statistic
-from jaxstyle.vgg import Features, Params
+from jaxstyle.vgg import Features, Params, as_image
 
 Masks = tuple[jax.typing.ArrayLike, jax.typing.ArrayLike | Sequence[jax.typing.ArrayLike]]
 """Masks (regions, h, w) of the content image, and those (regions, h', w') of a style image or of each of several."""
@@ -83,6 +84,10 @@ class LayerLosses(NamedTuple):
     style: dict[str, jax.Array]
 
 
+for _type in (LossWeights, Targets, Losses, LayerLosses):
+    export.register_namedtuple_serialization(_type, serialized_name=f"jaxstyle.{_type.__name__}")
+
+
 Loss = Callable[[jax.Array, Params, Targets, LossWeights], tuple[jax.Array, Losses]]
 """A pure function (image, params, targets, weights) -> (scalar, Losses)."""
 
@@ -93,8 +98,8 @@ Terms = Callable[[jax.Array, Params, Targets, LossWeights], LayerLosses]
 def make_targets(
     features: Features,
     params: Params,
-    content: jax.Array,
-    style: jax.Array | Sequence[jax.Array],
+    content: jax.typing.ArrayLike,
+    style: jax.typing.ArrayLike | Sequence[jax.typing.ArrayLike],
     *,
     content_layers: Iterable[str] = CONTENT_LAYERS,
     style_layers: Iterable[str] = STYLE_LAYERS,
@@ -120,7 +125,7 @@ def make_targets(
         shape than their image's or with values outside of [0, 1], or a region that is empty (where values are known;
         in a jitted function it counts for nothing).
     """
-    styles = as_styles(style)
+    content, styles = as_image(content), as_styles(style)
     style_layers = check_layers(style_layers)
     of_content, of_style = (None, None) if masks is None else masks
     return Targets(
@@ -130,9 +135,11 @@ def make_targets(
     )
 
 
-def as_styles(style: jax.Array | Sequence[jax.Array]) -> list[jax.Array]:
-    """Style images as a list; raise ValueError where there is none."""
-    styles = list(style) if isinstance(style, Sequence) or jnp.ndim(style) == 4 else [style]
+def as_styles(style: jax.typing.ArrayLike | Sequence[jax.typing.ArrayLike]) -> list[jax.Array]:
+    """Style images as a list; raise ValueError where there is none, or one that isn't floating-point."""
+    if not isinstance(style, Sequence):
+        style = cast(Sequence[jax.Array], style if jnp.ndim(style) == 4 else [style])
+    styles = [as_image(image) for image in style]
     if not styles:
         raise ValueError("style must be an image or a sequence of at least one image")
     return styles
@@ -232,6 +239,7 @@ def make_loss(
     )
 
     def loss(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> tuple[jax.Array, Losses]:
+        _check_scalars(weights)
         of_content, of_style = terms(image, params, targets, weights)
         tv = total_variation(image)
         style = _weighted_sum("style_layers", weights.style_layers, list(of_style.values()))
@@ -265,6 +273,12 @@ def _style_term(
         masks = _select(targets.masks, (layer,))[layer]
         terms = region_distances(statistic, f, masks, target, convention)
     return _weighted_sum("style_mix", weights.style_mix, terms)
+
+
+def _check_scalars(weights: LossWeights) -> None:
+    for name in ("alpha", "beta", "tv"):
+        if shape := jnp.shape(getattr(weights, name)):
+            raise ValueError(f"weights.{name} must be a scalar, got shape {shape}; js.sweep or jax.vmap take lanes")
 
 
 def _weighted_sum(name: str, weights: jax.typing.ArrayLike | None, terms: list[jax.Array]) -> jax.Array:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jax.core import Tracer
 
 from jaxstyle.layers import block_of, check_layers
@@ -25,6 +26,9 @@ class RegionTargets(NamedTuple):
 
     statistic: Any
     present: jax.Array
+
+
+export.register_namedtuple_serialization(RegionTargets, serialized_name="jaxstyle.RegionTargets")
 
 
 def content_masks(masks: jax.typing.ArrayLike, content: jax.Array, layers: Iterable[str]) -> dict[str, jax.Array]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import export
 
 from jaxstyle.objective import Losses, LossWeights, Targets
 from jaxstyle.transfer import Transfer, TransferState
@@ -42,6 +43,9 @@ class StoppingState(NamedTuple):
     def image(self) -> jax.Array:
         """(h, w, 3) the image so far."""
         return self.transfer.image
+
+
+export.register_namedtuple_serialization(StoppingState, serialized_name="jaxstyle.StoppingState")
 
 
 def make_stopping(

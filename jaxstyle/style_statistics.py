@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import export, lax
 
 from jaxstyle.layers import STYLE_LOSSES
 from jaxstyle.losses import check_convention, gram_matrix, mask_area, style_loss, widen
@@ -151,6 +151,10 @@ class GaussianTarget(NamedTuple):
     root: jax.Array
     floor: jax.Array
     traces: jax.Array
+
+
+for _type in (Moments, Gaussian, GaussianTarget):
+    export.register_namedtuple_serialization(_type, serialized_name=f"jaxstyle.{_type.__name__}")
 
 
 def _measure_gaussian(features: jax.Array, mask: jax.Array | None) -> Gaussian:

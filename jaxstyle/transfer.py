@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
+from jax import export, lax
 
 from jaxstyle.objective import Loss, Losses, LossWeights, Targets
 from jaxstyle.vgg import Params, as_image, prepare
@@ -28,6 +28,9 @@ class TransferState(NamedTuple):
     optimizer: Any
 
 
+export.register_namedtuple_serialization(TransferState, serialized_name="jaxstyle.TransferState")
+
+
 class Transfer(NamedTuple):
     """A style transfer as two pure functions, neither of them jitted.
 
@@ -36,7 +39,7 @@ class Transfer(NamedTuple):
       step: (state, params, targets, weights) -> (state, Losses of the image before the step).
     """
 
-    init: Callable[[jax.Array], TransferState]
+    init: Callable[[jax.typing.ArrayLike], TransferState]
     step: Callable[[TransferState, Params, Any, LossWeights], tuple[TransferState, Losses]]
 
 
@@ -66,7 +69,7 @@ def make_transfer(
         raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
     optimizer = optax.with_extra_args_support(optimizer)
 
-    def init(image: jax.Array) -> TransferState:
+    def init(image: jax.typing.ArrayLike) -> TransferState:
         image = as_image(image)
         return TransferState(image, optimizer.init(image))
 

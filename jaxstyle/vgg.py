@@ -31,6 +31,7 @@ from jaxstyle.layers import (
     STYLE_LAYERS,
     block_of,
     check_layers,
+    convolutions_for,
     min_size,
 )
 
@@ -214,6 +215,27 @@ def as_image(image: jax.typing.ArrayLike) -> jax.Array:
     return image
 
 
+def _check_params(params: Params, convolutions: Iterable[str]) -> None:
+    """Raise ValueError, which names the leaf, unless params have what these convolutions read, in its shape."""
+    if not isinstance(params, Mapping):
+        raise ValueError(f"params must be a mapping, as js.load_params gives it, got {type(params).__name__}")
+    shapes: dict[str, tuple[int, ...]] = {"mean": (3,)}
+    channels = 3
+    for name in convolutions:
+        if name in ONLY_VGG19 and name not in params:
+            continue
+        before, channels = channels, BLOCKS[block_of(name) - 1][1]
+        shapes[f"{name}/kernel"], shapes[f"{name}/bias"] = (3, 3, before, channels), (channels,)
+    for path, wanted in shapes.items():
+        found: Any = params
+        for key in path.split("/"):
+            found = found[key] if isinstance(found, Mapping) and key in found else None
+        if found is None:
+            raise ValueError(f"params have no {path}, of shape {wanted}; js.load_params gives a whole set")
+        if jnp.shape(found) != wanted:
+            raise ValueError(f"{path} of params must have shape {wanted}, got {jnp.shape(found)}")
+
+
 def make_features(
     layers: Iterable[str] = CONTENT_LAYERS + STYLE_LAYERS,
     *,
@@ -235,7 +257,8 @@ def make_features(
 
     Returns:
       A function of params (see `load_params`) and a float RGB image (h, w, 3) in [0, 1] that returns
-      {layer: (h', w', c)}. It raises ValueError at trace time for an image of another rank or dtype, or too small.
+      {layer: (h', w', c)}. It raises ValueError at trace time for an image of another rank or dtype, or too small, and
+      for params that lack a leaf or have one of another shape.
 
     Raises:
       ValueError: for an unknown layer, pooling, padding, backend or dtype.
@@ -255,7 +278,7 @@ def make_features(
     else:
         network = _as_function(VGG19(layers, pooling, backend, padding=padding))
 
-    smallest = min_size(layers)
+    smallest, needed = min_size(layers), convolutions_for(layers)
 
     def features(params: Params, image: jax.Array) -> dict[str, jax.Array]:
         image = as_image(image)
@@ -266,6 +289,7 @@ def make_features(
                 f"image of {image.shape[0]}x{image.shape[1]} pixels is too small for layers "
                 f"{', '.join(layers)}: height and width must be at least {smallest}"
             )
+        _check_params(params, needed)
         return network(params, image)
 
     return features

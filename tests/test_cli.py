@@ -69,6 +69,7 @@ def test_options_change_the_picture(images, options):
     assert (js.load_run("plain").images != js.load_run("other").images).any()
 
 
+@pytest.mark.slow
 def test_microbatches_change_no_number_but_by_rounding(images):
     for out, extra in (("all", []), ("two", ["--microbatch", "2"])):
         assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "0.1", "1", "10", "--out", out, *extra) == 0

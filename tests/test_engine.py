@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import optax
+import pytest
 
 import jaxstyle as js
 from jaxstyle.app import job, loop
@@ -18,6 +19,7 @@ from tests.command import QUICK, jaxstyle, read_table
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_lanes_that_fail_change_no_bit_of_the_others(images, monkeypatch, capsys):
     """Among five: one whose gradient is not finite, one that diverges under plain gradient descent without bounds."""
     monkeypatch.setitem(job.OPTIMIZERS, "adam", job.OptimizerChoice(optax.inject_hyperparams(optax.sgd), 0.03, 1))
@@ -82,6 +84,7 @@ def test_the_loop_rests_where_the_state_is_wanted():
     assert all(before // 7 == (before + count - 1) // 7 for before, count in calls)
 
 
+@pytest.mark.slow
 def test_eight_devices_are_one(images):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}

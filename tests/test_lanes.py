@@ -48,6 +48,7 @@ def test_lane_axes():
         lane_axes(js.LossWeights(1.0, jnp.ones((2, 2))))
 
 
+@pytest.mark.slow
 def test_gradient_of_a_lane_is_its_solo_gradient(params, content, style):
     features = js.make_features()
     targets = js.make_targets(features, params, content, style)
@@ -62,6 +63,7 @@ def test_gradient_of_a_lane_is_its_solo_gradient(params, content, style):
         assert relative_error(together[i], alone(lane(GRID, i))) < 1e-5
 
 
+@pytest.mark.slow
 def test_lanes_equal_solo_runs_in_float64(shallow, params, content):
     _, loss, targets = shallow
     with jax.enable_x64(True):

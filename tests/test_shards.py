@@ -18,6 +18,7 @@ from tests.test_resume import kill_after, killed
 SWEEP = ["sweep", "c.png", "s.png", *QUICK, "--beta", "0.1:10:5", "--microbatch", "2", "--checkpoint-every", "0"]
 
 
+@pytest.mark.slow
 def test_shards_one_of_them_killed_and_resumed_make_the_run_of_one_process(images, monkeypatch, capsys):
     assert jaxstyle(*SWEEP, "--out", "whole") == 0
     assert jaxstyle(*SWEEP, "--out", "run", "--shard", "0/2") == 0

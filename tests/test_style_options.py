@@ -30,6 +30,7 @@ def more(images):
     return images
 
 
+@pytest.mark.slow
 def test_a_row_of_pictures_from_one_style_to_another(more):
     mixes = ["--style-mix", "1,0", "0.25,0.75", "0,1"]
     options = [*QUICK, "--beta", "1", "--tv", "0"]
@@ -216,6 +217,7 @@ def test_bad_masks_and_losses_are_one_line(masks, capsys, arguments, pattern):
     fails(capsys, 2, pattern, "sweep", "c.png", "s.png", *QUICK, *arguments)
 
 
+@pytest.mark.slow
 def test_a_texture_needs_no_content(images, capsys):
     layers = QUICK[:2] + QUICK[4:-1]
     losses = []

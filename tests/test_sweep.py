@@ -29,6 +29,7 @@ def folders(images):
     return images
 
 
+@pytest.mark.slow
 def test_all_pairs_of_folders_are_what_each_pair_is_alone(folders):
     options = [*QUICK, "--beta", "0.1", "10"]
     assert jaxstyle("sweep", "contents", "styles", *options, "--out", "all") == 0
@@ -78,6 +79,7 @@ def test_a_split_of_a_dataset(images, monkeypatch):
     assert len(js.load_run("run").lanes) == 2
 
 
+@pytest.mark.slow
 def test_every_lane_setting_counts(images):
     """Each lane of a sweep over all of them is what a transfer with its settings makes."""
     (images / "grid.csv").write_text(
@@ -131,6 +133,7 @@ def test_refining_adds_lanes_around_the_knee(images):
     assert len(js.load_run("run").images) == 6
 
 
+@pytest.mark.slow
 def test_out_of_memory_takes_smaller_groups(images, capsys, monkeypatch):
     real, checks = check_memory, []
 
@@ -235,6 +238,7 @@ def test_select_one_pair(images, capsys):
     fails(capsys, 2, "no lane that is done", "select", "run")
 
 
+@pytest.mark.slow
 def test_select_over_pairs_cross_validates(folders, capsys):
     assert jaxstyle("sweep", "contents", "styles", *QUICK, "--beta", "1e-4:100:4", "--out", "run") == 0
     capsys.readouterr()
@@ -276,6 +280,7 @@ def test_report_is_made_again(images, capsys):
     assert set(contents(images / "run")) == {*FILES, "images/lane_0000.png"}
 
 
+@pytest.mark.slow
 def test_bfloat16_is_close_to_float32(images):
     sweep = [
         "sweep",

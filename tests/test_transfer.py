@@ -49,6 +49,7 @@ def test_run_lowers_the_loss(shallow, params, content, optimizer, bounds, ratio)
     assert final < losses.total[-1] < ratio * losses.total[0]
 
 
+@pytest.mark.slow
 def test_run_is_a_loop_of_steps(shallow, params, content):
     _, loss, targets = shallow
     transfer = js.make_transfer(loss, optax.adam(0.02))

@@ -117,6 +117,7 @@ def test_replicate_padding_equals_float64_numpy(params, backend):
         assert relative_error(found, wanted[layer]) < 1e-5, layer
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("backend", ["xla", "winograd"])
 def test_replicate_padding_has_a_right_gradient_vmapped_too(params, backend):

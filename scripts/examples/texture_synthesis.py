@@ -1,0 +1,55 @@
+"""A texture out of noise (Gatys et al., arXiv 1505.07376): a style without content, from coarse to fine.
+
+python scripts/examples/texture_synthesis.py writes texture.png: the source, and a texture that is wider than it.
+"""
+
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+import jaxstyle as js
+from jaxstyle.app.images import read_image
+from jaxstyle.lbfgs import lbfgs
+from jaxstyle.pyramid import run_pyramid, scales
+from jaxstyle.starts import starting_image
+from jaxstyle.vgg import Params
+
+SIZE, STEPS = (32, 2) if "--quick" in sys.argv else (128, 60)
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+
+source = read_image("sample:swirls", SIZE)
+height, width = source.shape[0], source.shape[1] * 3 // 2
+empty = jnp.zeros((height, width, 3))  # there is no content, only its size
+params = js.prepare(js.load_params("bundled"))
+# Features with the nearest pixel outside of the image, so that the texture has no frame.
+features = js.make_features(LAYERS, pooling="average", padding="replicate")
+options = {"content_layers": (), "style_layers": LAYERS}
+transfer = js.make_transfer(js.make_loss(features, convention="relative", **options), lbfgs())
+sizes = scales((height, width), smallest=16 if SIZE == 32 else 32)
+
+
+@jax.jit
+def synthesise(params: Params, source: jax.Array, key: jax.Array) -> tuple[jax.Array, list[js.Losses]]:
+    """The texture (h, w, 3), and the losses of each size."""
+    state, losses = run_pyramid(
+        transfer,
+        partial(js.make_targets, features, **options),
+        params,
+        empty,
+        source,
+        js.LossWeights(0.0, 1.0, 0.01),
+        shapes=sizes,
+        num_steps=[STEPS] * len(sizes),
+        start=starting_image("statistics", empty, source, key),
+    )
+    return state.image, losses
+
+
+texture, losses = synthesise(params, source, jax.random.key(0))
+for shape, rows in zip(sizes, losses, strict=True):
+    print(f"{shape[1]}x{shape[0]}: style loss {rows.style[0]:.4g} to {rows.style[-1]:.4g}")
+Image.fromarray(np.uint8(np.round(255 * jnp.concatenate([source, texture], axis=1)))).save("texture.png")

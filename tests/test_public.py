@@ -1,0 +1,190 @@
+"""The public surface: signatures, errors at trace time that name the argument, and what importing leaves alone."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import jaxstyle as js
+from jaxstyle import losses, metrics
+from jaxstyle.lanes import make_lanes
+from jaxstyle.lbfgs import lbfgs
+from jaxstyle.pyramid import carry, run_pyramid, scales
+from jaxstyle.starts import starting_image
+from jaxstyle.stopping import make_stopping
+from jaxstyle.style_statistics import StyleStatistic
+from jaxstyle.transfer import run_chunk
+from jaxstyle.unrolled import run_checkpointed
+from tests.conftest import SHALLOW
+
+ROOT = Path(__file__).parent.parent
+
+# Names of arguments, in order; after / those that only a keyword sets.
+SIGNATURES = {
+    js.LossWeights: "alpha beta tv content_layers style_layers style_mix",
+    js.Losses: "content style tv total",
+    js.SweepResult: "images losses state",
+    js.Targets: "content style masks",
+    js.Transfer: "init step",
+    js.TransferState: "image optimizer",
+    js.load_params: "name",
+    js.load_run: "path",
+    js.make_features: "layers / pooling padding backend dtype",
+    js.make_loss: "features / convention content_layers style_layers style_loss",
+    js.make_targets: "features params content style / content_layers style_layers style_loss masks",
+    js.make_transfer: "loss optimizer / bounds",
+    js.prepare: "params",
+    js.run: "transfer state params targets weights / num_steps",
+    js.sweep: "transfer image params targets weights / num_steps microbatch mesh",
+    js.weight_grid: "/ alpha beta tv",
+}
+# Not on the top level, but named by the README or the examples.
+FURTHER = {
+    run_checkpointed: "transfer state params targets weights / num_steps",
+    run_chunk: "transfer state params targets weights count / capacity",
+    run_pyramid: "transfer targets_of params content style weights / shapes num_steps start detail",
+    make_lanes: "transfer weights / microbatch mesh",
+    make_stopping: "transfer / tolerance window factor",
+    carry: "transfer state shape / detail",
+    scales: "shape / smallest factor",
+    starting_image: "start content style key",
+    lbfgs: "memory_size / bounds first_step max_step smoothness",
+    StyleStatistic: "measure distance prepare",
+    losses.gram_matrix: "features mask",
+    losses.content_loss: "features target / convention",
+    losses.style_loss: "gram target / convention",
+    losses.total_variation: "image",
+    metrics.measure: "params image content style",
+    metrics.lpips: "params image_a image_b",
+    metrics.gram_distance: "params image style",
+    metrics.frechet_distance: "params images references",
+    metrics.lpips_frechet: "params images contents styles",
+    metrics.ssim: "image reference",
+    metrics.edge_similarity: "image reference",
+    metrics.colour_distance: "image style",
+}
+
+
+def signature(function):
+    parameters = inspect.signature(function).parameters.values()
+    assert all(p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) for p in parameters)
+    by_place = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
+    by_name = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY]
+    return " ".join([*by_place, *(["/", *by_name] if by_name else [])])
+
+
+def test_signatures():
+    assert {getattr(js, name) for name in js.__all__} == set(SIGNATURES)
+    for function, wanted in (SIGNATURES | FURTHER).items():
+        assert signature(function) == wanted, function
+
+
+def test_every_public_function_is_documented():
+    for name in js.metrics.__all__:
+        value = getattr(metrics, name)
+        assert not callable(value) or value.__doc__
+    for function in FURTHER:
+        assert function.__doc__
+
+
+def test_importing_every_pure_module_leaves_jax_as_it_was(tmp_path):
+    """No configuration changed, no backend started, no file made, nothing printed."""
+    pure = [f"jaxstyle.{file.stem}" for file in (ROOT / "jaxstyle").glob("[!_]*.py")]
+    code = f"""
+import importlib, jax, flax.linen, optax
+from jax._src import xla_bridge
+before = dict(jax.config.values)
+import jaxstyle
+for name in {pure}: importlib.import_module(name)
+changed = {{k for k in jax.config.values if jax.config.values[k] != before.get(k, jax.config.values[k])}}
+assert not changed, changed
+assert not xla_bridge.backends_are_initialized()
+"""
+    environment = {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-B", "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (Path(importlib.import_module("jaxstyle").__file__).parent / "py.typed").is_file()
+
+
+def test_the_citation_names_this_version():
+    assert f"\nversion: {js.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+# Errors at trace time: every one is raised with shapes alone.
+
+
+@pytest.fixture
+def problem(shallow, params, content):
+    features, loss, targets = shallow
+    return features, js.make_transfer(loss, optax.adam(0.1)), loss, content, params, targets
+
+
+def traced(f, *args):
+    return jax.eval_shape(f, *args)
+
+
+def test_parameters_of_a_wrong_structure(problem):
+    features, _, _, content, params, _ = problem
+    layer = params["conv2_1"]
+    for bad, message in (
+        ({**params, "conv1_2": {}}, r"params have no conv1_2/kernel, of shape \(3, 3, 64, 64\); js.load_params gives"),
+        ({k: v for k, v in params.items() if k != "conv1_2"}, "params have no conv1_2/kernel"),
+        ({k: v for k, v in params.items() if k != "mean"}, r"params have no mean, of shape \(3,\)"),
+        ({**params, "conv2_1": {"kernel": layer["kernel"]}}, r"params have no conv2_1/bias, of shape \(128,\)"),
+        ({**params, "conv2_1": layer["kernel"]}, "params have no conv2_1/kernel"),
+        (
+            {**params, "conv2_1": {**layer, "kernel": layer["kernel"][:, :, :32]}},
+            r"conv2_1/kernel of params must have shape \(3, 3, 64, 128\), got \(3, 3, 32, 128\)",
+        ),
+        ({"params": params}, "params have no mean"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            traced(features, bad, content)
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="params must be a mapping, as js.load_params gives it, got tuple"):
+        features((params,), content)
+
+
+def test_what_the_network_does_not_read_may_be_missing(problem):
+    features, _, _, content, params, _ = problem
+    few = {k: params[k] for k in ("mean", "conv1_1", "conv1_2", "conv2_1", "conv2_2")}
+    assert set(traced(features, few, content)) == {"relu1_1", "relu2_1", "relu2_2"}
+
+
+def test_weights_of_lanes_where_one_setting_is_wanted(problem):
+    _, transfer, loss, content, params, targets = problem
+    for name in ("alpha", "beta", "tv"):
+        weights = js.LossWeights()._replace(**{name: jnp.ones(4)})
+        message = rf"weights.{name} must be a scalar, got shape \(4,\); js.sweep or jax.vmap take lanes"
+        with pytest.raises(ValueError, match=message):
+            traced(loss, content, params, targets, weights)
+        with pytest.raises(ValueError, match=message):
+            traced(transfer.step, transfer.init(content), params, targets, weights)
+
+
+def test_images_of_a_wrong_shape(problem):
+    features, transfer, loss, content, params, targets = problem
+    weights = js.LossWeights()
+    with pytest.raises(ValueError, match=r"image must have shape \(h, w, 3\), got \(2, 36, 34, 3\); use jax.vmap"):
+        traced(loss, jnp.stack([content, content]), params, targets, weights)
+    with pytest.raises(ValueError, match=r"image must have shape \(h, w, 3\), got \(36, 34\)"):
+        traced(features, params, content[..., 0])
+    with pytest.raises(ValueError, match=r"relu2_2 of the image has shape \(10, 17, 128\), that of the content target"):
+        traced(loss, content[:20], params, targets, weights)
+    with pytest.raises(ValueError, match=r"weights.style_layers must have shape \(2,\), got \(3,\)"):
+        traced(loss, content, params, targets, weights._replace(style_layers=jnp.ones(3)))
+    with pytest.raises(ValueError, match="make_features, make_targets and make_loss must name the same layers"):
+        traced(js.make_loss(features, **{**SHALLOW, "style_layers": ("relu3_1",)}), content, params, targets, weights)
+    with pytest.raises(ValueError, match="weights must have one number of lanes, got no lane axis"):
+        traced(lambda x: js.sweep(transfer, x, params, targets, weights, num_steps=1), content)
