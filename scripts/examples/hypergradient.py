@@ -22,11 +22,13 @@ SIZE, STEPS, TRIES = (52, 4, 2) if "--quick" in sys.argv else (64, 30, 4)
 WANTED = 0.7
 
 content, style = (jnp.asarray(read_image(f"sample:{name}", SIZE)) for name in ("cat", "mosaic"))
-params = js.prepare(js.load_params("bundled"))
-features = js.make_features()
-targets = js.make_targets(features, params, content, style)
+params = js.load_params("bundled")
+# Few layers and plain convolutions: what is differentiated twice takes long to compile.
+layers = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
+features = js.make_features(("relu1_1", "relu2_1", "relu2_2"), backend="xla")
+targets = js.make_targets(features, params, content, style, **layers)
 # eps_root: the square root in Adam has no derivative at 0.
-transfer = js.make_transfer(js.make_loss(features), optax.adam(0.03, b2=0.99, eps_root=1e-12))
+transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.03, b2=0.99, eps_root=1e-12))
 
 
 def excess(log_beta: jax.Array) -> tuple[jax.Array, jax.Array]:
