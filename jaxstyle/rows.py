@@ -63,7 +63,7 @@ def shard_rows(transfer: Transfer, mesh: Mesh) -> Transfer:
       >>> state, losses = run(transfer.init(content), params, targets, js.LossWeights())  # doctest: +SKIP
     """
 
-    def init(image: jax.Array) -> TransferState:
+    def init(image: jax.typing.ArrayLike) -> TransferState:
         image = split_rows(image, mesh)
         shardings = row_shardings(jax.eval_shape(transfer.init, image), image.shape, mesh)
         return jax.jit(transfer.init, out_shardings=shardings)(image)
