@@ -39,7 +39,7 @@ def excess(log_beta: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 newton = jax.jit(jax.value_and_grad(excess, has_aux=True))
-log_beta, pictures, errors = jnp.log(30.0), [content], []
+log_beta, pictures, errors = jnp.log(0.1), [content], []
 for _ in range(TRIES):
     (error, image), slope = newton(log_beta)
     print(f"beta {jnp.exp(log_beta):8.4f}: SSIM {WANTED + error:.4f}, d SSIM / d log beta {slope:.3f}")
@@ -48,7 +48,7 @@ for _ in range(TRIES):
     log_beta -= jnp.clip(error / jnp.where(slope == 0, 1e-3, slope), -2, 2)
 
 # A gradient costs about four runs, so that a grid may have four times as many betas.
-grid = jnp.linspace(jnp.log(0.01), jnp.log(100.0), 4 * TRIES)
+grid = jnp.linspace(jnp.log(0.001), jnp.log(10.0), 4 * TRIES)
 run = jax.jit(excess)
 best = min(abs(float(run(value)[0])) for value in grid)
 print(f"off by {errors[-1]:.4f} after {TRIES} gradients; best of {len(grid)} betas on a grid: {best:.4f}")
