@@ -56,7 +56,13 @@ def write_saved(path: Path, saved: Saved) -> None:
     header = json.dumps({"about": saved.about, "arrays": described}).encode()
     digest = hashlib.sha256()
     with open_atomic(path) as file:
-        parts = (_MAGIC, _LENGTH.pack(len(header)), header, *(a.reshape(-1).view(np.uint8) for a in arrays.values()))
+        # .data rather than the array: that NumPy before 2.2 has no buffer's type is no reason to copy it.
+        parts = (
+            _MAGIC,
+            _LENGTH.pack(len(header)),
+            header,
+            *(a.reshape(-1).view(np.uint8).data for a in arrays.values()),
+        )
         for part in parts:
             view = memoryview(part)
             for start in range(0, len(view), _BLOCK):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 import jaxstyle
 from jaxstyle.app.data import Picture
@@ -76,7 +75,7 @@ def describe_inputs(kind: str, pictures: Sequence[Picture]) -> list[dict[str, ob
         {
             "file": picture.name,
             "sha256": picture.sha256,
-            "pixels_sha256": hashlib.sha256(np.ascontiguousarray(picture.image)).hexdigest(),
+            "pixels_sha256": hashlib.sha256(picture.image.tobytes()).hexdigest(),
             "height": picture.image.shape[0],
             "width": picture.image.shape[1],
             "image": f"images/{kind}_{i:04d}.png",
