@@ -254,7 +254,8 @@ def some(tree, count=3):
 
 def of_place(name, place, others=None):
     """The function of one argument alone."""
-    return lambda x: ROWS[name].function(*put(others or arguments(name), place, x))
+    whole = others or arguments(name)  # made here, not while the function is traced
+    return lambda x: ROWS[name].function(*put(whole, place, x))
 
 
 @cache

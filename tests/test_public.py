@@ -41,6 +41,8 @@ SIGNATURES = {
     js.make_transfer: "loss optimizer / bounds",
     js.prepare: "params",
     js.run: "transfer state params targets weights / num_steps",
+    js.shard_rows: "transfer mesh",
+    js.split_rows: "image mesh",
     js.sweep: "transfer image params targets weights / num_steps microbatch mesh",
     js.weight_grid: "/ alpha beta tv",
 }
