@@ -218,6 +218,7 @@ def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
     mesh = Mesh(mesh.devices, mesh.axis_names)  # whose axes are of the type that code outside of shard_map needs
     by_lane: Any = PartitionSpec(mesh.axis_names)
     shared: Any = PartitionSpec()
+    of_stacked, of_weights = lane_specs(axes, by_lane)
     # check_vma: the line search of optax.lbfgs starts its loop with values that are the same on all devices.
     split = partial(jax.shard_map, mesh=mesh, check_vma=False)
 
@@ -228,13 +229,18 @@ def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
     def step(
         state: TransferState, params: Params, targets: Targets | StackedTargets, weights: LossWeights
     ) -> tuple[TransferState, Losses]:
-        of_weights = LossWeights(*(by_lane if axis == 0 else shared for axis in axes))
-        stacked = StackedTargets(shared, shared, by_lane, by_lane, shared)
-        of_targets = stacked if isinstance(targets, StackedTargets) else shared
+        of_targets = of_stacked if isinstance(targets, StackedTargets) else shared
         specs = (by_lane, shared, of_targets, of_weights)
         return split(lanes.step, in_specs=specs, out_specs=by_lane)(state, params, targets, weights)
 
     return Transfer(init, step)
+
+
+def lane_specs(axes: LossWeights, by_lane: Any) -> tuple[StackedTargets, LossWeights]:
+    """What of `StackedTargets`, and of weights with these `lane_axes`, is shared out `by_lane`; the rest is on all."""
+    shared: Any = PartitionSpec()
+    of_weights = LossWeights(*(by_lane if axis == 0 else shared for axis in axes))
+    return StackedTargets(shared, shared, by_lane, by_lane, shared), of_weights
 
 
 def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[jax.Array, ...]) -> Targets:

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from PIL import Image
 
 import jaxstyle as js
 from jaxstyle.app import course
@@ -53,8 +54,24 @@ def check_padding_stages_and_compaction():
     assert all(row["reason"].startswith("converged") for row in read_table(Path("padded/lanes.csv")))
 
 
+def check_masks():
+    halves = np.zeros((2, 20, 24), np.uint8)
+    halves[0, :, :12] = halves[1, :, 12:] = 255
+    for name, half in zip(("left.png", "right.png"), halves, strict=True):
+        Image.fromarray(half).save(name)
+    regions = ["--content-mask", "left.png", "right.png", "--blend", "c.png"]
+    betas = ["0.1", "1", "10", "100"]
+    found = sweep("regions", betas, *regions)
+    course.make_mesh = partial(devices, 1)
+    wanted = sweep("regions_alone", betas, *regions)
+    course.make_mesh = full_mesh
+    for name in ("content", "style", "total"):
+        np.testing.assert_allclose(found.history[name], wanted.history[name], rtol=0.02, atol=1e-6)
+
+
 if __name__ == "__main__":
     assert jax.device_count() == 8
     check_same_bits_where_the_batch_of_a_device_is_the_same()
     check_padding_stages_and_compaction()
+    check_masks()
     sys.exit(0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.lane_settings import parse_integer
-from jaxstyle.app.options import as_argument
+from jaxstyle.app.options import add_run, as_argument
 
 _MILLISECONDS = 100  # a frame
 _LAST_MILLISECONDS = 2000
@@ -23,13 +23,12 @@ def add_animate(commands: Any) -> None:
         description="Make an animated WebP of a lane on its way, out of the pictures that jaxstyle sweep --save-every "
         "keeps, and its last one.",
     )
-    parser.add_argument("run", metavar="RUN", help="run folder")
+    add_run(parser)
     parser.add_argument(
         "--lane", type=as_argument(lambda text: parse_integer(text, 0, 10**6)), default=0, metavar="N", help="lane (0)"
     )
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the .webp file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
     parser.set_defaults(command=_animate)
 
 

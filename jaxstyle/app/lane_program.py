@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxstyle.app.job import Job
 from jaxstyle.app.loop import CAPACITY, Program
 from jaxstyle.app.memory import check_memory, release_memory
-from jaxstyle.lanes import StackedTargets, lane_axes, make_lanes, targets_of_lane
+from jaxstyle.lanes import StackedTargets, lane_axes, lane_specs, make_lanes, targets_of_lane
 from jaxstyle.objective import LayerLosses, Losses, LossWeights
 from jaxstyle.pyramid import carry
 from jaxstyle.stopping import StoppingState, make_stopping
@@ -78,7 +78,8 @@ class Lanes:
         # Of a copy: the state's memory is used up by the first chunk.
         self._init = jax.jit(lambda starts: self._lanes.init(jnp.copy(starts)))
         self._batch = batch
-        specs = self._specs(batch)
+        shared: Any = PartitionSpec()
+        specs = (shared, *lane_specs(lane_axes(batch.weights), self._by_lane))
         self._arguments = tuple(
             self._put(x, spec) for x, spec in zip((params, batch.targets, batch.weights), specs, strict=True)
         )
@@ -133,12 +134,6 @@ class Lanes:
     @property
     def _by_lane(self) -> PartitionSpec:
         return PartitionSpec("lanes")
-
-    def _specs(self, batch: Batch) -> tuple[Any, Any, Any]:
-        by_lane: Any = self._by_lane
-        shared: Any = PartitionSpec()
-        weights = LossWeights(*(by_lane if axis == 0 else shared for axis in lane_axes(batch.weights)))
-        return shared, StackedTargets(shared, shared, by_lane, by_lane), weights
 
     def _map_over_devices(self, function: Callable[..., Any], specs: tuple[Any, Any, Any]) -> Callable[..., Any]:
         if self._mesh is None:

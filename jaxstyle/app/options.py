@@ -34,6 +34,17 @@ positive = as_argument(lambda text: parse_integer(text, 1, 10**6))
 """Reads a whole number above 0."""
 
 
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Add --debug, which every command has."""
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add RUN and --debug, of a command about a run folder."""
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    add_debug(parser)
+
+
 def add_inputs(parser: argparse.ArgumentParser, *, many: bool, content: bool = True) -> None:
     """Add CONTENT and STYLE, each one image, or with `many` also a folder or a split of a dataset."""
     several = ", a folder (its images), or tfds:NAME/SPLIT" if many else ""
@@ -156,7 +167,7 @@ def add_job_options(parser: argparse.ArgumentParser, *, content: bool = True) ->
         "been fetched, else bundled)",
         metavar="SET",
     )
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_debug(parser)
 
 
 def _parse_pixels(text: str) -> int:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from jaxstyle.app.errors import StartError
-from jaxstyle.app.options import positive
+from jaxstyle.app.options import add_debug, positive
 from jaxstyle.app.settings import DEFAULT_SIZE
 from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS
 
@@ -47,7 +47,7 @@ def add_plan(commands: Any) -> None:
     add("--pooling", choices=POOLINGS, default="max", help="(default: max)")
     add("--weights", default="bundled", metavar="SET", help="whose shapes count (default: bundled)")
     add("--json", action="store_true", help="print one JSON object instead of a table")
-    add("--debug", action="store_true", help="show a traceback on errors")
+    add_debug(parser)
     parser.set_defaults(command=_plan)
 
 

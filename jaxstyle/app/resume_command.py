@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.errors import StartError
+from jaxstyle.app.options import add_run
 from jaxstyle.app.run_options import add_distributed, add_watching, check_distributed, read_run_options, with_fixed
 from jaxstyle.app.screen import tell
 
@@ -17,10 +18,9 @@ def add_resume(commands: Any) -> None:
         description="Go on with a sweep that was stopped or killed, from its newest checkpoint. The images, weights "
         "and options must be what they were.",
     )
-    parser.add_argument("run", metavar="RUN", help="run folder")
+    add_run(parser)
     add_distributed(parser)
     add_watching(parser)
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
     parser.set_defaults(command=_resume)
 
 
@@ -32,8 +32,7 @@ def add_merge(commands: Any) -> None:
         description="Join the shards of a sweep that was run with --shard, when all of them are done: write the "
         "pictures, tables, sheet and report.",
     )
-    parser.add_argument("run", metavar="RUN", help="run folder")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_run(parser)
     parser.set_defaults(command=_merge)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxstyle.app.errors import StartError
-from jaxstyle.app.options import as_argument, positive
+from jaxstyle.app.options import add_run, as_argument, positive
 
 if TYPE_CHECKING:
     from jaxstyle.app.recorded import Lane, Recorded
@@ -23,8 +23,7 @@ def add_report(commands: Any) -> None:
         help="make report.html of a run folder again",
         description="Make report.html of a run folder again, as far as the run has come.",
     )
-    parser.add_argument("run", metavar="RUN", help="run folder")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_run(parser)
     parser.set_defaults(command=_report)
 
 
@@ -43,7 +42,7 @@ def add_select(commands: Any) -> None:
         "that front, or the closest to a trade-off. Over several pairs of images, cross-validation says whether one "
         "setting fits all.",
     )
-    parser.add_argument("run", metavar="RUN", help="run folder")
+    add_run(parser)
     parser.add_argument(
         "--measures",
         nargs=2,
@@ -67,7 +66,6 @@ def add_select(commands: Any) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what --best-to names")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
     parser.set_defaults(command=_select)
 
 

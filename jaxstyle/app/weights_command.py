@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.errors import AppError, RunError, StartError
+from jaxstyle.app.options import add_debug
 from jaxstyle.layers import POOLINGS
 from jaxstyle.weight_sets import CONVENTIONS, REGISTRY, REMOTE_SETS
 
@@ -20,7 +21,7 @@ def add_weights_parser(commands: Any) -> None:
     def add(name: str, run: Callable[[argparse.Namespace], None], help_text: str, description: str) -> Any:
         parser = actions.add_parser(name, help=help_text, description=description)
         parser.set_defaults(command=lambda args: _call(run, args))
-        parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+        add_debug(parser)
         return parser
 
     add(
