@@ -299,4 +299,4 @@ def sweep(
     state, losses = run(lanes, lanes.init(image), params, targets, weights, num_steps=num_steps)
     if len(state.image) > count:
         state, losses = jax.tree.map(lambda x: x[:count], state), jax.tree.map(lambda x: x[:, :count], losses)
-    return SweepResult(state.image, jax.tree.map(jnp.transpose, losses), state)
+    return SweepResult(state.picture, jax.tree.map(jnp.transpose, losses), state)

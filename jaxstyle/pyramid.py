@@ -86,7 +86,7 @@ def carry(
     before = state.image.shape
     if before[-3:-1] == tuple(shape[:2]):
         return state
-    image = _resample(state.image, shape, _IMAGES)
+    image = _resample(state.picture, shape, _IMAGES)
     if detail is not None:
         fine = resize(detail, shape)
         image = image + (fine - _resample(_resample(fine, before[-3:-1], _IMAGES), shape, _IMAGES))
@@ -104,7 +104,7 @@ def carry(
 
     if not all(jax.tree.leaves(jax.tree.map(fits, state.optimizer, fresh.optimizer))):
         return fresh
-    return TransferState(fresh.image, jax.tree_util.tree_map_with_path(move, state.optimizer))
+    return fresh._replace(optimizer=jax.tree_util.tree_map_with_path(move, state.optimizer))
 
 
 def run_pyramid(

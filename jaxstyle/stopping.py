@@ -44,6 +44,12 @@ class StoppingState(NamedTuple):
         """(h, w, 3) the image so far."""
         return self.transfer.image
 
+    @property
+    def picture(self) -> jax.Array:
+        """(h, w, 3) what the transfer has made so far; of one that failed, its last good image."""
+        failed = self.status[..., None, None, None] > CONVERGED
+        return jnp.where(failed, self.image, self.transfer.picture)
+
 
 export.register_namedtuple_serialization(StoppingState, serialized_name="jaxstyle.StoppingState")
 

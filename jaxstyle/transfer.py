@@ -27,6 +27,11 @@ class TransferState(NamedTuple):
     image: jax.Array
     optimizer: Any
 
+    @property
+    def picture(self) -> jax.Array:
+        """(h, w, 3) what the transfer has made so far: the image."""
+        return self.image
+
 
 export.register_namedtuple_serialization(TransferState, serialized_name="jaxstyle.TransferState")
 

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 import jaxstyle as js
 from jaxstyle import colour, losses, metrics
+from jaxstyle.averaging import make_averaging
 from jaxstyle.lanes import StackedTargets
 from jaxstyle.lbfgs import lbfgs
 from jaxstyle.pyramid import resize, run_pyramid
@@ -88,7 +89,7 @@ def problem():
 def of_transfer(runner, transfer=ADAM, **options):
     def f(image, params, targets, weights):
         state, losses = runner(transfer, transfer.init(image), params, targets, weights, **options)
-        return state.image, losses
+        return state.picture, losses
 
     return f
 
@@ -176,6 +177,7 @@ ROWS = {
     "transfer.step": Row(of_transfer(a_step), problem, **LIKE_LOSS),
     "transfer.step of lbfgs": Row(of_transfer(a_step, LBFGS), problem, **LIKE_LOSS, slow=True),
     "transfer.step of make_stopping": Row(of_transfer(a_step, make_stopping(ADAM)), problem, **LIKE_LOSS, slow=True),
+    "transfer.step of make_averaging": Row(of_transfer(a_step, make_averaging(ADAM)), problem, **LIKE_LOSS, slow=True),
     "run": Row(of_transfer(js.run, num_steps=2), problem, **LIKE_LOSS, slow=True),
     "run_checkpointed": Row(of_transfer(run_checkpointed, num_steps=2), problem, **LIKE_LOSS, slow=True),
     "run_pyramid": Row(pyramid, lambda: (picture(0), params(), picture(2, 9, 8), WEIGHTS), **LIKE_LOSS, slow=True),

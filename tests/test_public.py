@@ -13,6 +13,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle import losses, metrics
+from jaxstyle.averaging import make_averaging
 from jaxstyle.lanes import make_lanes
 from jaxstyle.lbfgs import lbfgs
 from jaxstyle.pyramid import carry, run_pyramid, scales
@@ -51,6 +52,7 @@ FURTHER = {
     run_checkpointed: "transfer state params targets weights / num_steps",
     run_chunk: "transfer state params targets weights count / capacity",
     run_pyramid: "transfer targets_of params content style weights / shapes num_steps start detail",
+    make_averaging: "transfer / decay",
     make_lanes: "transfer weights / microbatch mesh",
     make_stopping: "transfer / tolerance window factor",
     carry: "transfer state shape / detail",

@@ -201,7 +201,7 @@ class _Course:
         self._note(state)
         part = self.part
         if part.snapshot and part.save_every and step % part.save_every == 0:
-            part.snapshot(step, [part.lanes[i] for i in self.members], np.asarray(state.image)[: len(self.members)])
+            part.snapshot(step, [part.lanes[i] for i in self.members], np.asarray(state.picture)[: len(self.members)])
         if part.checkpoints:
             stopping, stage_done = signals.pending(), step == end and not self._last()
             if stopping or stage_done or part.checkpoints.due():
@@ -226,7 +226,7 @@ class _Course:
         if not self._shrinks(len(state.steps)):
             return lanes, state
         active = self.status[self.members] == RUNNING
-        self.images[self.members[~active]] = np.asarray(state.image)[: len(active)][~active]
+        self.images[self.members[~active]] = np.asarray(state.picture)[: len(active)][~active]
         self.members = self.members[active]
         if not len(self.members):
             return lanes, state
@@ -259,7 +259,7 @@ class _Course:
 
     def _finish(self, state: StoppingState) -> Outcome:
         count = len(self.members)
-        self.images[self.members] = np.clip(np.asarray(state.image)[:count], 0, 1)  # a start may be outside
+        self.images[self.members] = np.clip(np.asarray(state.picture)[:count], 0, 1)  # a start may be outside
         self._note(state)
         final, layers = self._evaluate()
         history = self._history(final)

@@ -19,6 +19,7 @@ from jaxstyle.app.pictures import Pictures, load_pictures
 from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import Settings, weight_defaults
 from jaxstyle.app.stages import check_stages
+from jaxstyle.averaging import make_averaging
 from jaxstyle.colour import of_luminance
 from jaxstyle.layers import convolutions_for, min_size
 from jaxstyle.lbfgs import lbfgs
@@ -137,6 +138,7 @@ def load_job(settings: Settings) -> Job:
         tell(f"weights {weights.name}: {default_set()[1]}")
     choice = OPTIMIZERS[settings.optimizer]
     rate = choice.learning_rate
+    transfer = make_transfer(loss, choice.make() if rate is None else choice.make(rate))
     return Job(
         settings=settings,
         pictures=pictures,
@@ -145,7 +147,7 @@ def load_job(settings: Settings) -> Job:
         features=features,
         loss=loss,
         terms=terms,
-        transfer=make_transfer(loss, choice.make() if rate is None else choice.make(rate)),
+        transfer=transfer if settings.average is None else make_averaging(transfer, decay=settings.average),
     )
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from jaxstyle.app.errors import StartError
-from jaxstyle.app.lane_settings import parse_integer, parse_rate, parse_values
+from jaxstyle.app.lane_settings import parse_integer, parse_number, parse_rate, parse_values
 from jaxstyle.app.settings import COLOURS, DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
 from jaxstyle.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
 from jaxstyle.presets import PRESETS
@@ -131,6 +131,12 @@ def add_job_options(parser: argparse.ArgumentParser, *, content: bool = True) ->
     )
     add("--steps", f"optimisation steps (default: {DEFAULT_STEPS})", type=positive, metavar="N")
     add("--optimizer", "lbfgs, or adam, which keeps 3 images a lane instead of 23 (default: lbfgs)", metavar="NAME")
+    add(
+        "--average",
+        "the picture is a moving average of the images after each step, with this decay, as 0.95 (default: none)",
+        type=as_argument(_parse_decay),
+        metavar="D",
+    )
     add("--convention", "scaling of the losses: mean, gatys, johnson or relative (default: mean)", metavar="NAME")
     add("--content-layers", f"(default: {' '.join(CONTENT_LAYERS)})", nargs="+", metavar="LAYER", needs_content=True)
     add(
@@ -174,6 +180,13 @@ def _parse_pixels(text: str) -> int:
     return parse_integer(text, 1, 2**40)
 
 
+def _parse_decay(text: str) -> float:
+    value = parse_number(text)
+    if not 0 <= value < 1:
+        raise StartError(f"{text} is not from 0 to below 1")
+    return value
+
+
 def read_settings(args: argparse.Namespace) -> Settings:
     """The settings that the arguments ask for."""
     given = {name: value for name, value in vars(args).items() if name in Settings.__dataclass_fields__}
@@ -191,7 +204,7 @@ def _of_preset(given: dict[str, Any]) -> dict[str, Any]:
     if given.get("preset") is None:
         return {}
     preset = PRESETS[given["preset"]]
-    names = ("convention", "content_layers", "style_layers", "style_loss", "pooling", "padding", "optimizer")
+    names = ("convention", "content_layers", "style_layers", "style_loss", "pooling", "padding", "optimizer", "average")
     found: dict[str, Any] = {name: getattr(preset, name) for name in names} | {"init": preset.start}
     for name in ("alpha", "beta", "tv", "style_layer_weights"):
         if getattr(preset, name) is not None:

@@ -20,6 +20,7 @@ _RUN_OPTIONS = (
     "style_mask",
     "steps",
     "optimizer",
+    "average",
     "learning_rate",
     "convention",
     "content_layers",

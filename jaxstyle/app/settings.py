@@ -53,7 +53,7 @@ class Settings:
     None means: of content, a texture without one; of beta and tv, the convention's defaults; of learning_rate, the
     optimiser's; of microbatch, what suits the device; of style_layer_weights and style_mix, equal ones; of grid, no
     file; of max_pixels, what is safe; of weights, the best set that is here; of min_size, no smaller sizes before
-    `size`; of coarse_steps, `steps`; of tolerance, that all steps are taken.
+    `size`; of coarse_steps, `steps`; of tolerance, that all steps are taken; of average, the last image.
     """
 
     content: str | None
@@ -75,6 +75,7 @@ class Settings:
     style_mask: tuple[str, ...] = ()
     steps: int = DEFAULT_STEPS
     optimizer: str = "lbfgs"
+    average: float | None = None
     convention: str = "mean"
     content_layers: tuple[str, ...] = CONTENT_LAYERS
     style_layers: tuple[str, ...] = STYLE_LAYERS
