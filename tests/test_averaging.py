@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -13,12 +15,13 @@ from tests.command import QUICK, fails, jaxstyle
 from tests.test_stopping import quadratic
 
 RATE, DECAY = 0.1, 0.8
+TARGETS: Any = jnp.zeros((2, 3, 3))
 
 
-def descend(transfer, steps, *, start=0.9, weights=None):
+def descend(transfer, steps, *, start=0.9, weights=None) -> tuple[Any, Any]:
     state = transfer.init(jnp.full((2, 3, 3), start))
     weights = weights or js.LossWeights(1.0, 0.0)
-    return js.run(transfer, state, {}, jnp.zeros((2, 3, 3)), weights, num_steps=steps)
+    return js.run(transfer, state, {}, TARGETS, weights, num_steps=steps)
 
 
 def sgd(rate=RATE):
@@ -51,7 +54,7 @@ def test_lanes_are_averaged_each_by_itself():
         lanes,
         lanes.init(jnp.full((3, 2, 3, 3), 0.9)),
         {},
-        jnp.zeros((2, 3, 3)),
+        TARGETS,
         js.LossWeights(alphas, 0.0),
         num_steps=4,
     )
@@ -62,7 +65,7 @@ def test_lanes_are_averaged_each_by_itself():
         transfer,
         jnp.full((2, 3, 3), 0.9),
         {},
-        jnp.zeros((2, 3, 3)),
+        TARGETS,
         js.LossWeights(alphas, jnp.float32(0)),
         num_steps=4,
     )
@@ -80,7 +83,7 @@ def test_one_that_diverges_has_its_last_good_image_and_no_average():
 def test_a_larger_size_starts_from_the_average_and_averages_anew():
     averaging = make_averaging(js.make_transfer(quadratic, optax.adam(0.05)), decay=DECAY)
     state, _ = descend(averaging, 5)
-    grown = carry(averaging, state, (4, 6))
+    grown: Any = carry(averaging, state, (4, 6))
     assert grown.weight == 0
     np.testing.assert_allclose(grown.image, jnp.full((4, 6, 3), state.picture[0, 0, 0]), rtol=1e-6)
     assert grown.optimizer[0].mu.shape == (4, 6, 3)
