@@ -26,6 +26,7 @@ from PIL import Image
 
 import jaxstyle as js
 from jaxstyle.app.images import read_image
+from jaxstyle.averaging import make_averaging
 from jaxstyle.lanes import make_lanes
 from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
 from jaxstyle.lbfgs import lbfgs
@@ -37,11 +38,15 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class Setting(NamedTuple):
-    """A way to optimise: makes an optimiser for a number of evaluations; its bounds; steps at half the size before."""
+    """A way to optimise: makes an optimiser for a number of evaluations; its bounds; steps at half the size before.
+
+    average: decay of `make_averaging`; None: none.
+    """
 
     make: Callable[[int], optax.GradientTransformation]
     bounds: tuple[float, float] | None = (0.0, 1.0)
     coarse: int = 0
+    average: float | None = None
 
 
 def cosine(rate: float, steps: int, *, b1: float = 0.9) -> optax.GradientTransformation:
@@ -59,6 +64,7 @@ SETTINGS: dict[str, Setting] = {
     "lbfgs, no bounds": Setting(lambda _: lbfgs(bounds=None), None),
     "adam 0.03": Setting(lambda _: optax.adam(0.03, b2=0.99)),
     "adam 0.03, b2 0.999": Setting(lambda _: optax.adam(0.03)),
+    "adam 0.03, averaged": Setting(lambda _: optax.adam(0.03, b2=0.99), average=0.95),
     "adam 0.03, pyramid": Setting(lambda _: optax.adam(0.03, b2=0.99), coarse=60),
     "adam, cosine from 0.05": Setting(partial(cosine, 0.05)),
     "adam, cosine from 0.1": Setting(partial(cosine, 0.1)),
@@ -119,6 +125,8 @@ class Runner:
         """Take the objective, the setting, and the evaluations that it is to have in all."""
         self._problem, self._setting = problem, setting
         single = js.make_transfer(problem.loss, setting.make(evaluations), bounds=setting.bounds)
+        if setting.average is not None:
+            single = make_averaging(single, decay=setting.average)
         self._lanes: Transfer = make_lanes(single, problem.weights)
         self._chunk = jax.jit(partial(run_chunk, self._lanes, capacity=CAPACITY), donate_argnums=0)
 
@@ -136,8 +144,8 @@ class Runner:
         for mark in marks:
             due = max(done, round(mark - spent))
             state, done = self._advance(state, pair.targets, due - done), due
-            losses.append(np.asarray(evaluate(self._problem, state.image, pair.targets)))
-        return losses, np.asarray(jnp.clip(state.image, 0, 1))
+            losses.append(np.asarray(evaluate(self._problem, state.picture, pair.targets)))
+        return losses, np.asarray(jnp.clip(state.picture, 0, 1))
 
     def _advance(self, state: TransferState, targets: Any, steps: int) -> TransferState:
         for begun in range(0, steps, CAPACITY):
