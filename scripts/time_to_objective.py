@@ -145,7 +145,7 @@ def measure(params: Any, pair: str, args: argparse.Namespace) -> dict[str, Any]:
     content, style = (read_image(name, args.size) for name in pair.split(","))
     judge = Judge(params, content, style)
     theirs = run_torch(params, content, style, args.evaluations)
-    schedule = Schedule(args.smallest, args.coarse, args.steps)
+    schedule = Schedule(args.smallest or args.size, args.coarse, args.steps)
     ours = run_ours(params, content, style, schedule)
     share = -(-schedule.fine // EVERY // SLICES)
     curve, torch_seconds, torch_image = [], 0.0, content
@@ -172,9 +172,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256, help="longest side in pixels")
     parser.add_argument("--pairs", nargs="+", default=PAIRS, metavar="CONTENT,STYLE")
     parser.add_argument("--evaluations", type=int, default=500, help="PyTorch's")
-    parser.add_argument("--steps", type=int, default=200, help="ours at full size, at most")
+    parser.add_argument("--steps", type=int, default=100, help="ours at full size, at most")
     parser.add_argument("--coarse", type=int, default=60, help="ours at each smaller size")
-    parser.add_argument("--smallest", type=int, default=80, help="shorter side of the smallest size, at least")
+    parser.add_argument("--smallest", type=int, help="shorter side of the smallest size, at least (default: only --size)")
     parser.add_argument("--json", type=Path, help="file of results, read at first and written after each pair")
     return parser.parse_args()
 
