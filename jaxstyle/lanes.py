@@ -5,7 +5,7 @@ Images are float RGB in [0, 1], shape (h, w, 3); here they get a leading lane ax
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxstyle.objective import Losses, LossWeights, Targets
-from jaxstyle.transfer import Transfer, TransferState, run
+from jaxstyle.transfer import StateT, Transfer, run
 from jaxstyle.vgg import Params, as_image
 
 _RANKS = {"alpha": 0, "beta": 0, "tv": 0, "content_layers": 1, "style_layers": 1, "style_mix": 1}
@@ -38,18 +38,18 @@ class StackedTargets(NamedTuple):
     masks: Mapping[str, jax.Array] | None = None
 
 
-class SweepResult(NamedTuple):
+class SweepResult(NamedTuple, Generic[StateT]):
     """Outcome of a sweep.
 
     Attributes:
       images: (lanes, h, w, 3).
       losses: Losses with leaves (lanes, steps): column i is of the images before step i.
-      state: TransferState with a leading lane axis, to go on from.
+      state: of the transfer, with a leading lane axis, to go on from.
     """
 
     images: jax.Array
     losses: Losses
-    state: TransferState
+    state: StateT
 
 
 for _type in (StackedTargets, SweepResult):
@@ -91,7 +91,7 @@ def lane_axes(weights: LossWeights) -> LossWeights:
       ValueError: for a leaf with more axes than that, leaves whose lane counts differ, or no lane axis at all.
     """
     given = {name: leaf for name, leaf in weights._asdict().items() if leaf is not None}
-    axes: dict[str, int | None] = dict.fromkeys(weights._fields)
+    axes: dict[str, Any] = dict.fromkeys(weights._fields)
     counts = {}
     for name, leaf in given.items():
         extra = jnp.ndim(leaf) - _RANKS[name]
@@ -104,7 +104,7 @@ def lane_axes(weights: LossWeights) -> LossWeights:
             counts[name] = jnp.shape(leaf)[0]
     if len(set(counts.values())) != 1:
         raise ValueError(f"weights must have one number of lanes, got {counts or 'no lane axis'}")
-    return LossWeights(**axes)  # type: ignore[arg-type]
+    return LossWeights(**axes)
 
 
 def num_lanes(weights: LossWeights) -> int:
@@ -124,8 +124,8 @@ def pad_lanes(lanes: Any, multiple: int) -> Any:
 
 
 def make_lanes(
-    transfer: Transfer, weights: LossWeights, *, microbatch: int | None = None, mesh: Mesh | None = None
-) -> Transfer:
+    transfer: Transfer[StateT], weights: LossWeights, *, microbatch: int | None = None, mesh: Mesh | None = None
+) -> Transfer[StateT]:
     """The transfer over a leading lane axis of images, states and losses, for weights shaped as `weights` are.
 
     Its `init` takes (lanes, h, w, 3); its `step` takes the same params and targets for all lanes, or `StackedTargets`,
@@ -150,16 +150,16 @@ def make_lanes(
         raise ValueError(f"{count} lanes do not divide by {mesh.size} devices: pad_lanes repeats the last one")
 
     def step(
-        state: TransferState, params: Params, targets: Targets | StackedTargets, weights: LossWeights
-    ) -> tuple[TransferState, Losses]:
+        state: StateT, params: Params, targets: Targets | StackedTargets, weights: LossWeights
+    ) -> tuple[StateT, Losses]:
         by_lane = {name: leaf for name, leaf in weights._asdict().items() if getattr(axes, name) == 0}
         indices = (targets.content_index, targets.style_index) if isinstance(targets, StackedTargets) else ()
 
-        def one(state: TransferState, lane: tuple[dict[str, jax.Array], tuple[jax.Array, ...]]) -> Any:
+        def one(state: StateT, lane: tuple[dict[str, jax.Array], tuple[jax.Array, ...]]) -> Any:
             leaves, indices = lane
             return transfer.step(state, params, targets_of_lane(targets, indices), weights._replace(**leaves))
 
-        def together(state: TransferState, lanes: Any) -> tuple[TransferState, Losses]:
+        def together(state: StateT, lanes: Any) -> tuple[StateT, Losses]:
             state, losses = jax.vmap(one)(jax.tree.map(_keep_layout, state), lanes)
             return jax.tree.map(_keep_layout, state), losses
 
@@ -208,7 +208,7 @@ def _keep_layout(x: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, tpu=lambda x: with_layout_constraint(x, layout), default=lambda x: x)
 
 
-def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
+def _shard(lanes: Transfer[StateT], axes: LossWeights, mesh: Mesh) -> Transfer[StateT]:
     """The same, its lanes shared out among the devices of a mesh.
 
     By shard_map and not by the sharding of arguments, for which XLA gathers the lanes where a loop takes groups of
@@ -222,13 +222,13 @@ def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
     # check_vma: the line search of optax.lbfgs starts its loop with values that are the same on all devices.
     split = partial(jax.shard_map, mesh=mesh, check_vma=False)
 
-    def init(image: jax.typing.ArrayLike) -> TransferState:
+    def init(image: jax.typing.ArrayLike) -> StateT:
         image = jax.device_put(as_image(image), NamedSharding(mesh, by_lane))
         return split(lanes.init, in_specs=by_lane, out_specs=by_lane)(image)
 
     def step(
-        state: TransferState, params: Params, targets: Targets | StackedTargets, weights: LossWeights
-    ) -> tuple[TransferState, Losses]:
+        state: StateT, params: Params, targets: Targets | StackedTargets, weights: LossWeights
+    ) -> tuple[StateT, Losses]:
         of_targets = of_stacked if isinstance(targets, StackedTargets) else shared
         specs = (by_lane, shared, of_targets, of_weights)
         return split(lanes.step, in_specs=specs, out_specs=by_lane)(state, params, targets, weights)
@@ -253,7 +253,7 @@ def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[jax.Array,
 
 
 def sweep(
-    transfer: Transfer,
+    transfer: Transfer[StateT],
     image: jax.typing.ArrayLike,
     params: Params,
     targets: Targets | StackedTargets,
@@ -262,7 +262,7 @@ def sweep(
     num_steps: int,
     microbatch: int | None = None,
     mesh: Mesh | None = None,
-) -> SweepResult:
+) -> SweepResult[StateT]:
     """Run one transfer a lane of `weights`, all lanes together, with shared parameters and targets.
 
     Lane i is what `run` gives for the i-th weights alone, to rounding. `jax.export` for a TPU wants

@@ -5,7 +5,7 @@ one evaluation: a step that raised the loss is taken back and a shorter one trie
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +105,8 @@ def lbfgs(
         target = state.image + _next_step(state, bounds, smoothness)
         return (target if bounds is None else jnp.clip(target, *bounds)) - image, state
 
-    return optax.GradientTransformationExtraArgs(init, update)  # type: ignore[arg-type]
+    # The protocols of optax know neither arrays as all of `params` nor a keyword without a default.
+    return optax.GradientTransformationExtraArgs(cast(Any, init), cast(Any, update))
 
 
 def _remember(

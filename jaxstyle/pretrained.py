@@ -123,12 +123,12 @@ def find_cached(name: str) -> WeightSet | None:
         return None
     try:
         record = json.loads(path.read_bytes())
-        found = WeightSet(**{field: record[field] for field in WeightSet._fields})
-        if not all(isinstance(value, kind) for value, kind in zip(found, (str, str, int, str, str, str), strict=True)):
+        values = [record[field] for field in WeightSet._fields]
+        if not all(isinstance(value, kind) for value, kind in zip(values, (str, str, int, str, str, str), strict=True)):
             raise TypeError
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"weights {path}: not a whole record of a set; port or fetch the set again") from error
-    return found
+    return WeightSet(*values)
 
 
 def read_set(name: str) -> bytes:

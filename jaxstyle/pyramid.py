@@ -66,7 +66,7 @@ def _resample(x: jax.Array, shape: Sequence[int], method: str) -> jax.Array:
 
 
 def carry(
-    transfer: Transfer, state: TransferState, shape: Sequence[int], *, detail: jax.Array | None = None
+    transfer: Transfer[TransferState], state: TransferState, shape: Sequence[int], *, detail: jax.Array | None = None
 ) -> TransferState:
     """The state at another size, to go on from there.
 
@@ -108,7 +108,7 @@ def carry(
 
 
 def run_pyramid(
-    transfer: Transfer,
+    transfer: Transfer[TransferState],
     targets_of: Callable[[Params, jax.Array, jax.Array], Any],
     params: Params,
     content: jax.Array,

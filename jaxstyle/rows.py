@@ -12,8 +12,8 @@ import jax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxstyle.objective import LossWeights
-from jaxstyle.transfer import Transfer, TransferState
+from jaxstyle.objective import Losses, LossWeights
+from jaxstyle.transfer import StateT, Transfer
 from jaxstyle.vgg import Params, as_image
 
 AXIS = "rows"
@@ -41,7 +41,7 @@ def split_rows(image: jax.typing.ArrayLike, mesh: Mesh) -> jax.Array:
     return jax.device_put(image, row_shardings(image, image.shape, mesh))
 
 
-def shard_rows(transfer: Transfer, mesh: Mesh) -> Transfer:
+def shard_rows(transfer: Transfer[StateT], mesh: Mesh) -> Transfer[StateT]:
     """The transfer of one image whose rows the devices of a mesh share: so that it can be larger than fits into one.
 
     Its images and optimiser state stay in strips. It is the same optimisation as on one device, to rounding; run it
@@ -63,12 +63,12 @@ def shard_rows(transfer: Transfer, mesh: Mesh) -> Transfer:
       >>> state, losses = run(transfer.init(content), params, targets, js.LossWeights())  # doctest: +SKIP
     """
 
-    def init(image: jax.typing.ArrayLike) -> TransferState:
+    def init(image: jax.typing.ArrayLike) -> StateT:
         image = split_rows(image, mesh)
         shardings = row_shardings(jax.eval_shape(transfer.init, image), image.shape, mesh)
         return jax.jit(transfer.init, out_shardings=shardings)(image)
 
-    def step(state: TransferState, params: Params, targets: Any, weights: LossWeights) -> Any:
+    def step(state: StateT, params: Params, targets: Any, weights: LossWeights) -> tuple[StateT, Losses]:
         shardings = row_shardings(state, state.image.shape, mesh)
         state, losses = transfer.step(lax.with_sharding_constraint(state, shardings), params, targets, weights)
         return lax.with_sharding_constraint(state, shardings), losses

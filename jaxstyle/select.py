@@ -15,10 +15,20 @@ is at 0.32, at 0.32, and at 0.32 or 1; that of logarithmic axes at 3.2, at 0.1 t
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+
+
+class _Array(Protocol):
+    def __array__(self) -> np.ndarray: ...
+
+
+Numbers = _Array | Sequence[float] | Sequence[Sequence[float]]
+"""What NumPy makes an array of numbers of: arrays of NumPy or jax, or lists."""
+
+Flags = _Array | Sequence[bool] | Sequence[Sequence[bool]]
+"""What NumPy makes an array of booleans of."""
 
 _TIE = 1e-12  # normalised scores that differ by less are equal: rounding must not decide
 
@@ -51,7 +61,7 @@ class CrossValidation(NamedTuple):
     scores: np.ndarray
 
 
-def pareto_front(content: ArrayLike, style: ArrayLike, ok: ArrayLike | None = None) -> np.ndarray:
+def pareto_front(content: Numbers, style: Numbers, ok: Flags | None = None) -> np.ndarray:
     """Lanes that no other dominates: none is as low in both losses and lower in one.
 
     Equal lanes are all on the front or all off it.
@@ -73,7 +83,7 @@ def pareto_front(content: ArrayLike, style: ArrayLike, ok: ArrayLike | None = No
     return front
 
 
-def knee(content: ArrayLike, style: ArrayLike, ok: ArrayLike | None = None) -> int | None:
+def knee(content: Numbers, style: Numbers, ok: Flags | None = None) -> int | None:
     """The lane at the knee of the front: the farthest below the chord between the front's two ends.
 
     The construction of Das (On characterizing the "knee" of the Pareto curve, Structural Optimization 18, 1999), as in
@@ -101,7 +111,7 @@ def knee(content: ArrayLike, style: ArrayLike, ok: ArrayLike | None = None) -> i
     return _first_lowest(_front(content, style, ok), -below_chord, np.maximum(x, y), x)
 
 
-def closest(content: ArrayLike, style: ArrayLike, content_weight: float, ok: ArrayLike | None = None) -> int | None:
+def closest(content: Numbers, style: Numbers, content_weight: float, ok: Flags | None = None) -> int | None:
     """The lane closest to a trade-off: the lowest w * content + (1 - w) * style, normalised over the front.
 
     Such a sum reaches the lanes on the front's lower convex hull; all of them, as w goes from 0 (the lowest style loss)
@@ -128,9 +138,9 @@ def closest(content: ArrayLike, style: ArrayLike, content_weight: float, ok: Arr
 
 
 def cross_validate(
-    content: ArrayLike,
-    style: ArrayLike,
-    ok: ArrayLike | None = None,
+    content: Numbers,
+    style: Numbers,
+    ok: Flags | None = None,
     *,
     content_weight: float,
     folds: int | None = None,
@@ -190,7 +200,7 @@ def cross_validate(
 
 
 def _read(
-    content: ArrayLike, style: ArrayLike, ok: ArrayLike | None, axes: tuple[str, ...]
+    content: Numbers, style: Numbers, ok: Flags | None, axes: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Check the arrays; lanes with a loss that is not finite join those that are not ok."""
     try:

@@ -55,8 +55,8 @@ export.register_namedtuple_serialization(StoppingState, serialized_name="jaxstyl
 
 
 def make_stopping(
-    transfer: Transfer, *, tolerance: float | None = None, window: int = WINDOW, factor: float = 100.0
-) -> Transfer:
+    transfer: Transfer[TransferState], *, tolerance: float | None = None, window: int = WINDOW, factor: float = 100.0
+) -> Transfer[StoppingState]:
     """The transfer, which stops by itself and then leaves its state as it is.
 
     It stops where a loss or gradient is not finite, or the total is above `factor` times that of the start, or above
@@ -83,7 +83,7 @@ def make_stopping(
     if not factor > 1:
         raise ValueError(f"factor must be above 1, got {factor}")
 
-    def init(image: jax.Array) -> StoppingState:
+    def init(image: jax.typing.ArrayLike) -> StoppingState:
         state = transfer.init(image)
         best = jnp.full(1 if tolerance is None else window, jnp.inf, state.image.dtype)
         zero = jnp.int32(0)
@@ -117,7 +117,7 @@ def make_stopping(
         )
         return new, jax.tree.map(lambda x: jnp.where(running, x, jnp.nan), losses)
 
-    return Transfer(init, step)  # type: ignore[arg-type]
+    return Transfer(init, step)
 
 
 def _to_bytes(image: jax.Array) -> jax.Array:

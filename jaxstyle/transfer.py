@@ -5,7 +5,7 @@ Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more (`lane
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,19 @@ from jax import export, lax
 
 from jaxstyle.objective import Loss, Losses, LossWeights, Targets
 from jaxstyle.vgg import Params, as_image, prepare
+
+
+@runtime_checkable
+class State(Protocol):
+    """State of an optimisation, a pytree: `TransferState`, or what holds one, such as `stopping.StoppingState`."""
+
+    @property
+    def image(self) -> jax.Array:
+        """(h, w, 3) the image so far."""
+        ...
+
+
+StateT = TypeVar("StateT", bound=State)
 
 
 class TransferState(NamedTuple):
@@ -36,16 +49,16 @@ class TransferState(NamedTuple):
 export.register_namedtuple_serialization(TransferState, serialized_name="jaxstyle.TransferState")
 
 
-class Transfer(NamedTuple):
-    """A style transfer as two pure functions, neither of them jitted.
+class Transfer(NamedTuple, Generic[StateT]):
+    """A style transfer as two pure functions, neither of them jitted; of `TransferState` if from `make_transfer`.
 
     Attributes:
-      init: image -> TransferState.
+      init: image -> state.
       step: (state, params, targets, weights) -> (state, Losses of the image before the step).
     """
 
-    init: Callable[[jax.typing.ArrayLike], TransferState]
-    step: Callable[[TransferState, Params, Any, LossWeights], tuple[TransferState, Losses]]
+    init: Callable[[jax.typing.ArrayLike], StateT]
+    step: Callable[[StateT, Params, Any, LossWeights], tuple[StateT, Losses]]
 
 
 def make_transfer(
@@ -53,7 +66,7 @@ def make_transfer(
     optimizer: optax.GradientTransformation,
     *,
     bounds: tuple[float, float] | None = (0.0, 1.0),
-) -> Transfer:
+) -> Transfer[TransferState]:
     """Make (init, step) of a transfer that minimises `loss` over the pixels.
 
     A step whose loss or gradient is not finite leaves the state as it was and returns a NaN total.
@@ -99,14 +112,14 @@ def make_transfer(
 
 
 def run(
-    transfer: Transfer,
-    state: TransferState,
+    transfer: Transfer[StateT],
+    state: StateT,
     params: Params,
     targets: Any,
     weights: LossWeights,
     *,
     num_steps: int,
-) -> tuple[TransferState, Losses]:
+) -> tuple[StateT, Losses]:
     """Take `num_steps` steps in one `lax.scan`, with `params` prepared before it (see `prepare`).
 
     Returns:
@@ -116,22 +129,22 @@ def run(
         raise ValueError(f"num_steps must be 0 or more, got {num_steps}")
     params = prepare(params)
 
-    def body(state: TransferState, _: None) -> tuple[TransferState, Losses]:
+    def body(state: StateT, _: None) -> tuple[StateT, Losses]:
         return transfer.step(state, params, targets, weights)
 
     return lax.scan(body, state, length=num_steps)
 
 
 def run_chunk(
-    transfer: Transfer,
-    state: TransferState,
+    transfer: Transfer[StateT],
+    state: StateT,
     params: Params,
     targets: Any,
     weights: LossWeights,
     count: jax.typing.ArrayLike,
     *,
     capacity: int,
-) -> tuple[TransferState, Losses]:
+) -> tuple[StateT, Losses]:
     """Take `count` <= `capacity` steps; `count` is an array, so one compilation serves chunks of every length.
 
     For a caller that looks at the losses every now and then, and has prepared `params` (see `prepare`). It has
@@ -142,7 +155,7 @@ def run_chunk(
     """
     step = jax.jit(transfer.step, inline=True)  # traced once, not for its shapes and again for its steps
 
-    def body(i: jax.Array, carry: tuple[TransferState, Losses]) -> tuple[TransferState, Losses]:
+    def body(i: jax.Array, carry: tuple[StateT, Losses]) -> tuple[StateT, Losses]:
         state, rows = carry
         state, losses = step(state, params, targets, weights)
         return state, jax.tree.map(lambda row, x: row.at[i].set(x), rows, losses)

@@ -11,19 +11,19 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxstyle.objective import Losses, LossWeights
-from jaxstyle.transfer import Transfer, TransferState
+from jaxstyle.transfer import StateT, Transfer
 from jaxstyle.vgg import Params, prepare
 
 
 def run_checkpointed(
-    transfer: Transfer,
-    state: TransferState,
+    transfer: Transfer[StateT],
+    state: StateT,
     params: Params,
     targets: Any,
     weights: LossWeights,
     *,
     num_steps: int,
-) -> tuple[TransferState, Losses]:
+) -> tuple[StateT, Losses]:
     """`run`, for gradients of a function of the final image (or of the losses) by reverse mode through all steps.
 
     With respect to whatever the arguments are made of: alpha, beta and layer weights, the starting image, content and
@@ -64,10 +64,10 @@ def run_checkpointed(
     # Inside a scan nothing can be merged with what is computed again, so that it needs no barrier against that.
     step = jax.checkpoint(transfer.step, prevent_cse=False)
 
-    def body(state: TransferState, _: None) -> tuple[TransferState, Losses]:
+    def body(state: StateT, _: None) -> tuple[StateT, Losses]:
         return step(state, params, targets, weights)
 
-    def segment(state: TransferState, _: None) -> tuple[TransferState, Losses]:
+    def segment(state: StateT, _: None) -> tuple[StateT, Losses]:
         return lax.scan(body, state, length=length)
 
     length = max(1, math.isqrt(num_steps))

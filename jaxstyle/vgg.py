@@ -215,7 +215,7 @@ def as_image(image: jax.typing.ArrayLike) -> jax.Array:
     return image
 
 
-def _check_params(params: Params, convolutions: Iterable[str]) -> None:
+def _check_params(params: object, convolutions: Iterable[str]) -> None:
     """Raise ValueError, which names the leaf, unless params have what these convolutions read, in its shape."""
     if not isinstance(params, Mapping):
         raise ValueError(f"params must be a mapping, as js.load_params gives it, got {type(params).__name__}")

@@ -65,7 +65,8 @@ def transform_kernel(kernel: jax.Array, m: int) -> jax.Array:
 
 def row_transforms(transformed: jax.Array, *, gradient: bool = False) -> tuple[jax.Array, jax.Array]:
     """Matrices of `convolve`: input (m + 2, m + 2) and output (m, m + 2), in the dtype of the transformed kernels."""
-    return tuple(jnp.asarray(matrix, transformed.dtype) for matrix in _matrices(transformed, gradient))  # type: ignore
+    rows_in, rows_out = _matrices(transformed, gradient)
+    return jnp.asarray(rows_in, transformed.dtype), jnp.asarray(rows_out, transformed.dtype)
 
 
 def _matrices(transformed: jax.Array, gradient: bool) -> tuple[np.ndarray, np.ndarray]:
