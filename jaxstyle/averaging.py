@@ -40,7 +40,7 @@ class AveragingState(NamedTuple):
 export.register_namedtuple_serialization(AveragingState, serialized_name="jaxstyle.AveragingState")
 
 
-def make_averaging(transfer: Transfer, *, decay: float = 0.95) -> Transfer:
+def make_averaging(transfer: Transfer[TransferState], *, decay: float = 0.95) -> Transfer[AveragingState]:
     """The transfer, whose `state.picture` is the average of its images; the steps themselves are as without.
 
     Args:
@@ -67,4 +67,4 @@ def make_averaging(transfer: Transfer, *, decay: float = 0.95) -> Transfer:
         total = decay * state.total + (1 - decay) * after.image
         return AveragingState(*after, total, decay * state.weight + (1 - decay)), losses
 
-    return Transfer(init, step)  # type: ignore[arg-type]
+    return Transfer(init, step)

@@ -3,7 +3,7 @@
 Images are float RGB in [0, 1], shape (h, w, 3), one image: `lanes.py` takes these transfers over many.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ export.register_namedtuple_serialization(StoppingState, serialized_name="jaxstyl
 
 
 def make_stopping(
-    transfer: Transfer[TransferState], *, tolerance: float | None = None, window: int = WINDOW, factor: float = 100.0
+    transfer: Transfer[Any], *, tolerance: float | None = None, window: int = WINDOW, factor: float = 100.0
 ) -> Transfer[StoppingState]:
     """The transfer, which stops by itself and then leaves its state as it is.
 
@@ -65,7 +65,7 @@ def make_stopping(
     the lowest total so far fell by no more than `tolerance`, relative to itself, in `window` steps.
 
     Args:
-      transfer: from `make_transfer`.
+      transfer: from `make_transfer` or `make_averaging`.
       tolerance: of the relative improvement; None: never converges.
       window: steps that the improvement is taken over.
       factor: of the start's total, which no lane that works reaches.

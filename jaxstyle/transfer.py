@@ -25,6 +25,11 @@ class State(Protocol):
         """(h, w, 3) the image so far."""
         ...
 
+    @property
+    def picture(self) -> jax.Array:
+        """(h, w, 3) what the transfer has made so far."""
+        ...
+
 
 StateT = TypeVar("StateT", bound=State)
 
