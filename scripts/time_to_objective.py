@@ -174,7 +174,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--evaluations", type=int, default=500, help="PyTorch's")
     parser.add_argument("--steps", type=int, default=100, help="ours at full size, at most")
     parser.add_argument("--coarse", type=int, default=60, help="ours at each smaller size")
-    parser.add_argument("--smallest", type=int, help="shorter side of the smallest size, at least (default: only --size)")
+    parser.add_argument("--smallest", type=int, help="shorter side of the smallest size, at least (default: one size)")
     parser.add_argument("--json", type=Path, help="file of results, read at first and written after each pair")
     return parser.parse_args()
 
