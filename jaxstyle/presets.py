@@ -26,6 +26,7 @@ class Preset(NamedTuple):
       padding: one of `layers.PADDINGS`.
       start: the image to start from: "content", "noise" or "gray".
       optimizer: "lbfgs" or "adam".
+      min_size: longest side, about, of the smallest size; None: there is but one size.
       average: decay of `make_averaging`; None: no averaging.
     """
 
@@ -43,6 +44,7 @@ class Preset(NamedTuple):
     padding: str = "zero"
     start: str = "content"
     optimizer: str = "lbfgs"
+    min_size: int | None = None
     average: float | None = None
 
 
@@ -80,8 +82,8 @@ PRESETS: dict[str, Preset] = {
         differs=(
             "it pads the first convolution by the nearest pixel and the others by 0; adds 1e-4 to covariances; stops "
             "roots after 12 steps; takes TV over eight neighbours (of smooth images the same number); mixes the "
-            "statistics of several styles, not their losses; goes from 128 pixels up by sqrt(2); and has VGG19 where "
-            "our bundled weights are VGG16's"
+            "statistics of several styles, not their losses; has sizes apart by sqrt(2), with more steps at the "
+            "smallest; and has VGG19 where our bundled weights are VGG16's"
         ),
         alpha=0.015,
         beta=1.0,
@@ -91,6 +93,7 @@ PRESETS: dict[str, Preset] = {
         style_loss="wasserstein",
         padding="replicate",
         optimizer="adam",
+        min_size=128,
         average=0.99,
     ),
     "tutorial": Preset(

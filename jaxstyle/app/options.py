@@ -204,7 +204,8 @@ def _of_preset(given: dict[str, Any]) -> dict[str, Any]:
     if given.get("preset") is None:
         return {}
     preset = PRESETS[given["preset"]]
-    names = ("convention", "content_layers", "style_layers", "style_loss", "pooling", "padding", "optimizer", "average")
+    names = ("convention", "content_layers", "style_layers", "style_loss", "pooling", "padding", "optimizer")
+    names += ("min_size", "average")
     found: dict[str, Any] = {name: getattr(preset, name) for name in names} | {"init": preset.start}
     for name in ("alpha", "beta", "tv", "style_layer_weights"):
         if getattr(preset, name) is not None:
