@@ -19,7 +19,7 @@ def test_there_is_one_size_unless_asked_for():
     assert stages((512, 300), min_size=512) == [(512, 300, 50)]
 
 
-@pytest.mark.parametrize("min_size", [128, 100, 65])
+@pytest.mark.parametrize("min_size", [128, 100, 70])
 def test_sizes_double_from_min_size_on(min_size):
     assert stages((256, 512), min_size=min_size) == [(64, 128, 50), (128, 256, 50), (256, 512, 50)]
     assert stages((256, 512), min_size=min_size, coarse_steps=7) == [(64, 128, 7), (128, 256, 7), (256, 512, 50)]
