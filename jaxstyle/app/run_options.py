@@ -2,15 +2,18 @@
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.lane_settings import parse_integer, parse_number
 from jaxstyle.app.options import as_argument, positive
+
+if TYPE_CHECKING:
+    from jaxstyle.app.progress import Chunk
 
 CHECKPOINT_MINUTES = 5.0
 
@@ -24,7 +27,8 @@ class RunOptions:
     """Options of a run beside its `Settings`, named as the command's.
 
     refine is a number of lanes; save_every is in steps, None for no snapshots; shard (i, n) is part i, from 0, of n;
-    checkpoint_every is in minutes; log_json is a file's name.
+    checkpoint_every is in minutes; log_json is a file's name; on_chunk, which only Python code can give, is called
+    after each chunk of steps.
     """
 
     refine: int | None = None
@@ -33,6 +37,7 @@ class RunOptions:
     checkpoint_every: float = CHECKPOINT_MINUTES
     quiet: bool = False
     log_json: str | None = None
+    on_chunk: "Callable[[Chunk], object] | None" = None
 
 
 def add_watching(parser: argparse.ArgumentParser) -> None:

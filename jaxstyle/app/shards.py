@@ -54,7 +54,7 @@ def carry_out_shard(job: Job, folder: Path, record: Mapping[str, Any], options: 
     checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
     conduct.announce(own)
     with conduct.advising(folder):
-        keeping = engine.Keeping("lanes", checkpoints, conduct.snapshots_into(run, first))
+        keeping = engine.Keeping("lanes", checkpoints, conduct.snapshots_into(run), first)
         outcome = engine.run_job(own, options, keeping)
         checkpoints.save(_DONE, Saved({}, {}), wait=True)
     print(f"shard {options.shard[0]} of {options.shard[1]} is done; when all are, jaxstyle merge {run}")
