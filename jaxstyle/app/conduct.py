@@ -10,7 +10,7 @@ from jaxstyle.app import engine, run, signals
 from jaxstyle.app.checkpoint import Checkpoints
 from jaxstyle.app.errors import RunError, WriteError
 from jaxstyle.app.grids import refine
-from jaxstyle.app.job import Job
+from jaxstyle.app.job import Job, slow_row
 from jaxstyle.app.judge import judge
 from jaxstyle.app.outcome import Outcome, join_outcomes
 from jaxstyle.app.record import write_record
@@ -68,7 +68,8 @@ def advising(folder: Path) -> Iterator[None]:
 
 
 def write_results(job: Job, outcome: Outcome, folder: Path) -> None:
-    """Judge the pictures, and write all but run.json."""
+    """Judge the pictures, and write all but run.json; of a lane that was retried, with its last learning rate."""
+    job = job._replace(rows=[slow_row(*lane) for lane in zip(job.rows, outcome.retries, strict=True)])
     run.write_run(folder, job, outcome, judge(job, outcome.images))
 
 

@@ -275,7 +275,8 @@ class _Course:
             self.images[self.members[late]] = np.asarray(state.good)[:count][late] / np.float32(255)
             self.status[self.members[late]] = np.where(np.isfinite(totals[late]), DIVERGED, NOT_FINITE)
             final, layers = self._evaluate()
-        return Outcome(list(self.images), history, final, layers, self.steps, self.status)
+        retries = np.zeros_like(self.steps)
+        return Outcome(list(self.images), history, final, layers, self.steps, self.status, retries)
 
     def _evaluate(self) -> tuple[Losses, LayerLosses]:
         found = self.whole.evaluate(self.images[self.everyone])

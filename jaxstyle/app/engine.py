@@ -14,10 +14,10 @@ from jaxstyle.app.cache import use_compilation_cache
 from jaxstyle.app.checkpoint import Checkpoints
 from jaxstyle.app.course import Part, Snapshot, run_part
 from jaxstyle.app.errors import RunError
-from jaxstyle.app.job import Job
+from jaxstyle.app.job import Job, slow_down
 from jaxstyle.app.lane_program import Batch
 from jaxstyle.app.memory import OutOfMemoryError, memory_errors, release_memory
-from jaxstyle.app.outcome import Outcome, join_outcomes, unpack
+from jaxstyle.app.outcome import Outcome, join_outcomes, retried, unpack
 from jaxstyle.app.pictures import (
     content_image,
     content_regions,
@@ -83,6 +83,9 @@ def run_job(job: Job, options: RunOptions | None = None, keeping: Keeping | None
     with watchers(options, steps) as told:
         progress = Progress(steps, work, told, first_lane=first)
         outcomes = [_run_part(part, progress) for part in parts]
+        for retry in range(1, options.retry + 1):
+            pairs = zip(parts, outcomes, strict=True)
+            outcomes = [_retry(part, outcome, retry, progress) for part, outcome in pairs]
     joined = join_outcomes(outcomes, [i for numbers in lanes.values() for i in numbers])
     images = _finish(job, range(len(job.rows)), joined.images)
     return joined._replace(images=images, seconds=time.monotonic() - started)
@@ -159,6 +162,17 @@ def _run_part(part: Part, progress: Progress) -> Outcome:
             tell(f"out of memory with {group} lanes at once; trying {smaller}")
             group, saved = smaller, None  # from the start, so that all steps are the same program's
             progress.restart(done, step)
+
+
+def _retry(part: Part, outcome: Outcome, retry: int, progress: Progress) -> Outcome:
+    """The outcome of a part whose failed lanes have been started again, apart from the others, with smaller steps."""
+    failed = np.flatnonzero(~outcome.ok)
+    if not failed.size:
+        return outcome
+    lanes = [part.lanes[i] for i in failed]
+    again = part._replace(job=slow_down(part.job, retry), lanes=lanes, name=f"{part.name}_retry{retry}")
+    progress.extend(again.steps(), again.work())
+    return retried(outcome, failed, _run_part(again, progress))
 
 
 def _too_large(part: Part, error: OutOfMemoryError) -> str:

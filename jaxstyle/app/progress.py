@@ -94,6 +94,11 @@ class Progress:
         self._lane_steps = 0
         self._started = time.monotonic()
 
+    def extend(self, steps: int, work: float) -> None:
+        """Say that there is so much more to do."""
+        self._steps += steps
+        self._work += work
+
     def restart(self, done: float, step: int) -> None:
         """Say that so much work and so many steps are done: none of it just now."""
         self.done, self.step, self._first = done, step, None

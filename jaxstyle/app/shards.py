@@ -15,7 +15,7 @@ from jaxstyle.app.folder import SHARDS, own_run
 from jaxstyle.app.job import Job, load_job
 from jaxstyle.app.outcome import join_outcomes
 from jaxstyle.app.record import check_same_job, recorded_settings, within, write_record
-from jaxstyle.app.run_options import RunOptions
+from jaxstyle.app.run_options import RunOptions, with_fixed
 
 _DONE = "done"
 _NAME = re.compile(r"(\d+)-of-(\d+)")
@@ -85,7 +85,7 @@ def merge(run: Path) -> None:
         for number, (folder, record) in enumerate(zip(folders, records, strict=True)):
             keeping = engine.Keeping("lanes", Checkpoints(folder, record, minutes=0))
             own = take_shard(job, (number, len(folders)))[1]
-            outcomes.append(engine.run_job(own, RunOptions(quiet=True), keeping))
+            outcomes.append(engine.run_job(own, with_fixed(RunOptions(quiet=True), record["run"]), keeping))
         first = records[0]
         command = _without_shard(first["command"])
         write_record(run, {**first, "command": command, "run": {**first["run"], "shard": None}})
