@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.app import conduct, engine
-from jaxstyle.app.checkpoint import Checkpoints, Saved, read_record
+from jaxstyle.app.checkpoint import FOLDER, Checkpoints, Saved, read_record
 from jaxstyle.app.errors import RunError, StartError
 from jaxstyle.app.folder import SHARDS, own_run
 from jaxstyle.app.job import Job, load_job
@@ -76,7 +76,7 @@ def merge(run: Path) -> None:
         for folder, record in zip(folders, records, strict=True):
             if any(record[name] != records[0][name] for name in _SAME):
                 raise StartError(f"{folder} and {folders[0]} are not of one run: they were started with other options")
-            if not list(folder.glob(f"checkpoint/{_DONE}.*")):
+            if not is_done(folder):
                 raise RunError(f"shard {folder.name} is not done: jaxstyle resume {folder} goes on with it")
         with within(records[0]):
             job = load_job(recorded_settings(records[0]))
@@ -93,6 +93,11 @@ def merge(run: Path) -> None:
         conduct.write_results(job, outcome, run)
         shutil.rmtree(run / SHARDS, ignore_errors=True)
         conduct.conclude(job, outcome, run)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a shard is computed to its end."""
+    return any(folder.glob(f"{FOLDER}/{_DONE}.*"))
 
 
 def _find_shards(run: Path) -> list[Path]:

@@ -103,8 +103,9 @@ def _sweep(args: argparse.Namespace) -> None:
     if args.distributed:
         from jaxstyle.app.hosts import join, together
 
-        options = replace(options, shard=join(args.coordinator, args.process))
-        processes = together(Path(args.out))
+        shard = join(args.coordinator, args.process)
+        options = replace(options, shard=shard)
+        processes = together(Path(args.out), shard)
     with processes:
         _carry_out(args, options)
 
