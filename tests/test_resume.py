@@ -137,6 +137,28 @@ def test_stages_refinement_and_snapshots_are_resumed_too(images, monkeypatch):
         assert results(images / "run") == whole
 
 
+@pytest.mark.slow
+def test_a_run_killed_after_lanes_have_converged_and_been_left_out(images, monkeypatch):
+    sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "150", "--beta", "0", "1", "10", "--tv", "0"]
+    sweep += ["--tolerance", "0.05", "--checkpoint-every", "0"]
+    assert jaxstyle(*sweep, "--out", "whole") == 0
+    real, left_out = Progress.advance, []
+
+    def dies(self, steps, work, counts, *others):
+        left_out.extend([counts] * (counts.converged > 0))
+        if len(left_out) > 3:
+            raise KilledError
+        real(self, steps, work, counts, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "advance", dies)
+        killed(*sweep, "--out", "run")
+    newest = max((images / "run" / "checkpoint").glob("lanes_0000.*"))
+    assert 0 < len(read_saved(newest).arrays["members"]) < 3
+    assert jaxstyle("resume", "run") == 0
+    assert results(images / "run") == results(images / "whole")
+
+
 def test_a_run_is_resumed_from_anywhere(images, whole, monkeypatch):
     with monkeypatch.context() as patch:
         kill_after(patch, Progress, "advance", 2)
