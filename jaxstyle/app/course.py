@@ -206,10 +206,11 @@ class _Course:
             part.snapshot(step, [part.lanes[i] for i in self.members], np.asarray(state.image)[: len(self.members)])
         error = self.progress.error
         if part.checkpoints:
-            must = signals.pending() or error is not None or (step == end and not self._last())
+            stopping, stage_done = signals.pending(), step == end and not self._last()
+            must = stopping or stage_done or error is not None
             if must or part.checkpoints.due():
                 part.checkpoints.save(part.name, self._save(state), wait=must)
-            if signals.pending():
+            if stopping:
                 raise signals.stopped(self.progress.describe_steps())
         if error is not None:
             error.add_note(f"stopped {self.progress.describe_steps()}{signals.advice()}")
