@@ -138,7 +138,8 @@ class _Screen:
 
     def __init__(self, steps: int) -> None:
         self._terminal = sys.stderr.isatty()
-        form = "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}"  # without tqdm's time left, to which all steps are alike
+        # Without tqdm's time left, to which all steps are alike.
+        form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
         self._bar = tqdm(total=steps, disable=not self._terminal, leave=False, bar_format=form)
         self._told = time.monotonic()
 
