@@ -54,8 +54,9 @@ def test_sweep_writes_a_run_folder(images, capsys):
 
 
 def test_equal_runs_give_equal_files(images):
-    for out in ("one", "two"):
-        assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", out) == 0
+    for name in ("one", "two"):
+        assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run") == 0
+        (images / "run").rename(name)
     assert contents(images / "one") == contents(images / "two")
 
 
@@ -312,9 +313,9 @@ def create_lock(folder):
 def test_a_file_that_appears_meanwhile_is_not_replaced(images, capsys, monkeypatch):
     real = js.app.engine.run_job
 
-    def slow(job):
+    def slow(*args):
         (images / "out.png").write_text("mine")
-        return real(job)
+        return real(*args)
 
     monkeypatch.setattr("jaxstyle.app.engine.run_job", slow)
     fails(capsys, 2, "cannot write out.png: file exists", "transfer", "c.png", "s.png", *QUICK, "-o", "out.png")

@@ -8,22 +8,30 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import jaxstyle as js
 from jaxstyle.app import job, loop
+from jaxstyle.app.progress import Progress
 from tests.command import QUICK, jaxstyle, read_table
+from tests.test_resume import KilledError, killed, results
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.slow
-def test_lanes_that_fail_change_no_bit_of_the_others(images, monkeypatch, capsys):
-    """Among five: one whose gradient is not finite, one that diverges under plain gradient descent without bounds."""
+@pytest.fixture
+def descent(monkeypatch):
+    """Instead of adam, whose steps within bounds can't diverge, plain gradient descent without bounds."""
     monkeypatch.setitem(job.OPTIMIZERS, "adam", job.OptimizerChoice(optax.inject_hyperparams(optax.sgd), 0.03, 1))
     monkeypatch.setattr(job, "make_transfer", partial(job.make_transfer, bounds=None))
+
+
+@pytest.mark.slow
+def test_lanes_that_fail_change_no_bit_of_the_others(images, descent, capsys):
+    """Among five: one whose gradient is not finite, one that diverges."""
     well = ["1,0,0.5", "2,0,0.5", "3,0,0.5", "4,0,0.5", "5,0,0.5"]
     ill = [well[0], "2,3e38,0.5", well[2], "4,0,1e6", well[4]]
     sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "30", "--init", "noise"]
@@ -47,6 +55,60 @@ def test_lanes_that_fail_change_no_bit_of_the_others(images, monkeypatch, capsys
     assert totals[-1] > 100 * totals[0]
     record = json.loads((images / "ill" / "run.json").read_text())
     assert record["options"]["grid"] == "ill.csv"
+
+
+@pytest.mark.slow
+def test_lanes_that_fail_are_retried_with_smaller_steps(images, descent, monkeypatch, capsys):
+    """Lane 1 never is finite; lane 2 diverges until its learning rate is small enough."""
+    (images / "grid.csv").write_text("beta,tv,learning_rate\n1,0,0.5\n2,3e38,0.5\n3,0,1e6\n")
+    sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "30", "--init", "noise", "--grid", "grid.csv"]
+    sweep += ["--checkpoint-every", "0"]
+    for out, options, failed in (("once", [], "lanes 1 .* 2"), ("run", ["--retry", "4"], "lane 1")):
+        assert jaxstyle(*sweep, *options, "--out", out) == 1
+        assert re.match(rf"jaxstyle: {failed} \(.*\) failed", capsys.readouterr().err.splitlines()[-1])
+    once, again = js.load_run("once"), js.load_run("run")
+    assert [lane["retries"] for lane in once.lanes] == [0, 0, 0]
+    assert (once.lanes[0], _history(once, 0)) == (again.lanes[0], _history(again, 0))
+    np.testing.assert_array_equal(once.images[0], again.images[0])
+    assert (again.lanes[1]["status"], again.lanes[1]["retries"]) == ("failed", 4)
+    saved = again.lanes[2]
+    assert (saved["status"], saved["reason"], saved["steps"]) == ("ok", "", 30)
+    assert 1 <= saved["retries"] <= 4
+    assert saved["learning_rate"] == pytest.approx(1e6 * 0.1 ** saved["retries"], rel=1e-6)
+    totals = _history(again, 2)
+    assert len(totals) == 31
+    assert totals[-1] < totals[0]
+    assert totals[0] == pytest.approx(_history(once, 2)[0], rel=1e-5)
+
+    whole = results(images / "run")
+    (images / "run").rename("whole")
+    real = Progress.advance
+
+    def dies(self, *args):
+        if self.step > 70:  # in the second retry
+            raise KilledError
+        real(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "advance", dies)
+        killed(*sweep, "--retry", "4", "--out", "run")
+    assert list((images / "run" / "checkpoint").glob("lanes_0000_retry2.*"))
+    assert jaxstyle("resume", "run") == 1
+    assert results(images / "run") == whole
+
+
+def _history(run, lane):
+    return run.history["total"][run.history["lane"] == lane].tolist()
+
+
+def test_what_lbfgs_is_retried_with():
+    """The first step's length, which nothing but the longest step allowed gives."""
+    image, gradient = np.full((6, 5, 3), 0.5, np.float32), np.random.default_rng(0).normal(size=(6, 5, 3))
+    for arguments, length in (((), 0.01), ((0.1,), 0.001)):
+        optimizer = optax.with_extra_args_support(job.OPTIMIZERS["lbfgs"].make(*arguments))
+        state = optimizer.init(jnp.asarray(image))
+        update, _ = optimizer.update(jnp.asarray(gradient, jnp.float32), state, image, value=jnp.float32(1))
+        assert np.sqrt(np.mean(np.square(np.asarray(update, float)))) == pytest.approx(length, rel=1e-5)
 
 
 def test_the_length_of_chunks_changes_no_bit(images, monkeypatch):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 
 import numpy as np
@@ -42,8 +43,10 @@ def killed(*arguments):
 
 
 def results(folder):
-    """Everything but run.json, which says in which folder the command was to write."""
-    return {name: data for name, data in contents(folder).items() if name != "run.json"}
+    """Everything but run.json and the command in the report, which say in which folder it was to write."""
+    found = {name: data for name, data in contents(folder).items() if name != "run.json"}
+    found["report.html"] = re.sub(rb'(?<=id="made" tabindex="0"><code>)[^<]*', b"", found["report.html"])
+    return found
 
 
 @pytest.fixture
@@ -132,6 +135,28 @@ def test_stages_refinement_and_snapshots_are_resumed_too(images, monkeypatch):
             killed(*sweep, "--out", "run", "--overwrite")
         assert jaxstyle("resume", "run", "--quiet") == 0
         assert results(images / "run") == whole
+
+
+@pytest.mark.slow
+def test_a_run_killed_after_lanes_have_converged_and_been_left_out(images, monkeypatch):
+    sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "150", "--beta", "0", "1", "10", "--tv", "0"]
+    sweep += ["--tolerance", "0.05", "--checkpoint-every", "0"]
+    assert jaxstyle(*sweep, "--out", "whole") == 0
+    real, left_out = Progress.advance, []
+
+    def dies(self, steps, work, counts, *others):
+        left_out.extend([counts] * (counts.converged > 0))
+        if len(left_out) > 3:
+            raise KilledError
+        real(self, steps, work, counts, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "advance", dies)
+        killed(*sweep, "--out", "run")
+    newest = max((images / "run" / "checkpoint").glob("lanes_0000.*"))
+    assert 0 < len(read_saved(newest).arrays["members"]) < 3
+    assert jaxstyle("resume", "run") == 0
+    assert results(images / "run") == results(images / "whole")
 
 
 def test_a_run_is_resumed_from_anywhere(images, whole, monkeypatch):

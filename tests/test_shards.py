@@ -2,16 +2,23 @@
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import jaxstyle as js
+from jaxstyle.app import hosts
+from jaxstyle.app.errors import RunError
 from jaxstyle.app.progress import Progress
+from jaxstyle.app.shards import shard_folder
 from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
 from tests.test_resume import kill_after, killed
 
@@ -78,17 +85,25 @@ def test_shards_that_make_no_sense(images, capsys, options, pattern):
     assert contents(images) == before
 
 
-def two_processes(*arguments):
-    """Exit status, stdout and stderr of two processes of the command that join each other."""
+def start_two(*arguments, code="from jaxstyle.app import cli; cli.main()"):
+    """Two processes of the command that join each other."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         place = f"localhost:{free.getsockname()[1]}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parent.parent)}
-    command = [sys.executable, "-m", "jaxstyle.app.cli", *arguments, "--distributed", "--coordinator", place]
+    command = [sys.executable, "-c", code, *arguments, "--distributed", "--coordinator", place]
     piped = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    started = [subprocess.Popen([*command, "--process", f"{i}/2"], env=environment, **piped) for i in range(2)]
+    return [subprocess.Popen([*command, "--process", f"{i}/2"], env=environment, **piped) for i in range(2)]
+
+
+def two_processes(*arguments):
+    """Exit status, stdout and stderr of both."""
+    return finish(start_two(*arguments))
+
+
+def finish(started):
     try:
-        found = [process.communicate(timeout=120) for process in started]
+        found = [process.communicate(timeout=240) for process in started]
     finally:
         for process in started:
             process.kill()
@@ -138,6 +153,72 @@ def test_lanes_that_fail_in_one_of_two_processes(images):
         assert "lane 1 (a loss or gradient was not finite at step 0)" in err.splitlines()[-1]
         assert "failed and kept the last good image" in err.splitlines()[-1]
     assert [row["status"] for row in read_table(images / "run" / "lanes.csv")] == ["ok", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("signs", "done", "waits"),
+    [
+        (range(5, 400, 10), 400, (400, 402)),  # it lives, and is done
+        ((), 30, (30, 32)),  # it was quick
+        ((5, 15), None, (160, 170)),  # killed
+        ((), None, (150, 152)),  # never came
+        ((5, 15), 20, (160, 170)),  # killed when it was done: its sign is there still
+    ],
+)
+def test_others_are_waited_for_as_long_as_they_live(tmp_path, monkeypatch, signs, done, waits):
+    """Seconds of a made-up clock at which another process shows that it lives, is done, and the waiting ends."""
+    folder, now = shard_folder(tmp_path, (1, 2)), [0]
+    (folder / "checkpoint").mkdir(parents=True)
+    sign = folder / hosts._SIGN
+
+    def sleep(seconds):
+        now[0] += seconds
+        if now[0] in signs:
+            sign.touch()
+            os.utime(sign, (1, now[0]))
+        if now[0] == done:
+            (folder / "checkpoint" / "done.000000.ckpt").touch()
+            if waits[0] == done:
+                sign.unlink(missing_ok=True)
+
+    monkeypatch.setattr(hosts, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    if done is None:
+        with pytest.raises(RunError, match=r"the process of shard 1-of-2 is gone.*resume .*1-of-2 goes on with it"):
+            hosts._wait_for(tmp_path, (1, 2))
+    else:
+        hosts._wait_for(tmp_path, (1, 2))
+    assert waits[0] <= now[0] <= waits[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("victim", "number"), [(1, signal.SIGTERM), (0, signal.SIGKILL), (1, signal.SIGKILL)])
+def test_a_process_that_ends_takes_no_other_along(images, capsys, victim, number):
+    """Process 0 is the one that the others met at, and that merges: killed, it is missed only by a person."""
+    sweep = [*SWEEP, "--steps", "300", "--out", "run"]
+    code = "from jaxstyle.app import cli, hosts; hosts._BEAT_SECONDS, hosts._SILENCE_SECONDS = 1, 15; cli.main()"
+    started = start_two(*sweep, code=code)
+    lost = images / "run" / "shards" / f"{victim}-of-2"
+    try:
+        while not list(lost.glob("checkpoint/lanes*")):
+            assert [process.poll() for process in started] == [None, None]
+            time.sleep(0.05)
+    finally:
+        started[victim].send_signal(number)
+    done = finish(started)
+    status, _, err = done[victim]
+    assert status == (143 if number == signal.SIGTERM else -number)
+    if number == signal.SIGTERM:
+        assert re.search(r"stopped by SIGTERM after \d+ of 300 steps; jaxstyle resume run/shards/1-of-2 goes on$", err)
+    status, out, err = done[1 - victim]
+    if victim == 0:
+        assert status == 0
+        assert "shard 1 of 2 is done; when all are, jaxstyle merge run" in out
+    else:
+        assert status == 1
+        assert err.splitlines()[-1].startswith("jaxstyle: the process of shard 1-of-2 is gone")
+    assert jaxstyle("resume", lost) == 0
+    assert jaxstyle("merge", "run") == 0
+    assert [row["steps"] for row in read_table(images / "run" / "lanes.csv")] == ["300"] * 5
 
 
 def test_lanes_that_have_converged_stop_and_cost_nothing_more(images, capsys):

@@ -3,8 +3,9 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jaxstyle import __version__
 from jaxstyle.app import signals
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 1 something failed, 2 could not start, 130 and 143 stopped by a signal."""
     signals.install()
     _open_closed_streams()
-    args = _make_parser().parse_args(arguments)
+    args = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
         args.command(args)
         sys.stdout.flush()
@@ -40,6 +41,32 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         tell(f"jaxstyle: {message}")
         sys.exit(status)
     sys.exit(0)
+
+
+def call(arguments: list[str], *, on_chunk: Callable[[Any], object] | None = None) -> None:
+    """Run the command from Python: errors are raised, and signals left alone.
+
+    Args:
+      arguments: its words, as ["sweep", "photo.jpg", "painting.jpg", "--out", "runs/first"].
+      on_chunk: is called after each chunk of steps, about every second, with a `progress.Chunk`: the number of steps,
+        the lanes at work, their losses. What it raises stops the run as a signal does: saved, to be resumed.
+
+    Raises:
+      AppError: what the command would say on stderr.
+      SystemExit: for arguments that it doesn't know.
+
+    Example:
+      >>> call(["resume", "runs/first"], on_chunk=lambda chunk: print(chunk.step))  # doctest: +SKIP
+    """
+    args = _parse(arguments)
+    args.on_chunk = on_chunk
+    args.command(args)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    args = _make_parser().parse_args(arguments)
+    args.words = arguments
+    return args
 
 
 def _open_closed_streams() -> None:

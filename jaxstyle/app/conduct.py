@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from jaxstyle.app import engine, run, signals
 from jaxstyle.app.checkpoint import Checkpoints
 from jaxstyle.app.errors import RunError, WriteError
 from jaxstyle.app.grids import refine
-from jaxstyle.app.job import Job
+from jaxstyle.app.job import Job, slow_row
 from jaxstyle.app.judge import judge
 from jaxstyle.app.outcome import Outcome, join_outcomes
 from jaxstyle.app.record import write_record
@@ -44,12 +45,12 @@ def carry_out(job: Job, folder: Path, record: Mapping[str, Any], options: RunOpt
 def _run_all(job: Job, folder: Path, options: RunOptions, checkpoints: Checkpoints) -> tuple[Job, Outcome]:
     """The job with the lanes that refining adds, and its outcome."""
     announce(job)
-    outcome = engine.run_job(job, options, engine.Keeping("lanes", checkpoints, snapshots_into(folder, 0)))
+    outcome = engine.run_job(job, options, engine.Keeping("lanes", checkpoints, snapshots_into(folder)))
     if options.refine:
         more = _refine(job, outcome, options.refine)
         if more.rows:
             tell(f"{len(more.rows)} lanes more around the knee")
-            keeping = engine.Keeping("refined", checkpoints, snapshots_into(folder, len(job.rows)))
+            keeping = engine.Keeping("refined", checkpoints, snapshots_into(folder), len(job.rows))
             outcome = join_outcomes([outcome, engine.run_job(more, options, keeping)])
             job = job._replace(rows=job.rows + more.rows)
     return job, outcome
@@ -67,13 +68,14 @@ def advising(folder: Path) -> Iterator[None]:
 
 
 def write_results(job: Job, outcome: Outcome, folder: Path) -> None:
-    """Judge the pictures, and write all but run.json."""
+    """Judge the pictures, and write all but run.json; of a lane that was retried, with its last learning rate."""
+    job = job._replace(rows=[slow_row(*lane) for lane in zip(job.rows, outcome.retries, strict=True)])
     run.write_run(folder, job, outcome, judge(job, outcome.images))
 
 
-def snapshots_into(folder: Path, first: int) -> engine.Snapshot:
-    """Writes snapshots of lanes into a run folder, where the first of them is lane `first`."""
-    return lambda step, lanes, images: write_snapshots(folder, step, [first + lane for lane in lanes], images)
+def snapshots_into(folder: Path) -> engine.Snapshot:
+    """Writes snapshots of lanes into a run folder."""
+    return partial(write_snapshots, folder)
 
 
 def _refine(job: Job, outcome: Outcome, count: int) -> Job:

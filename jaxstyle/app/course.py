@@ -72,6 +72,7 @@ def run_part(part: Part, group: int, saved: Saved | None, progress: Progress) ->
       OutOfMemoryError: if they don't fit.
       StoppedError: after a signal.
       RunError: if a checkpoint could not be written.
+      BaseException: what a watcher of the progress raised.
     """
     return _Course(part, group, progress).run(saved)
 
@@ -188,10 +189,11 @@ class _Course:
         converged = int((self.status == CONVERGED).sum())
         failed = count - active - converged if self.tolerance is None else int((self.status > CONVERGED).sum())
         height, width = self.part.stages[self.stage].shape
-        self.progress.advance(steps, steps * count * height * width, Counts(active, converged, failed), last)
+        counts = Counts(active, converged, failed)
+        self.progress.advance(steps, steps * count * height * width, counts, self.part.lanes, last)
 
     def _wanted(self, step: int, strides: list[int]) -> bool:
-        if any(step % stride == 0 for stride in strides):
+        if self.progress.error is not None or any(step % stride == 0 for stride in strides):
             return True
         return self.part.checkpoints is not None and (signals.pending() or self.part.checkpoints.due())
 
@@ -202,12 +204,17 @@ class _Course:
         part = self.part
         if part.snapshot and part.save_every and step % part.save_every == 0:
             part.snapshot(step, [part.lanes[i] for i in self.members], np.asarray(state.picture)[: len(self.members)])
+        error = self.progress.error
         if part.checkpoints:
             stopping, stage_done = signals.pending(), step == end and not self._last()
-            if stopping or stage_done or part.checkpoints.due():
-                part.checkpoints.save(part.name, self._save(state), wait=stopping or stage_done)
+            must = stopping or stage_done or error is not None
+            if must or part.checkpoints.due():
+                part.checkpoints.save(part.name, self._save(state), wait=must)
             if stopping:
                 raise signals.stopped(self.progress.describe_steps())
+        if error is not None:
+            error.add_note(f"stopped {self.progress.describe_steps()}{signals.advice()}")
+            raise error
         return compacting and self._shrinks(len(state.steps))
 
     def _note(self, state: StoppingState) -> None:
@@ -269,7 +276,8 @@ class _Course:
             self.images[self.members[late]] = np.asarray(state.good)[:count][late] / np.float32(255)
             self.status[self.members[late]] = np.where(np.isfinite(totals[late]), DIVERGED, NOT_FINITE)
             final, layers = self._evaluate()
-        return Outcome(list(self.images), history, final, layers, self.steps, self.status)
+        retries = np.zeros_like(self.steps)
+        return Outcome(list(self.images), history, final, layers, self.steps, self.status, retries)
 
     def _evaluate(self) -> tuple[Losses, LayerLosses]:
         found = self.whole.evaluate(self.images[self.everyone])

@@ -14,10 +14,10 @@ from jaxstyle.app.cache import use_compilation_cache
 from jaxstyle.app.checkpoint import Checkpoints
 from jaxstyle.app.course import Part, Snapshot, run_part
 from jaxstyle.app.errors import RunError
-from jaxstyle.app.job import Job
+from jaxstyle.app.job import Job, slow_down
 from jaxstyle.app.lane_program import Batch
 from jaxstyle.app.memory import OutOfMemoryError, memory_errors, release_memory
-from jaxstyle.app.outcome import Outcome, join_outcomes, unpack
+from jaxstyle.app.outcome import Outcome, join_outcomes, retried, unpack
 from jaxstyle.app.pictures import (
     content_image,
     content_regions,
@@ -26,7 +26,7 @@ from jaxstyle.app.pictures import (
     style_images,
     style_regions,
 )
-from jaxstyle.app.progress import Progress
+from jaxstyle.app.progress import Progress, watchers
 from jaxstyle.app.run_options import RunOptions
 from jaxstyle.app.screen import tell
 from jaxstyle.app.stages import plan_stages
@@ -42,11 +42,13 @@ class Keeping(NamedTuple):
       name: of its checkpoints, which another run in the same folder doesn't have.
       checkpoints: where they go.
       snapshot: writes images, if they are wanted.
+      first_lane: number of its first lane in the run folder.
     """
 
     name: str
     checkpoints: Checkpoints
     snapshot: Snapshot | None = None
+    first_lane: int = 0
 
 
 def run_job(job: Job, options: RunOptions | None = None, keeping: Keeping | None = None) -> Outcome:
@@ -54,12 +56,13 @@ def run_job(job: Job, options: RunOptions | None = None, keeping: Keeping | None
 
     Raises:
       StoppedError: after a signal, all being saved.
+      BaseException: what `options.on_chunk` raised, likewise.
       RunError: if not even one lane at a time fits into memory, or a checkpoint could not be written.
     """
     started = time.monotonic()
     options = options or RunOptions()
     use_compilation_cache()
-    params = prepare(job.params)
+    params, first = prepare(job.params), keeping.first_lane if keeping else 0
     shapes = [job.contents[row["content"]].image.shape[:2] for row in job.rows]
     lanes = {shape: [i for i, s in enumerate(shapes) if s == shape] for shape in dict.fromkeys(shapes)}
     parts = [
@@ -72,13 +75,17 @@ def run_job(job: Job, options: RunOptions | None = None, keeping: Keeping | None
             name=f"{keeping.name}_{number:04d}" if keeping else "",
             checkpoints=keeping.checkpoints if keeping else None,
             save_every=options.save_every,
-            snapshot=_finish_snapshots(job, keeping.snapshot) if keeping and keeping.snapshot else None,
+            snapshot=_finish_snapshots(job, keeping.snapshot, first) if keeping and keeping.snapshot else None,
         )
         for number, shape in enumerate(lanes)
     ]
     steps, work = sum(part.steps() for part in parts), sum(part.work() for part in parts)
-    with Progress(steps, work, quiet=options.quiet, log=options.log_json) as progress:
+    with watchers(options, steps) as told:
+        progress = Progress(steps, work, told, first_lane=first)
         outcomes = [_run_part(part, progress) for part in parts]
+        for retry in range(1, options.retry + 1):
+            pairs = zip(parts, outcomes, strict=True)
+            outcomes = [_retry(part, outcome, retry, progress) for part, outcome in pairs]
     joined = join_outcomes(outcomes, [i for numbers in lanes.values() for i in numbers])
     images = _finish(job, range(len(job.rows)), joined.images)
     return joined._replace(images=images, seconds=time.monotonic() - started)
@@ -88,8 +95,10 @@ def _finish(job: Job, lanes: Iterable[int], images: Iterable[np.ndarray]) -> lis
     return finish_images(job.pictures, job.settings.colour, images, [job.rows[lane]["content"] for lane in lanes])
 
 
-def _finish_snapshots(job: Job, snapshot: Snapshot) -> Snapshot:
-    return lambda step, lanes, images: snapshot(step, lanes, np.stack(_finish(job, lanes, images)))
+def _finish_snapshots(job: Job, snapshot: Snapshot, first: int) -> Snapshot:
+    return lambda step, lanes, images: snapshot(
+        step, [first + lane for lane in lanes], np.stack(_finish(job, lanes, images))
+    )
 
 
 def _make_batch(job: Job, params: Params, lanes: list[int]) -> Batch:
@@ -153,6 +162,17 @@ def _run_part(part: Part, progress: Progress) -> Outcome:
             tell(f"out of memory with {group} lanes at once; trying {smaller}")
             group, saved = smaller, None  # from the start, so that all steps are the same program's
             progress.restart(done, step)
+
+
+def _retry(part: Part, outcome: Outcome, retry: int, progress: Progress) -> Outcome:
+    """The outcome of a part whose failed lanes have been started again, apart from the others, with smaller steps."""
+    failed = np.flatnonzero(~outcome.ok)
+    if not failed.size:
+        return outcome
+    lanes = [part.lanes[i] for i in failed]
+    again = part._replace(job=slow_down(part.job, retry), lanes=lanes, name=f"{part.name}_retry{retry}")
+    progress.extend(again.steps(), again.work())
+    return retried(outcome, failed, _run_part(again, progress))
 
 
 def _too_large(part: Part, error: OutOfMemoryError) -> str:

@@ -31,7 +31,10 @@ from jaxstyle.vgg import Features, Params, make_features
 
 
 class OptimizerChoice(NamedTuple):
-    """An optimiser of the command: the optimiser, its default learning rate, how many images it keeps of a lane."""
+    """An optimiser of the command: the optimiser, its default learning rate, how many images it keeps of a lane.
+
+    `make` takes the rate; of an optimiser without one, which finds its steps itself, a factor for how long they may be.
+    """
 
     make: Callable[..., optax.GradientTransformation]
     learning_rate: float | None
@@ -43,10 +46,14 @@ def _adam(learning_rate: Any) -> optax.GradientTransformation:
     return optax.adam(learning_rate, b2=0.99)
 
 
+def _lbfgs(scale: float = 1.0) -> optax.GradientTransformation:
+    return lbfgs(first_step=0.01 * scale, max_step=0.1 * scale)
+
+
 OPTIMIZERS: dict[str, OptimizerChoice] = {
     # The rate is part of the state, so that each lane has its own.
     "adam": OptimizerChoice(optax.inject_hyperparams(_adam), 0.03, 3),
-    "lbfgs": OptimizerChoice(lbfgs, None, 23),
+    "lbfgs": OptimizerChoice(_lbfgs, None, 23),
 }
 
 
@@ -149,6 +156,22 @@ def load_job(settings: Settings) -> Job:
         terms=terms,
         transfer=transfer if settings.average is None else make_averaging(transfer, decay=settings.average),
     )
+
+
+def slow_down(job: Job, retry: int) -> Job:
+    """The job as lanes are retried: each time with a tenth of the learning rate, or of the longest step of lbfgs."""
+    factor = 0.1**retry
+    choice = OPTIMIZERS[job.settings.optimizer]
+    if choice.learning_rate is None:
+        return job._replace(transfer=make_transfer(job.loss, choice.make(factor)))
+    return job._replace(rows=[slow_row(row, retry) for row in job.rows])
+
+
+def slow_row(row: Row, retry: int) -> Row:
+    """The settings of a lane as it is retried, its learning rate rounded to what float32 holds, if it has one."""
+    if not retry or "learning_rate" not in row:
+        return row
+    return {**row, "learning_rate": float(f"{row['learning_rate'] * 0.1**retry:.7g}")}
 
 
 def _fill_in(settings: Settings) -> Settings:

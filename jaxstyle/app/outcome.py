@@ -20,6 +20,7 @@ class Outcome(NamedTuple):
       layers: LayerLosses of `images` with leaves (lanes,).
       steps: (lanes,) steps taken before the lane stopped.
       status: (lanes,) of `stopping`: RUNNING took all steps.
+      retries: (lanes,) how often the lane was started again, because it had failed.
       seconds: wall time of the steps, with compilation.
     """
 
@@ -29,6 +30,7 @@ class Outcome(NamedTuple):
     layers: LayerLosses
     steps: np.ndarray
     status: np.ndarray
+    retries: np.ndarray
     seconds: float = 0.0
 
     @property
@@ -61,12 +63,27 @@ def join_outcomes(outcomes: Sequence[Outcome], lanes: Sequence[int] | None = Non
     return Outcome([images[i] for i in order], *joined, seconds=sum(outcome.seconds for outcome in outcomes))
 
 
+def retried(outcome: Outcome, lanes: np.ndarray, again: Outcome) -> Outcome:
+    """The outcome in which the lanes with these places are as they came out when they were started again."""
+    images = list(outcome.images)
+    for lane, image in zip(lanes, again.images, strict=True):
+        images[lane] = image
+    again = again._replace(retries=outcome.retries[lanes] + 1)
+
+    def put(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        before = before.copy()
+        before[lanes] = after
+        return before
+
+    return Outcome(images, *jax.tree.map(put, outcome[1:-1], again[1:-1]), seconds=outcome.seconds)
+
+
 def _pad(rows: np.ndarray, columns: int) -> np.ndarray:
     return np.pad(rows, ((0, 0), (0, columns - rows.shape[1])), constant_values=np.nan)
 
 
 def pack(outcome: Outcome) -> dict[str, np.ndarray]:
-    """The arrays of an outcome whose images have one shape, by name."""
+    """The arrays of an outcome whose images have one shape and of whose lanes none was started again, by name."""
     arrays = {"images": np.stack(outcome.images), "steps": outcome.steps, "status": outcome.status}
     for kind in ("history", "final"):
         arrays |= {f"{kind}/{name}": leaf for name, leaf in getattr(outcome, kind)._asdict().items()}
@@ -79,7 +96,8 @@ def unpack(arrays: Mapping[str, np.ndarray]) -> Outcome:
     """The outcome that has these arrays."""
     history, final = (Losses(**_named(arrays, f"{kind}/")) for kind in ("history", "final"))
     layers = LayerLosses(**{kind: _named(arrays, f"layers/{kind}/") for kind in LayerLosses._fields})
-    return Outcome(list(arrays["images"]), history, final, layers, arrays["steps"], arrays["status"])
+    steps, status = arrays["steps"], arrays["status"]
+    return Outcome(list(arrays["images"]), history, final, layers, steps, status, np.zeros_like(steps))
 
 
 def _named(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, Any]:

@@ -1,18 +1,20 @@
-"""What a person sees while lanes run: a bar on a terminal, a line now and then in a log; and a file of JSON lines."""
+"""How far a run is: worked out after each chunk of steps, and told to whoever watches: a person, a log, a callback."""
 
 import contextlib
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from jaxstyle.app.files import explain
+from jaxstyle.app.run_options import RunOptions
 from jaxstyle.app.screen import tell
 from jaxstyle.objective import Losses
 
@@ -27,104 +29,160 @@ class Counts(NamedTuple):
     failed: int
 
 
-class Progress:
-    """Progress of one run, as a context manager; on stderr, so that stdout can be piped.
+class Chunk(NamedTuple):
+    """How far a run is after a chunk of steps.
 
-    Work is counted in lane-steps times pixels, since steps at a smaller size take less time.
+    Attributes:
+      seconds: since the run was started or resumed.
+      step: number of steps that are done; lanes of different sizes take theirs one size after the other.
+      steps: that there are in all; more once lanes are retried.
+      counts: how many of `lanes` are at work.
+      lane_steps_per_second: since the first chunk, which brings the compilation with it; None after that.
+      seconds_left: None after the first chunk, too.
+      lanes: numbers, as in lanes.csv, of the lanes that took the steps.
+      losses: Losses with leaves (lanes,): of their images before the last step, NaN of those that have stopped.
+    """
+
+    seconds: float
+    step: int
+    steps: int
+    counts: Counts
+    lane_steps_per_second: float | None
+    seconds_left: float | None
+    lanes: Sequence[int]
+    losses: Losses
+
+
+Watcher = Callable[[Chunk], object]
+
+
+@contextlib.contextmanager
+def watchers(options: RunOptions, steps: int) -> Iterator[list[Watcher]]:
+    """Those whom the options want to be told about a run of so many steps.
+
+    Raises:
+      AppError: if the log can't be written.
+    """
+    with contextlib.ExitStack() as stack:
+        found: list[Watcher] = []
+        if not options.quiet:
+            screen = _Screen(steps)
+            stack.callback(screen.close)
+            found.append(screen.show)
+        if options.log_json:
+            found.append(partial(_write_log, stack.enter_context(_open_log(options.log_json))))
+        if options.on_chunk:
+            found.append(options.on_chunk)
+        yield found
+
+
+class Progress:
+    """Progress of one run. Work is counted in lane-steps times pixels: steps at a smaller size take less time.
 
     Attributes:
       done: work that is done.
+      step: number of steps that are done.
+      error: what a watcher raised, who is told nothing more.
     """
 
-    def __init__(self, steps: int, work: float, *, quiet: bool = False, log: str | None = None) -> None:
-        self._steps, self._work = steps, work
-        self._quiet = quiet
-        self._terminal = sys.stderr.isatty() and not quiet
-        self._bar = tqdm(total=steps, unit="step", disable=not self._terminal, leave=False)
-        self._log = _open_log(log) if log else None
-        self.done = 0.0
-        self._step = 0
+    def __init__(self, steps: int, work: float, told: Sequence[Watcher], *, first_lane: int = 0) -> None:
+        self._steps, self._work, self._first_lane = steps, work, first_lane
+        self._told = list(told)
+        self.done, self.step = 0.0, 0
+        self.error: BaseException | None = None
         self._first: tuple[float, float, int] | None = None  # time, work and lane-steps after the first chunk
         self._lane_steps = 0
-        self._logged = self._started = time.monotonic()
+        self._started = time.monotonic()
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._bar.close()
-        if self._log:
-            self._log.close()
+    def extend(self, steps: int, work: float) -> None:
+        """Say that there is so much more to do."""
+        self._steps += steps
+        self._work += work
 
     def restart(self, done: float, step: int) -> None:
         """Say that so much work and so many steps are done: none of it just now."""
-        with contextlib.suppress(OSError):
-            self._bar.update(step - self._step)
-        self.done, self._step, self._first = done, step, None
-
-    @property
-    def step(self) -> int:
-        """Steps that are done."""
-        return self._step
+        self.done, self.step, self._first = done, step, None
 
     def describe_steps(self) -> str:
         """How far it is, in words."""
-        return f"after {self._step} of {self._steps} steps"
+        return f"after {self.step} of {self._steps} steps"
 
-    def advance(self, steps: int, work: float, lanes: Counts, losses: Losses) -> None:
-        """Say that `steps` more steps are done, whose last losses, of shape (lanes,), are `losses`."""
+    def advance(self, steps: int, work: float, counts: Counts, lanes: Sequence[int], losses: Losses) -> None:
+        """Say that `lanes` have taken `steps` steps more, whose last losses, of shape (lanes,), are `losses`."""
         now = time.monotonic()
-        self._step += steps
+        self.step += steps
         self.done += work
-        self._lane_steps += steps * lanes.active
+        self._lane_steps += steps * counts.active
         if self._first is None:  # the first steps bring the compilation with them
             self._first = (now, self.done, self._lane_steps)
-        text = self._describe(now, lanes, losses)
-        with contextlib.suppress(OSError):  # a screen that is gone is no reason to fail
-            self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update(steps)
-        if not self._terminal and not self._quiet and (now - self._logged > _LOG_SECONDS or self._step >= self._steps):
-            self._logged = now
-            tell(f"step {self._step} of {self._steps}, {text}")
-        if self._log:
-            self._write_log(now, lanes, losses)
+        numbers = [self._first_lane + lane for lane in lanes]
+        chunk = Chunk(now - self._started, self.step, self._steps, counts, *self._pace(now), numbers, losses)
+        for watcher in list(self._told):
+            try:
+                watcher(chunk)
+            except BaseException as error:  # the run is stopped in good order, and then it is raised
+                self.error = error
+                self._told.remove(watcher)
 
-    def _pace(self, now: float) -> tuple[float, float] | None:
+    def _pace(self, now: float) -> tuple[float, float] | tuple[None, None]:
         """Lane-steps a second, and seconds that are left."""
         if self._first is None or now <= self._first[0] or self.done <= self._first[1]:
-            return None
+            return None, None
         seconds = now - self._first[0]
         left = seconds / (self.done - self._first[1]) * (self._work - self.done)
         return (self._lane_steps - self._first[2]) / seconds, max(0.0, left)
 
-    def _describe(self, now: float, lanes: Counts, losses: Losses) -> str:
-        words = [f"content {_span(losses.content)}", f"style {_span(losses.style)}"]
-        words += [
-            f"{count} {what}" for count, what in ((lanes.converged, "converged"), (lanes.failed, "failed")) if count
-        ]
-        pace = self._pace(now)
-        if pace:
-            words.append(f"{pace[0]:.3g} lane-steps/s")
-            if not self._terminal:  # a bar shows it
-                words.append(f"{_duration(pace[1])} left")
-        return ", ".join(words)
 
-    def _write_log(self, now: float, lanes: Counts, losses: Losses) -> None:
-        pace = self._pace(now)
-        entry: dict[str, Any] = {
-            "seconds": round(now - self._started, 3),
-            "step": self._step,
-            "steps": self._steps,
-            "lanes": lanes._asdict(),
-            "lane_steps_per_second": round(pace[0], 3) if pace else None,
-            "seconds_left": round(pace[1], 1) if pace else None,
-            "losses": {name: _quantiles(values) for name, values in losses._asdict().items()},
-        }
-        with contextlib.suppress(OSError):
-            print(json.dumps(entry), file=self._log, flush=True)
+class _Screen:
+    """A bar on a terminal, a line now and then in a log; on stderr, so that stdout can be piped."""
+
+    def __init__(self, steps: int) -> None:
+        self._terminal = sys.stderr.isatty()
+        # Without tqdm's time left, to which all steps are alike.
+        form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+        self._bar = tqdm(total=steps, disable=not self._terminal, leave=False, bar_format=form)
+        self._told = time.monotonic()
+
+    def show(self, chunk: Chunk) -> None:
+        text = _describe(chunk)
+        with contextlib.suppress(OSError):  # a screen that is gone is no reason to fail
+            self._bar.total = chunk.steps
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(chunk.step - self._bar.n)
+        now = time.monotonic()
+        if not self._terminal and (now - self._told > _LOG_SECONDS or chunk.step >= chunk.steps):
+            self._told = now
+            tell(f"step {chunk.step} of {chunk.steps}, {text}")
+
+    def close(self) -> None:
+        self._bar.close()
 
 
-def _open_log(path: str) -> Any:
+def _describe(chunk: Chunk) -> str:
+    words = [f"content {_span(chunk.losses.content)}", f"style {_span(chunk.losses.style)}"]
+    others = ((chunk.counts.converged, "converged"), (chunk.counts.failed, "failed"))
+    words += [f"{count} {what}" for count, what in others if count]
+    if chunk.lane_steps_per_second is not None and chunk.seconds_left is not None:
+        words += [f"{chunk.lane_steps_per_second:.3g} lane-steps/s", f"{_duration(chunk.seconds_left)} left"]
+    return ", ".join(words)
+
+
+def _write_log(file: IO[str], chunk: Chunk) -> None:
+    pace, left = chunk.lane_steps_per_second, chunk.seconds_left
+    entry: dict[str, Any] = {
+        "seconds": round(chunk.seconds, 3),
+        "step": chunk.step,
+        "steps": chunk.steps,
+        "lanes": chunk.counts._asdict(),
+        "lane_steps_per_second": None if pace is None else round(pace, 3),
+        "seconds_left": None if left is None else round(left, 1),
+        "losses": {name: _quantiles(values) for name, values in chunk.losses._asdict().items()},
+    }
+    with contextlib.suppress(OSError):
+        print(json.dumps(entry), file=file, flush=True)
+
+
+def _open_log(path: str) -> IO[str]:
     try:
         return Path(path).open("a")
     except OSError as error:

@@ -49,7 +49,7 @@ def _resume(args: argparse.Namespace) -> None:
     if not (folder / SHARDS).is_dir():
         raise StartError(f"{folder} holds no shards of a run: there is nothing to resume in several processes")
     shard = join(args.coordinator, args.process)
-    with together(folder):
+    with together(folder, shard):
         _go_on(shard_folder(folder, shard), args)
 
 

@@ -84,12 +84,13 @@ def _lanes_table(job: Job, outcome: Outcome, judged: Mapping[str, np.ndarray]) -
     by_layer = (outcome.layers.style[layer] for layer in job.settings.style_layers)
     values = [*outcome.final, *by_layer, *judged.values()]
     table = []
-    for i, (row, ok, steps) in enumerate(zip(job.rows, outcome.ok, outcome.steps, strict=True)):
+    ends = zip(job.rows, outcome.ok, outcome.steps, outcome.retries, strict=True)
+    for i, (row, ok, *counts) in enumerate(ends):
         settings = [_setting(row[name]) for name in setting_columns(job.rows)]
         numbers = (_number(column[i]) for column in values)
         status = ("ok" if ok else "failed", outcome.reason(i))
-        table.append([i, row["content"], row["style"], *settings, *numbers, steps, *status])
-    return _csv(("lane", "content", "style", *columns, "steps", "status", "reason"), table)
+        table.append([i, row["content"], row["style"], *settings, *numbers, *counts, *status])
+    return _csv(("lane", "content", "style", *columns, "steps", "retries", "status", "reason"), table)
 
 
 def _setting(value: float | int | tuple[float, ...]) -> str:

@@ -2,20 +2,23 @@
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.lane_settings import parse_integer, parse_number
 from jaxstyle.app.options import as_argument, positive
 
+if TYPE_CHECKING:
+    from jaxstyle.app.progress import Chunk
+
 CHECKPOINT_MINUTES = 5.0
 
 
-FIXED: tuple[str, ...] = ("refine", "save_every", "shard")
+FIXED: tuple[str, ...] = ("refine", "retry", "save_every", "shard")
 """The run options that a resumed run has from its start."""
 
 
@@ -23,16 +26,19 @@ FIXED: tuple[str, ...] = ("refine", "save_every", "shard")
 class RunOptions:
     """Options of a run beside its `Settings`, named as the command's.
 
-    refine is a number of lanes; save_every is in steps, None for no snapshots; shard (i, n) is part i, from 0, of n;
-    checkpoint_every is in minutes; log_json is a file's name.
+    refine is a number of lanes; retry one of times; save_every is in steps, None for no snapshots; shard (i, n) is part
+    i, from 0, of n; checkpoint_every is in minutes; log_json is a file's name; on_chunk, which only Python code can
+    give, is called after each chunk of steps.
     """
 
     refine: int | None = None
+    retry: int = 0
     save_every: int | None = None
     shard: tuple[int, int] | None = None
     checkpoint_every: float = CHECKPOINT_MINUTES
     quiet: bool = False
     log_json: str | None = None
+    on_chunk: "Callable[[Chunk], object] | None" = None
 
 
 def add_watching(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +58,14 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a sweep that are about the run."""
     parser.add_argument(
         "--refine", type=positive, metavar="K", help="after the sweep, K lanes more around the knee of each pair"
+    )
+    parser.add_argument(
+        "--retry",
+        type=as_argument(partial(parse_integer, low=0, high=9)),
+        default=0,
+        metavar="N",
+        help="start lanes that fail again, up to N times, after the others are done: each time with a tenth of the "
+        "learning rate, or of the longest step of lbfgs (0)",
     )
     parser.add_argument(
         "--save-every",

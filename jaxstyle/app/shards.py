@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.app import conduct, engine
-from jaxstyle.app.checkpoint import Checkpoints, Saved, read_record
+from jaxstyle.app.checkpoint import FOLDER, Checkpoints, Saved, read_record
 from jaxstyle.app.errors import RunError, StartError
 from jaxstyle.app.folder import SHARDS, own_run
 from jaxstyle.app.job import Job, load_job
 from jaxstyle.app.outcome import join_outcomes
 from jaxstyle.app.record import check_same_job, recorded_settings, within, write_record
-from jaxstyle.app.run_options import RunOptions
+from jaxstyle.app.run_options import RunOptions, with_fixed
 
 _DONE = "done"
 _NAME = re.compile(r"(\d+)-of-(\d+)")
@@ -54,7 +54,7 @@ def carry_out_shard(job: Job, folder: Path, record: Mapping[str, Any], options: 
     checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
     conduct.announce(own)
     with conduct.advising(folder):
-        keeping = engine.Keeping("lanes", checkpoints, conduct.snapshots_into(run, first))
+        keeping = engine.Keeping("lanes", checkpoints, conduct.snapshots_into(run), first)
         outcome = engine.run_job(own, options, keeping)
         checkpoints.save(_DONE, Saved({}, {}), wait=True)
     print(f"shard {options.shard[0]} of {options.shard[1]} is done; when all are, jaxstyle merge {run}")
@@ -76,7 +76,7 @@ def merge(run: Path) -> None:
         for folder, record in zip(folders, records, strict=True):
             if any(record[name] != records[0][name] for name in _SAME):
                 raise StartError(f"{folder} and {folders[0]} are not of one run: they were started with other options")
-            if not list(folder.glob(f"checkpoint/{_DONE}.*")):
+            if not is_done(folder):
                 raise RunError(f"shard {folder.name} is not done: jaxstyle resume {folder} goes on with it")
         with within(records[0]):
             job = load_job(recorded_settings(records[0]))
@@ -85,7 +85,7 @@ def merge(run: Path) -> None:
         for number, (folder, record) in enumerate(zip(folders, records, strict=True)):
             keeping = engine.Keeping("lanes", Checkpoints(folder, record, minutes=0))
             own = take_shard(job, (number, len(folders)))[1]
-            outcomes.append(engine.run_job(own, RunOptions(quiet=True), keeping))
+            outcomes.append(engine.run_job(own, with_fixed(RunOptions(quiet=True), record["run"]), keeping))
         first = records[0]
         command = _without_shard(first["command"])
         write_record(run, {**first, "command": command, "run": {**first["run"], "shard": None}})
@@ -93,6 +93,11 @@ def merge(run: Path) -> None:
         conduct.write_results(job, outcome, run)
         shutil.rmtree(run / SHARDS, ignore_errors=True)
         conduct.conclude(job, outcome, run)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a shard is computed to its end."""
+    return any(folder.glob(f"{FOLDER}/{_DONE}.*"))
 
 
 def _find_shards(run: Path) -> list[Path]:

@@ -31,6 +31,11 @@ def advise(advice: str) -> None:
     _State.advice = advice
 
 
+def advice() -> str:
+    """What `advise` was told."""
+    return _State.advice
+
+
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """Within the context, the first signal only shows in `pending`; a second one ends the process at once."""

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,8 +103,9 @@ def _sweep(args: argparse.Namespace) -> None:
     if args.distributed:
         from jaxstyle.app.hosts import join, together
 
-        options = replace(options, shard=join(args.coordinator, args.process))
-        processes = together(Path(args.out))
+        shard = join(args.coordinator, args.process)
+        options = replace(options, shard=shard)
+        processes = together(Path(args.out), shard)
     with processes:
         _carry_out(args, options)
 
@@ -119,7 +119,7 @@ def _carry_out(args: argparse.Namespace, options: RunOptions) -> None:
 
     job = load_job(read_settings(args))
     _warn(job)
-    record = make_record(job, shlex.join(["jaxstyle", *sys.argv[1:]]), fixed_options(options))
+    record = make_record(job, shlex.join(["jaxstyle", *args.words]), fixed_options(options))
     out = args.out
     if options.shard:
         take_shard(job, options.shard)
@@ -160,7 +160,7 @@ def _transfer(args: argparse.Namespace) -> None:
     if len(job.rows) != 1:
         raise StartError(f"CONTENT and STYLE hold {len(job.rows)} pairs of images; transfer makes one picture of one")
     announce(job)
-    outcome = engine.run_job(job)
+    outcome = engine.run_job(job, read_run_options(args))
     if not outcome.ok[0]:
         raise RunError(f"{outcome.reason(0)}; take smaller weights or a smaller --learning-rate")
     (content,) = job.contents

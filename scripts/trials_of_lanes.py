@@ -1,0 +1,172 @@
+"""Trials of lanes: some fail among others; what chunks and checkpoints cost them; a thousand of them."""
+
+import argparse
+import csv
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trial_runs import FEW_LAYERS, Verdict, finish, start
+
+# Adam within bounds doesn't diverge at any rate: its steps have the rate's size, and pixels are clipped.
+_DESCENT = """
+from functools import partial
+import optax
+from jaxstyle.app import cli, job
+job.OPTIMIZERS["adam"] = job.OptimizerChoice(optax.inject_hyperparams(optax.sgd), 0.03, 1)
+job.make_transfer = partial(job.make_transfer, bounds=None)
+cli.main()
+"""
+_ILL = {2: "3,3e38,0.5", 5: "6,0,1e6"}  # a loss that is not finite; one that diverges
+_HEALTHY = sorted(set(range(8)) - set(_ILL))
+
+
+def try_lanes(folder: Path, _: argparse.Namespace) -> Verdict:
+    """A lane whose loss is not finite and one that diverges among 8, under plain gradient descent without bounds.
+
+    The other 6 must be what they are without them: to the bit; to rounding where lanes that have stopped are left out,
+    once that makes a smaller power of two of them.
+    """
+    rows = {lane: f"{1 + lane},0,0.5" for lane in range(8)}
+    for name, lanes in (("well", rows), ("ill", rows | _ILL)):
+        (folder / f"{name}.csv").write_text("\n".join(["beta,tv,learning_rate", *lanes.values(), ""]))
+    sweep = ["sweep", "sample:cat", "sample:swirls", "--size", "48", *FEW_LAYERS, "--optimizer", "adam"]
+    sweep += ["--steps", "60", "--init", "noise"]
+    # No lane converges so exactly, but those that have failed may be left out.
+    for out, grid, options in (
+        ("well", "well.csv", []),
+        ("ill", "ill.csv", []),
+        ("compacted", "ill.csv", ["--tolerance", "1e-12"]),
+    ):
+        command = [*sweep, "--grid", grid, *options, "--out", out]
+        status, line = finish(start(*command, folder=folder, code=_DESCENT))
+        print(f"{out}: {status} {line!r}", flush=True)
+    same = all(_lane(folder / "well", lane) == _lane(folder / "ill", lane) for lane in _HEALTHY)
+    statuses = [[row["status"] for row in _table(folder / out / "lanes.csv")] for out in ("ill", "compacted")]
+    named = all([i for i, status in enumerate(found) if status == "failed"] == list(_ILL) for found in statuses)
+    losses, pixels = _distance(folder / "well", folder / "compacted")
+    found = f"both named, other 6 {'bit-identical' if same else 'DIFFERENT'}; compaction on: "
+    found += f"losses within {losses:.1g}, pictures within {pixels:.2g} of 255 on average"
+    return Verdict(same and named and losses < 0.02 and pixels < 1, "a NaN lane and a diverging lane among 8", found)
+
+
+def _table(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.read_text().splitlines()))
+
+
+def _lane(run: Path, lane: int) -> Any:
+    """All that a run says of a lane."""
+    history = [row for row in _table(run / "history.csv") if row["lane"] == str(lane)]
+    return _table(run / "lanes.csv")[lane], history, _picture(run, lane).tobytes()
+
+
+def _picture(run: Path, lane: int) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(run / "images" / f"lane_{lane:04d}.png") as image:
+        return np.asarray(image, float)
+
+
+def _distance(one: Path, other: Path) -> tuple[float, float]:
+    """Largest relative difference of a healthy lane's total, and largest mean difference of a picture's values."""
+    totals = [[float(row["total"]) for row in _table(run / "lanes.csv")] for run in (one, other)]
+    losses = max(abs(totals[1][i] / totals[0][i] - 1) for i in _HEALTHY)
+    return losses, max(abs(_picture(one, i) - _picture(other, i)).mean() for i in _HEALTHY)
+
+
+def try_thousand(folder: Path, args: argparse.Namespace) -> Verdict:
+    """1,000 lanes of 64 pixels, 30 steps, within 4 GB of memory."""
+    sweep = ["sweep", "sample:cat", "sample:swirls", "--size", "64", "--steps", "30"]
+    sweep += [*(FEW_LAYERS if args.few_layers else []), "--beta", f"0.01:100:{args.lanes}"]
+    began = time.monotonic()
+    status, line = finish(start(*sweep, "--log-json", "log", "--out", "run", folder=folder))
+    minutes = (time.monotonic() - began) / 60
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    entries = [json.loads(text) for text in (folder / "log").read_text().splitlines()]
+    points = [(entry["seconds"], entry["step"] * args.lanes) for entry in entries]
+    middle = points[len(points) // 2]  # the first chunk brings the compilation with it
+    halves = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in ((points[0], middle), (middle, points[-1]))]
+    print(f"{status} {line!r}")
+    found = f"{peak:.2f} GB, {minutes:.0f} min, {halves[0]:.1f} lane-steps/s in its first half, {halves[1]:.1f} after"
+    return Verdict(status == 0 and peak <= 4, f"{args.lanes} lanes of 64 px, 30 steps", found)
+
+
+def try_overhead(folder: Path, args: argparse.Namespace) -> Verdict:
+    """Processor time of chunks and checkpoints against that of one bare scan, of 8 lanes of 128 pixels, in turns.
+
+    Both run the same step: it is the loop around it that is measured, without compilation.
+    """
+    import numpy as np
+
+    chunks, scan = _chunks_and_scan(folder, args)
+    times: dict[Callable[[], None], list[tuple[float, float]]] = {scan: [], chunks: []}
+    for _ in range(args.count):
+        for function, taken in times.items():
+            began = time.process_time(), time.monotonic()
+            function()
+            taken.append((time.process_time() - began[0], time.monotonic() - began[1]))
+    (cpu, wall), (cpu_scan, wall_scan) = (np.min(times[function], axis=0) for function in (chunks, scan))
+    found = f"{cpu / cpu_scan - 1:+.1%} of processor time ({cpu_scan:.1f} s), {wall / wall_scan - 1:+.1%} of the clock"
+    trial = f"chunks and checkpoints against one bare scan, 8 lanes 128 px {args.steps} steps, least of {args.count}"
+    return Verdict(bool(cpu <= 1.02 * cpu_scan), trial, found)
+
+
+def _chunks_and_scan(folder: Path, args: argparse.Namespace) -> tuple[Callable[[], None], Callable[[], None]]:
+    """The same steps, in chunks with checkpoints every 6 seconds, and in one scan; both compiled."""
+    import jax
+    import numpy as np
+
+    from jaxstyle.app.checkpoint import Checkpoints, Saved
+    from jaxstyle.app.engine import _make_batch
+    from jaxstyle.app.job import load_job
+    from jaxstyle.app.lane_program import Lanes
+    from jaxstyle.app.loop import take_steps
+    from jaxstyle.app.settings import Settings
+    from jaxstyle.lanes import make_lanes
+    from jaxstyle.stopping import make_stopping
+    from jaxstyle.transfer import run
+    from jaxstyle.vgg import prepare
+
+    layers = (("relu2_2",), ("relu1_1", "relu2_1")) if args.few_layers else (("relu4_2",), ("relu1_1", "relu2_1"))
+    settings = Settings("sample:cat", "sample:swirls", size=128, weights="random:0", steps=args.steps)
+    settings = replace(settings, content_layers=layers[0], style_layers=layers[1], beta=tuple(np.logspace(-2, 2, 8)))
+    job = load_job(settings)
+    params, group = prepare(job.params), job.settings.microbatch or 1
+    batch = _make_batch(job, params, list(range(8)))
+    lanes = Lanes(job, params, batch, group=group, mesh=None)
+    limits = np.full(8, np.inf, np.float32)
+    program = lanes.compile(lanes.start(limits))
+    bare = make_lanes(make_stopping(job.transfer), batch.weights, microbatch=group)
+    whole = jax.jit(partial(run, bare, num_steps=args.steps), donate_argnums=0)
+    whole = whole.lower(bare.init(batch.starts), params, batch.targets, batch.weights).compile()
+    checkpoints = Checkpoints(folder, {}, minutes=0.1)
+    checkpoints.start()
+
+    def save(_: int, state: Any) -> bool:
+        leaves = {str(i): np.array(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+        checkpoints.save("lanes", Saved({}, leaves))
+        return False
+
+    def chunks() -> None:
+        take_steps(
+            program,
+            lanes.start(limits),
+            start=0,
+            steps=args.steps,
+            strides=[],
+            report=lambda *_: None,
+            wanted=lambda _: checkpoints.due(),
+            rest=save,
+        )
+        checkpoints.wait()
+
+    def scan() -> None:
+        jax.block_until_ready(whole(bare.init(batch.starts), params, batch.targets, batch.weights))
+
+    return chunks, scan
