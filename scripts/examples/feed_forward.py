@@ -15,6 +15,7 @@ from PIL import Image
 
 import jaxstyle as js
 from jaxstyle.app.data import load_source
+from jaxstyle.app.errors import StartError
 from jaxstyle.app.images import read_image
 from jaxstyle.objective import content_targets
 from jaxstyle.vgg import Params
@@ -53,7 +54,7 @@ def mean_loss(frozen: Frozen, pictures: jax.Array, contents: jax.Array) -> jax.A
 
 
 def random_crops(pictures: list[np.ndarray], seed: int) -> Iterator[np.ndarray]:
-    """Batches (n, h, w, 3) without end, of random places of random pictures, every other one mirrored."""
+    """Batches (n, h, w, 3) without end, of random places of random pictures, about half of them mirrored."""
     random = np.random.default_rng(seed)
     while True:
         crops = []
@@ -71,8 +72,12 @@ def train(step: Callable[[Frozen, np.ndarray], Any], stylise: Callable[[np.ndarr
     """
     names = [text for text in sys.argv[1:] if not text.startswith("--")]
     sources = names[:1] or ["sample:cat", "sample:coffee"]
-    pictures = [p.image for text in sources for p in load_source(text, SIZE, smallest=CROP).pictures]
-    frozen = freeze(read_image(names[1] if len(names) > 1 else "sample:mosaic", SIZE))
+    try:
+        pictures = [p.image for text in sources for p in load_source(text, SIZE, smallest=CROP).pictures]
+        frozen = freeze(read_image(names[1] if len(names) > 1 else "sample:mosaic", SIZE))
+    except StartError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     batches = random_crops(pictures, seed=0)
     for number in range(STEPS):
         loss = step(frozen, next(batches))
