@@ -9,17 +9,30 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tiny_dataset import build_dataset
+
 EXAMPLES = Path(__file__).parent.parent / "scripts" / "examples"
-NAMES = sorted(file.stem for file in EXAMPLES.glob("*.py"))
+NAMES = sorted(file.stem for file in EXAMPLES.glob("*.py") if file.stem != "feed_forward")  # what two of them share
+
+
+def run_example(name, *arguments, folder, **variables):
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    environment |= {"PYTHONPATH": str(EXAMPLES.parent.parent), "JAX_PLATFORMS": "cpu", **variables}
+    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), "--quick", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_example_ends_with_a_picture(name, tmp_path):
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    environment |= {"PYTHONPATH": str(EXAMPLES.parent.parent), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), "--quick"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+def test_example_ends_with_a_picture(name, tmp_path, tmp_path_factory):
+    arguments, data = [], tmp_path_factory.mktemp("data")
+    if name == "tfds_input":
+        pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")
+        build_dataset(data)
+        arguments = ["tfds:tiny/plain/train[:3]"]
+    done = run_example(name, *arguments, folder=tmp_path, TFDS_DATA_DIR=str(data))
     assert done.returncode == 0, done.stderr
     assert done.stdout
     (picture,) = tmp_path.glob("*.png")
@@ -32,9 +45,30 @@ def test_example_ends_with_a_picture(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_examples_are_short_and_use_only_what_is_public(name):
     text = (EXAMPLES / f"{name}.py").read_text()
-    assert len(text.splitlines()) < 80
+    assert len(text.splitlines()) < (100 if name.startswith("feed_forward") else 80)
     assert "import _" not in text
     assert "._" not in text.replace("._replace", "")
+
+
+@pytest.mark.slow
+def test_a_dataset_that_is_not_there_is_one_line_that_says_how_to_get_it(tmp_path):
+    pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")
+    done = run_example("tfds_input", folder=tmp_path, TFDS_DATA_DIR=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"oxford_flowers102 is not prepared in {tmp_path}; this prepares it from the download")
+    assert "download_and_prepare()" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_network_trains_on_a_folder(tmp_path):
+    for i in range(2):
+        pixels = np.random.default_rng(i).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.jpg")
+    done = run_example("feed_forward_linen", ".", "sample:woodcut", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["step 0", "step 1"]
 
 
 def test_the_sweep_has_15_lines():

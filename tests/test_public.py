@@ -14,6 +14,7 @@ import pytest
 import jaxstyle as js
 from jaxstyle import losses, metrics
 from jaxstyle.averaging import make_averaging
+from jaxstyle.implicit import ImplicitGradient, implicit_gradient
 from jaxstyle.lanes import make_lanes
 from jaxstyle.lbfgs import lbfgs
 from jaxstyle.pyramid import carry, run_pyramid, scales
@@ -50,6 +51,8 @@ SIGNATURES = {
 # Not on the top level, but named by the README or the examples.
 FURTHER = {
     run_checkpointed: "transfer state params targets weights / num_steps",
+    ImplicitGradient: "targets weights optimality remaining residual",
+    implicit_gradient: ("loss image cotangent params targets weights / bounds damping tolerance num_iterations"),
     run_chunk: "transfer state params targets weights count / capacity",
     run_pyramid: "transfer targets_of params content style weights / shapes num_steps start detail",
     make_averaging: "transfer / decay",

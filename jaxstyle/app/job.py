@@ -145,7 +145,6 @@ def load_job(settings: Settings) -> Job:
         tell(f"weights {weights.name}: {default_set()[1]}")
     choice = OPTIMIZERS[settings.optimizer]
     rate = choice.learning_rate
-    transfer = make_transfer(loss, choice.make() if rate is None else choice.make(rate))
     return Job(
         settings=settings,
         pictures=pictures,
@@ -154,8 +153,13 @@ def load_job(settings: Settings) -> Job:
         features=features,
         loss=loss,
         terms=terms,
-        transfer=transfer if settings.average is None else make_averaging(transfer, decay=settings.average),
+        transfer=_make_transfer(settings, loss, choice.make() if rate is None else choice.make(rate)),
     )
+
+
+def _make_transfer(settings: Settings, loss: Loss, optimizer: optax.GradientTransformation) -> Transfer[Any]:
+    transfer = make_transfer(loss, optimizer)
+    return transfer if settings.average is None else make_averaging(transfer, decay=settings.average)
 
 
 def slow_down(job: Job, retry: int) -> Job:
@@ -163,7 +167,7 @@ def slow_down(job: Job, retry: int) -> Job:
     factor = 0.1**retry
     choice = OPTIMIZERS[job.settings.optimizer]
     if choice.learning_rate is None:
-        return job._replace(transfer=make_transfer(job.loss, choice.make(factor)))
+        return job._replace(transfer=_make_transfer(job.settings, job.loss, choice.make(factor)))
     return job._replace(rows=[slow_row(row, retry) for row in job.rows])
 
 
