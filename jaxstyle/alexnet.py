@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxstyle.conv import conv3x3
 from jaxstyle.vgg import relu
@@ -24,7 +25,7 @@ MIN_SIZE = 32
 _POOL_BEFORE = ("relu2", "relu3")
 
 
-def alexnet_features(params: Mapping[str, Any], image: jax.Array) -> dict[str, jax.Array]:
+def alexnet_features(params: Mapping[str, Any], image: Float[Array, "h w 3"]) -> dict[str, Float[Array, "_h _w _c"]]:
     """Features of all of `LAYERS`; reverse mode only, as `conv.conv3x3`.
 
     Args:
@@ -63,10 +64,14 @@ def _first_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return conv3x3(x, kernel)[1:-1, 1:-1]
 
 
-def max_pool3x3(x: jax.Array) -> jax.Array:
-    """3x3 maximum, stride 2, no padding: (h, w, c) -> ((h - 1) // 2, (w - 1) // 2, c).
+def max_pool3x3(x: Float[Array, "h w c"]) -> Float[Array, "(h-1)//2 (w-1)//2 c"]:
+    """3x3 maximum, stride 2, no padding: of slices, rows first, since `lax.reduce_window` is slow on CPU.
 
-    Of slices, rows first, since `lax.reduce_window` is slow on CPU.
+    Args:
+      x: (h, w, c).
+
+    Returns:
+      ((h - 1) // 2, (w - 1) // 2, c).
     """
     h, w = (x.shape[0] - 1) // 2, (x.shape[1] - 1) // 2
     x = jnp.maximum(jnp.maximum(x[: 2 * h : 2], x[1 : 2 * h : 2]), x[2 : 2 * h + 1 : 2])

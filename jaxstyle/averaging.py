@@ -6,9 +6,9 @@ the weights, as Adam's moments are, so that the start counts for nothing (crowso
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import export
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.objective import Losses, LossWeights, Targets
 from jaxstyle.transfer import Transfer, TransferState
@@ -25,13 +25,13 @@ class AveragingState(NamedTuple):
       weight: () sum of the weights, below 1; 0 before the first step.
     """
 
-    image: jax.Array
+    image: Float[Array, "*lanes h w 3"]
     optimizer: Any
-    total: jax.Array
-    weight: jax.Array
+    total: Float[Array, "*lanes h w 3"]
+    weight: Float[Array, "*lanes"]
 
     @property
-    def picture(self) -> jax.Array:
+    def picture(self) -> Float[Array, "*lanes h w 3"]:
         """(h, w, 3) the average; before the first step, the image."""
         weight = self.weight[..., None, None, None]
         return jnp.where(weight > 0, self.total / jnp.where(weight > 0, weight, 1), self.image)
@@ -40,7 +40,7 @@ class AveragingState(NamedTuple):
 export.register_namedtuple_serialization(AveragingState, serialized_name="jaxstyle.AveragingState")
 
 
-def make_averaging(transfer: Transfer[TransferState], *, decay: float = 0.95) -> Transfer[AveragingState]:
+def make_averaging(transfer: Transfer, *, decay: float = 0.95) -> Transfer:
     """The transfer, whose `state.picture` is the average of its images; the steps themselves are as without.
 
     Args:
@@ -56,7 +56,7 @@ def make_averaging(transfer: Transfer[TransferState], *, decay: float = 0.95) ->
     if not 0 <= decay < 1:
         raise ValueError(f"decay must be in [0, 1), got {decay}")
 
-    def init(image: jax.typing.ArrayLike) -> AveragingState:
+    def init(image: Float[ArrayLike, "h w 3"]) -> AveragingState:
         state = transfer.init(image)
         return AveragingState(*state, jnp.zeros_like(state.image), jnp.zeros((), state.image.dtype))
 

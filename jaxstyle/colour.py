@@ -11,18 +11,33 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 _LUMA = (0.299, 0.587, 0.114)
 _EPSILON = 1e-5  # added to variances, (0.8 / 255)^2: noise of 8 bits or of JPEG must not be blown up to colours
 
 
-def luminance(image: jax.Array) -> jax.Array:
-    """Luma of ITU-R BT.601, the Y of YIQ: (h, w) in [0, 1] of an image (h, w, 3)."""
+def luminance(image: Float[Array, "h w 3"]) -> Float[Array, "h w"]:
+    """Luma of ITU-R BT.601, the Y of YIQ: 0.299 R + 0.587 G + 0.114 B.
+
+    Args:
+      image: (h, w, 3).
+
+    Returns:
+      (h, w) in [0, 1].
+    """
     return (image * jnp.asarray(_LUMA, image.dtype)).sum(-1)
 
 
-def to_gray(image: jax.Array) -> jax.Array:
-    """The image (h, w, 3) without its colours: each channel is its luminance."""
+def to_gray(image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
+    """The image without its colours: each channel is its luminance.
+
+    Args:
+      image: (h, w, 3).
+
+    Returns:
+      (h, w, 3), gray.
+    """
     return jnp.broadcast_to(luminance(image)[..., None], image.shape)
 
 
@@ -32,12 +47,15 @@ def of_luminance(loss: Callable[..., Any]) -> Callable[..., Any]:
     Args:
       loss: a function whose first argument is an image, as those of `make_loss` and `make_terms`; its targets are to be
         made of gray images (see `to_gray` and `match_luminance`).
+
+    Returns:
+      A function of the same arguments.
     """
     # Without the barrier, XLA on CPU (jax 0.12.0) compiles gradients of vmapped images that hold what lay in memory.
     return lambda image, *others: loss(lax.optimization_barrier(to_gray(image)), *others)
 
 
-def with_colours_of(image: jax.Array, content: jax.Array) -> jax.Array:
+def with_colours_of(image: Float[Array, "h w 3"], content: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
     """The luminance of one image with the chroma of another, to end a transfer of luminance with.
 
     Chroma is what is left of RGB without luminance: I and Q of YIQ, as in Gatys et al. (arXiv 1606.05897). Where it
@@ -58,14 +76,19 @@ def with_colours_of(image: jax.Array, content: jax.Array) -> jax.Array:
     return jnp.clip(y + share * chroma, 0, 1)  # which only rounding can leave
 
 
-def match_colours(style: jax.Array, content: jax.Array) -> jax.Array:
-    """The style image with the content's colours: its pixels' mean and covariance in RGB become the content's.
+def match_colours(
+    style: Float[Array, "h_style w_style 3"], content: Float[Array, "h w 3"]
+) -> Float[Array, "h_style w_style 3"]:
+    r"""The style image with the content's colours: its pixels' mean and covariance in RGB become the content's.
 
-    By the optimal transport between the two Gaussians, T (x - m) + n with T = S^-1/2 (S^1/2 C S^1/2)^1/2 S^-1/2 (Dowson
-    and Landau, 1982; Pitie and Kokaram, 2007): of all linear maps that match them, it changes the colours least. Gatys
-    et al. (arXiv 1606.05897) take C^1/2 S^-1/2 or Cholesky factors, of which the latter depend on the order of the
-    channels. A gray style image gets the content's contrast along the content's own main colours; a gray content makes
-    the style gray.
+    By the optimal transport between the Gaussians $(m, S)$ of the style and $(n, C)$ of the content,
+
+    $$x \mapsto T (x - m) + n, \quad T = S^{-1/2} (S^{1/2} C S^{1/2})^{1/2} S^{-1/2}$$
+
+    (Dowson and Landau, 1982; Pitie and Kokaram, 2007): of all linear maps that match them, it changes the colours
+    least. Gatys et al. (arXiv 1606.05897) take $C^{1/2} S^{-1/2}$ or Cholesky factors, of which the latter depend on
+    the order of the channels. A gray style image gets the content's contrast along the content's own main colours; a
+    gray content makes the style gray.
 
     Args:
       style: (h', w', 3).
@@ -83,7 +106,9 @@ def match_colours(style: jax.Array, content: jax.Array) -> jax.Array:
         return jnp.clip((style - mean) @ transport + new_mean, 0, 1)
 
 
-def match_luminance(style: jax.Array, content: jax.Array) -> jax.Array:
+def match_luminance(
+    style: Float[Array, "h_style w_style 3"], content: Float[Array, "h w 3"]
+) -> Float[Array, "h_style w_style 3"]:
     """The style image without colours, its luminance with the mean and standard deviation of the content's.
 
     What a transfer of luminance takes as its style image (Gatys et al., arXiv 1606.05897).
@@ -98,8 +123,15 @@ def match_luminance(style: jax.Array, content: jax.Array) -> jax.Array:
     return match_colours(to_gray(style), to_gray(content))
 
 
-def colour_moments(image: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean (3,) and covariance (3, 3) of an image's pixels, over h * w."""
+def colour_moments(image: Float[Array, "h w 3"]) -> tuple[Float[Array, "3"], Float[Array, "3 3"]]:
+    """Mean and covariance of an image's pixels.
+
+    Args:
+      image: (h, w, 3).
+
+    Returns:
+      The mean (3,), and the covariance (3, 3) with h * w in the denominator.
+    """
     mean = image.mean((0, 1))
     centred = image - mean
     products = jnp.einsum("hwc,hwd->cd", centred, centred, precision="highest")
@@ -107,11 +139,17 @@ def colour_moments(image: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 @jax.custom_jvp
-def symmetric_sqrt(matrix: jax.Array) -> jax.Array:
-    """Symmetric square root of a small symmetric matrix (n, n) without negative eigenvalues (rounding apart).
+def symmetric_sqrt(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Symmetric square root of a small symmetric matrix without negative eigenvalues (rounding apart).
 
     Its derivative is right for repeated eigenvalues, too, where that of `eigh` is not finite; that of a singular
     matrix, which has none, is finite.
+
+    Args:
+      matrix: (n, n).
+
+    Returns:
+      (n, n).
     """
     values, vectors = _eigh(matrix)
     return _compose(vectors, jnp.diag(jnp.sqrt(values)))

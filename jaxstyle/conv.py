@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Float
 
 from jaxstyle import winograd
 
@@ -25,10 +26,16 @@ class _Options(NamedTuple):
 
 
 @jax.jit
-def prepare_kernel(kernel: jax.Array) -> jax.Array | None:
-    """What `conv3x3` needs beside a kernel (3, 3, c_in, c_out) to be fast on CPU; None where there is nothing.
+def prepare_kernel(kernel: Float[Array, "3 3 c_in c_out"]) -> Float[Array, "points c_in c_out"] | None:
+    """What `conv3x3` needs beside a kernel to be fast on CPU.
 
     In a program compiled for another platform it is zeros, which that program never reads.
+
+    Args:
+      kernel: (3, 3, c_in, c_out).
+
+    Returns:
+      The transformed kernel ((m + 2)^2, c_in, c_out) of `winograd.transform_kernel`; None where there is no tile size.
     """
     m = winograd.tile_size(*kernel.shape[2:])
     if m is None:
@@ -42,13 +49,13 @@ def prepare_kernel(kernel: jax.Array) -> jax.Array | None:
 
 
 def conv3x3(
-    x: jax.Array,
-    kernel: jax.Array,
-    prepared: jax.Array | None = None,
+    x: Float[Array, "h w c_in"],
+    kernel: Float[Array, "kernel_h kernel_w c_in c_out"],
+    prepared: Float[Array, "points c_in c_out"] | None = None,
     *,
     backend: str = "auto",
     bfloat16: bool = False,
-) -> jax.Array:
+) -> Float[Array, "h w c_out"]:
     """Cross-correlate an image with 3x3 kernels: stride 1, zero padding, same size out.
 
     The gradient with respect to `x` is written as a forward convolution: XLA's own misses its fast path on CPU inside

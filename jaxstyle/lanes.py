@@ -5,13 +5,14 @@ Images are float RGB in [0, 1], shape (h, w, 3); here they get a leading lane ax
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import export, lax
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from jaxstyle.objective import Losses, LossWeights, Targets
 from jaxstyle.transfer import StateT, Transfer, run
@@ -26,19 +27,19 @@ class StackedTargets(NamedTuple):
     Attributes:
       content: {layer: (contents, h, w, c)} features of the content images, all of one size.
       style: {layer: n style targets, each leaf with a leading axis (n,)}: of Gram matrices (n, styles, c, c).
-      content_index: (lanes,) whole numbers below contents.
-      style_index: (lanes,) whole numbers below n.
+      content_index: (lanes,) whole numbers below contents; of one lane a scalar.
+      style_index: (lanes,) whole numbers below n; of one lane a scalar.
       masks: None, or {layer: (contents, regions, h, w)} masks of the content images.
     """
 
-    content: Mapping[str, jax.Array]
+    content: Mapping[str, Float[Array, "_contents _h _w _c"]]
     style: Mapping[str, Any]
-    content_index: jax.Array
-    style_index: jax.Array
-    masks: Mapping[str, jax.Array] | None = None
+    content_index: Int[Array, "*lanes"]
+    style_index: Int[Array, "*lanes"]
+    masks: Mapping[str, Float[Array, "_contents _regions _h _w"]] | None = None
 
 
-class SweepResult(NamedTuple, Generic[StateT]):
+class SweepResult(NamedTuple):
     """Outcome of a sweep.
 
     Attributes:
@@ -47,9 +48,9 @@ class SweepResult(NamedTuple, Generic[StateT]):
       state: of the transfer, with a leading lane axis, to go on from.
     """
 
-    images: jax.Array
+    images: Float[Array, "lanes h w 3"]
     losses: Losses
-    state: StateT
+    state: Any
 
 
 for _type in (StackedTargets, SweepResult):
@@ -58,9 +59,9 @@ for _type in (StackedTargets, SweepResult):
 
 def weight_grid(
     *,
-    alpha: jax.typing.ArrayLike | Sequence[float] = 1.0,
-    beta: jax.typing.ArrayLike | Sequence[float] = 1.0,
-    tv: jax.typing.ArrayLike | Sequence[float] = 0.0,
+    alpha: Real[ArrayLike, "*alphas"] | Sequence[float] = 1.0,
+    beta: Real[ArrayLike, "*betas"] | Sequence[float] = 1.0,
+    tv: Real[ArrayLike, "*tvs"] | Sequence[float] = 0.0,
 ) -> LossWeights:
     """All combinations of the given values as LossWeights with a lane axis; the last argument varies fastest.
 
@@ -74,6 +75,12 @@ def weight_grid(
 
     Raises:
       ValueError: for an empty list or one of more than one dimension.
+
+    Example:
+      >>> import jaxstyle as js
+      >>> grid = js.weight_grid(alpha=[1.0, 2.0], beta=[0.5, 1.0, 4.0])
+      >>> grid.alpha.tolist(), grid.beta.tolist()
+      ([1.0, 1.0, 1.0, 2.0, 2.0, 2.0], [0.5, 1.0, 4.0, 0.5, 1.0, 4.0])
     """
     axes = {"alpha": alpha, "beta": beta, "tv": tv}
     values = {name: jnp.atleast_1d(jnp.asarray(value, dtype=float)) for name, value in axes.items()}
@@ -85,7 +92,13 @@ def weight_grid(
 
 
 def lane_axes(weights: LossWeights) -> LossWeights:
-    """For each leaf, 0 where it has a lane axis, None where it is the same for all lanes: vmap's in_axes.
+    """Which leaves of weights have a lane axis, as vmap's in_axes.
+
+    Args:
+      weights: LossWeights, at least one leaf of which has a leading lane axis.
+
+    Returns:
+      LossWeights: 0 for a leaf with a lane axis, None for one that is the same for all lanes.
 
     Raises:
       ValueError: for a leaf with more axes than that, leaves whose lane counts differ, or no lane axis at all.
@@ -108,7 +121,17 @@ def lane_axes(weights: LossWeights) -> LossWeights:
 
 
 def num_lanes(weights: LossWeights) -> int:
-    """Number of lanes of weights with a lane axis; raises ValueError as `lane_axes` does."""
+    """Number of lanes of weights.
+
+    Args:
+      weights: LossWeights, at least one leaf of which has a leading lane axis.
+
+    Returns:
+      The number.
+
+    Raises:
+      ValueError: as `lane_axes` does.
+    """
     axes = lane_axes(weights)
     return next(jnp.shape(leaf)[0] for leaf, axis in zip(weights, axes, strict=True) if axis == 0 and leaf is not None)
 
@@ -119,13 +142,16 @@ def pad_lanes(lanes: Any, multiple: int) -> Any:
     Args:
       lanes: a pytree whose leaves all have a leading lane axis.
       multiple: of which the number of lanes is to be one, for example the number of devices.
+
+    Returns:
+      The pytree, each leaf with that many lanes.
     """
     return jax.tree.map(lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], -len(x) % multiple, axis=0)]), lanes)
 
 
 def make_lanes(
-    transfer: Transfer[StateT], weights: LossWeights, *, microbatch: int | None = None, mesh: Mesh | None = None
-) -> Transfer[StateT]:
+    transfer: Transfer, weights: LossWeights, *, microbatch: int | None = None, mesh: Mesh | None = None
+) -> Transfer:
     """The transfer over a leading lane axis of images, states and losses, for weights shaped as `weights` are.
 
     Its `init` takes (lanes, h, w, 3); its `step` takes the same params and targets for all lanes, or `StackedTargets`,
@@ -138,6 +164,9 @@ def make_lanes(
         fewer): the memory for features is that of one group, whatever the number of lanes. None: all.
       mesh: devices that share the lanes out among them, over all its axes; they need nothing from each other. `init`
         puts the lanes there. None: where jax computes by default.
+
+    Returns:
+      A transfer of the same kind of state, with a leading lane axis.
 
     Raises:
       ValueError: for a microbatch below 1, or lanes that don't divide by the devices (see `pad_lanes`).
@@ -208,7 +237,7 @@ def _keep_layout(x: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, tpu=lambda x: with_layout_constraint(x, layout), default=lambda x: x)
 
 
-def _shard(lanes: Transfer[StateT], axes: LossWeights, mesh: Mesh) -> Transfer[StateT]:
+def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
     """The same, its lanes shared out among the devices of a mesh.
 
     By shard_map and not by the sharding of arguments, for which XLA gathers the lanes where a loop takes groups of
@@ -222,7 +251,7 @@ def _shard(lanes: Transfer[StateT], axes: LossWeights, mesh: Mesh) -> Transfer[S
     # check_vma: the line search of optax.lbfgs starts its loop with values that are the same on all devices.
     split = partial(jax.shard_map, mesh=mesh, check_vma=False)
 
-    def init(image: jax.typing.ArrayLike) -> StateT:
+    def init(image: Float[ArrayLike, "lanes h w 3"]) -> Any:
         image = jax.device_put(as_image(image), NamedSharding(mesh, by_lane))
         return split(lanes.init, in_specs=by_lane, out_specs=by_lane)(image)
 
@@ -237,14 +266,30 @@ def _shard(lanes: Transfer[StateT], axes: LossWeights, mesh: Mesh) -> Transfer[S
 
 
 def lane_specs(axes: LossWeights, by_lane: Any) -> tuple[StackedTargets, LossWeights]:
-    """What of `StackedTargets`, and of weights with these `lane_axes`, is shared out `by_lane`; the rest is on all."""
+    """What of the arguments of a step of lanes is shared out among devices; the rest is on all of them.
+
+    Args:
+      axes: of the weights, from `lane_axes`.
+      by_lane: PartitionSpec of a leading lane axis.
+
+    Returns:
+      Of `StackedTargets` and of LossWeights, a PartitionSpec a leaf.
+    """
     shared: Any = PartitionSpec()
     of_weights = LossWeights(*(by_lane if axis == 0 else shared for axis in axes))
     return StackedTargets(shared, shared, by_lane, by_lane, shared), of_weights
 
 
-def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[jax.Array, ...]) -> Targets:
-    """The targets of one lane: its own out of `StackedTargets`, by its content_index and style_index, or `targets`."""
+def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[Int[Array, ""], ...]) -> Targets:
+    """The targets of one lane.
+
+    Args:
+      targets: from `make_targets`, the same for all lanes; or `StackedTargets`.
+      indices: of `StackedTargets`, the lane's content_index and style_index, scalars.
+
+    Returns:
+      Targets: the lane's own out of `StackedTargets`, or `targets` itself.
+    """
     if not isinstance(targets, StackedTargets):
         return targets
     content, style = indices
@@ -253,8 +298,8 @@ def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[jax.Array,
 
 
 def sweep(
-    transfer: Transfer[StateT],
-    image: jax.typing.ArrayLike,
+    transfer: Transfer,
+    image: Float[ArrayLike, "*lanes h w 3"],
     params: Params,
     targets: Targets | StackedTargets,
     weights: LossWeights,
@@ -262,7 +307,7 @@ def sweep(
     num_steps: int,
     microbatch: int | None = None,
     mesh: Mesh | None = None,
-) -> SweepResult[StateT]:
+) -> SweepResult:
     """Run one transfer a lane of `weights`, all lanes together, with shared parameters and targets.
 
     Lane i is what `run` gives for the i-th weights alone, to rounding. `jax.export` for a TPU wants
@@ -279,8 +324,23 @@ def sweep(
       mesh: devices to share the lanes out among; where their number doesn't divide, the last lane is computed more
         than once. None: where jax computes by default.
 
+    Returns:
+      SweepResult, with the lanes in the order of the weights'.
+
     Raises:
       ValueError: for weights without lanes or of different lane counts, or as many images as there aren't lanes.
+
+    Example:
+      >>> import jax, jaxstyle as js, optax
+      >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+      >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
+      >>> targets = js.make_targets(features, params, content, style, **layers)
+      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
+      >>> grid = js.weight_grid(beta=[0.1, 1.0, 10.0])
+      >>> result = js.sweep(transfer, content, params, targets, grid, num_steps=2)
+      >>> result.images.shape, result.losses.total.shape
+      ((3, 12, 16, 3), (3, 2))
     """
     image, count = as_image(image), num_lanes(weights)
     if image.ndim == 3:

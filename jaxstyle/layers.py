@@ -44,12 +44,25 @@ DTYPES: tuple[str, ...] = ("float32", "bfloat16")
 
 
 def block_of(layer: str) -> int:
-    """Number of the block, 1 to 5, that a layer belongs to: 4 for relu4_2 and for pool4."""
+    """Number of the block that a layer belongs to: 4 for relu4_2 and for pool4.
+
+    Args:
+      layer: a name out of `LAYERS`.
+
+    Returns:
+      1 to 5.
+    """
     return int(layer[4])
 
 
 def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
-    """Return the layer names as a tuple.
+    """Check the names of layers.
+
+    Args:
+      layers: names, or one of them.
+
+    Returns:
+      The names as a tuple.
 
     Raises:
       ValueError: for no layer, a repeated one, or one that is not in `LAYERS`; the message lists the valid names.
@@ -66,20 +79,40 @@ def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_content_layers(layers: Iterable[str]) -> tuple[str, ...]:
-    """Like `check_layers`, but there may be none: a texture has no content."""
+    """Like `check_layers`, but there may be none: a texture has no content.
+
+    Args:
+      layers: names, or one of them, or none.
+
+    Returns:
+      The names as a tuple.
+    """
     layers = (layers,) if isinstance(layers, str) else tuple(layers)
     return check_layers(layers) if layers else ()
 
 
 def convolutions_for(layers: Iterable[str]) -> tuple[str, ...]:
-    """The convolutions that `layers` need: those up to the deepest of them."""
+    """The convolutions that layers need: those up to the deepest of them.
+
+    Args:
+      layers: names out of `LAYERS`.
+
+    Returns:
+      Names out of `CONVOLUTIONS`, in order.
+    """
     deepest = max(LAYERS.index(layer) for layer in check_layers(layers))
     return tuple(name for name in CONVOLUTIONS if LAYERS.index(name) <= deepest)
 
 
 def min_size(layers: Iterable[str]) -> int:
-    """Smallest height and width, in pixels, that `layers` work on: 32 for block 5, 16 for block 4, ..., 2 for block 1.
+    """Smallest height and width of an image that layers work on.
 
     It leaves at least 2x2 positions of features (one of pool features), fewer of which say nothing of a texture.
+
+    Args:
+      layers: names out of `LAYERS`.
+
+    Returns:
+      Pixels: 32 for block 5, 16 for block 4, ..., 2 for block 1.
     """
     return 2 ** max(block_of(layer) for layer in check_layers(layers))

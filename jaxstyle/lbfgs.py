@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import export, lax
 from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float, Int
 
 _CURVATURE = 1e-4  # cosine of step and change of gradient above which a pair says something about the curvature
 _GROWTH = 2.0  # of the longest step, over one that lowered the loss
@@ -33,13 +34,13 @@ class LbfgsState(NamedTuple):
       radius: () largest root mean square of the next step's pixels.
     """
 
-    steps: jax.Array
-    changes: jax.Array
-    stored: jax.Array
-    image: jax.Array
-    gradient: jax.Array
-    value: jax.Array
-    radius: jax.Array
+    steps: Float[Array, "*lanes memory_size n"]
+    changes: Float[Array, "*lanes memory_size n"]
+    stored: Int[Array, "*lanes"]
+    image: Float[Array, "*lanes h w 3"]
+    gradient: Float[Array, "*lanes h w 3"]
+    value: Float[Array, "*lanes"]
+    radius: Float[Array, "*lanes"]
 
 
 export.register_namedtuple_serialization(LbfgsState, serialized_name="jaxstyle.LbfgsState")
@@ -73,11 +74,18 @@ def lbfgs(
       max_step: largest root mean square of a step.
       smoothness: exponent p of the first guess 1 / f^p of the inverse Hessian, f the spatial frequency; 0: none.
 
+    Returns:
+      An optax transformation, whose state is a `LbfgsState`.
+
     Raises:
       ValueError: for a memory_size below 1.
 
     Example:
-      >>> transfer = js.make_transfer(loss, lbfgs())  # doctest: +SKIP
+      >>> import jax.numpy as jnp, jaxstyle as js
+      >>> from jaxstyle.lbfgs import lbfgs
+      >>> transfer = js.make_transfer(js.make_loss(js.make_features()), lbfgs(memory_size=5))
+      >>> transfer.init(jnp.zeros((12, 16, 3))).optimizer.steps.shape
+      (5, 576)
     """
     if memory_size < 1:
         raise ValueError(f"memory_size must be 1 or more, got {memory_size}")

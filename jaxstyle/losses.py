@@ -9,18 +9,17 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 CONVENTIONS: tuple[str, ...] = ("mean", "gatys", "johnson", "relative")
-"""Scalings of the two losses. With features F, content P, Gram matrices G and A (each F'F / N, N = h * w):
+r"""Scalings of the two losses. With features F, content P, Gram matrices G and A, each F'F / N with N = h w:
 
-========  ============================  ====================================
-name      content term of a layer       style term of a layer
-========  ============================  ====================================
-mean      mean((F - P)^2)               mean((G - A)^2)
-gatys     1/2 sum((F - P)^2)            1/4 mean((G - A)^2)
-johnson   mean((F - P)^2)               mean((G - A)^2) / c^2
-relative  mean((F - P)^2) / mean(P^2)   mean((G - A)^2) / mean(A^2)
-========  ============================  ====================================
+| name     | content term of a layer         | style term of a layer           |
+|----------|---------------------------------|---------------------------------|
+| mean     | `mean((F - P)^2)`               | `mean((G - A)^2)`               |
+| gatys    | `1/2 sum((F - P)^2)`            | `1/4 mean((G - A)^2)`           |
+| johnson  | `mean((F - P)^2)`               | `mean((G - A)^2) / c^2`         |
+| relative | `mean((F - P)^2) / mean(P^2)`   | `mean((G - A)^2) / mean(A^2)`   |
 
 gatys: arXiv 1508.06576, but with Gram matrices over N, so that images of different sizes compare.
 johnson: jcjohnson/neural-style, whose Gram matrix is F'F / (N c).
@@ -30,34 +29,73 @@ _EPSILON = 1e-12
 
 
 def check_convention(convention: str) -> str:
-    """Return `convention`, or raise ValueError that lists the valid names."""
+    """Check the name of a convention.
+
+    Args:
+      convention: one of `CONVENTIONS`.
+
+    Returns:
+      The name.
+
+    Raises:
+      ValueError: for another name; the message lists the valid ones.
+    """
     if convention not in CONVENTIONS:
         raise ValueError(f"unknown convention {convention!r}; valid: {', '.join(CONVENTIONS)}")
     return convention
 
 
-def widen(x: jax.Array) -> jax.Array:
-    """Half precision as float32; float32 and float64 as they are."""
+def widen(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Half precision as float32; float32 and float64 as they are.
+
+    Args:
+      x: an array of any shape.
+
+    Returns:
+      An array of the same shape.
+    """
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 @jax.jit
-def gram_matrix(features: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Gram matrix F'F / N of features F (h, w, c), N = h * w: (c, c), Gatys et al. (arXiv 1505.07376).
+def gram_matrix(features: Float[Array, "h w c"], mask: Float[Array, "h w"] | None = None) -> Float[Array, "c c"]:
+    r"""Gram matrix of a layer's features F, over their $N = h w$ positions (Gatys et al., arXiv 1505.07376).
 
-    With a soft mask T (h, w) in [0, 1] it is that of T F over the sum of T^2, the guided Gram matrix of Gatys et al.
-    (arXiv 1611.07865, section 4); of a mask of zeros it is 0.
+    $$G_{ij} = \frac{1}{N} \sum_{k=1}^N F_{ki} F_{kj}$$
+
+    With a soft mask T it is that of T F over the sum of T^2, the guided Gram matrix of Gatys et al. (arXiv 1611.07865,
+    section 4); of a mask of zeros it is 0.
 
     Products are summed in float32 at full precision, on every backend; those of bfloat16 features are exact (but with
     a mask). The gradient has the features' dtype, and is one matrix product.
+
+    Args:
+      features: (h, w, c).
+      mask: (h, w) in [0, 1]; None: all positions count alike.
+
+    Returns:
+      (c, c), at least float32.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import gram_matrix
+      >>> gram_matrix(jnp.ones((4, 6, 2))).tolist()
+      [[1.0, 1.0], [1.0, 1.0]]
     """
     if mask is None:
         return _products(features) / (features.shape[0] * features.shape[1])
     return _products(widen(features) * mask[..., None]) / mask_area(mask)
 
 
-def mask_area(mask: jax.Array) -> jax.Array:
-    """Sum of T^2 of a mask T (h, w); of a mask of zeros a tiny number, so that 0 divided by it is 0."""
+def mask_area(mask: Float[Array, "h w"]) -> Float[Array, ""]:
+    """Sum of T^2 of a mask T.
+
+    Args:
+      mask: (h, w).
+
+    Returns:
+      A scalar > 0: of a mask of zeros a tiny number, so that 0 divided by it is 0.
+    """
     return jnp.maximum(jnp.square(mask).sum(), _EPSILON)
 
 
@@ -86,16 +124,28 @@ def _sum_products(f: jax.Array, g: jax.Array, dtype: jax.typing.DTypeLike) -> ja
 
 
 @partial(jax.jit, static_argnames="convention")
-def content_loss(features: jax.Array, target: jax.Array, *, convention: str = "mean") -> jax.Array:
-    """Content loss of one layer, a scalar >= 0; see `CONVENTIONS`.
+def content_loss(
+    features: Float[Array, "h w c"], target: Float[Array, "h w c"], *, convention: str = "mean"
+) -> Float[Array, ""]:
+    """Content loss of one layer (Gatys et al., arXiv 1508.06576); see `CONVENTIONS`.
 
     Args:
       features: (h, w, c) of the image.
       target: (h, w, c) of the content image.
       convention: one of `CONVENTIONS`.
 
+    Returns:
+      A scalar >= 0.
+
     Raises:
       ValueError: for an unknown convention, or shapes that differ.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import content_loss
+      >>> features, target = jnp.full((4, 6, 2), 3.0), jnp.ones((4, 6, 2))
+      >>> {name: float(content_loss(features, target, convention=name)) for name in ("mean", "gatys")}
+      {'mean': 4.0, 'gatys': 96.0}
     """
     check_convention(convention)
     if features.shape != target.shape:
@@ -110,16 +160,26 @@ def content_loss(features: jax.Array, target: jax.Array, *, convention: str = "m
 
 
 @partial(jax.jit, static_argnames="convention")
-def style_loss(gram: jax.Array, target: jax.Array, *, convention: str = "mean") -> jax.Array:
-    """Style loss of one layer, a scalar >= 0; see `CONVENTIONS`.
+def style_loss(gram: Float[Array, "c c"], target: Float[Array, "c c"], *, convention: str = "mean") -> Float[Array, ""]:
+    """Style loss of one layer (Gatys et al., arXiv 1508.06576); see `CONVENTIONS`.
 
     Args:
       gram: (c, c) of the image, from `gram_matrix`.
       target: (c, c) of the style image, from `gram_matrix`, whatever the convention.
       convention: one of `CONVENTIONS`.
 
+    Returns:
+      A scalar >= 0.
+
     Raises:
       ValueError: for an unknown convention, or shapes that differ.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import gram_matrix, style_loss
+      >>> found, target = gram_matrix(jnp.full((4, 6, 2), 2.0)), gram_matrix(jnp.ones((8, 8, 2)))
+      >>> float(style_loss(found, target))
+      9.0
     """
     check_convention(convention)
     if gram.shape != target.shape:
@@ -135,14 +195,24 @@ def style_loss(gram: jax.Array, target: jax.Array, *, convention: str = "mean") 
 
 
 @jax.jit
-def total_variation(image: jax.Array) -> jax.Array:
-    """Mean squared difference of horizontal neighbours plus that of vertical ones: a scalar >= 0.
+def total_variation(image: Float[Array, "h w channels"]) -> Float[Array, ""]:
+    """Mean squared difference of horizontal neighbours plus that of vertical ones.
 
     The anisotropic, quadratic form of Mahendran and Vedaldi (arXiv 1412.0035, beta = 2), as a mean so that
     it doesn't grow with the image. A one-pixel checkerboard of 0 and 1 has 2, a constant image 0.
 
     Args:
       image: (h, w, channels), at least 2x2.
+
+    Returns:
+      A scalar >= 0.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import total_variation
+      >>> board = jnp.indices((4, 6)).sum(0) % 2
+      >>> float(total_variation(board[..., None].astype(float)))
+      2.0
     """
     image = widen(image)
     return jnp.square(jnp.diff(image, axis=0)).mean() + jnp.square(jnp.diff(image, axis=1)).mean()

@@ -10,6 +10,7 @@ from math import sqrt
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 SMALLEST = 2e-6
 """Smallest eigenvalue, of a matrix's Frobenius norm, that the functions here resolve in float32."""
@@ -51,16 +52,29 @@ def _times(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
-def matrix_root(k: jax.Array) -> jax.Array:
-    """K^(1/2) of a symmetric matrix (n, n) whose eigenvalues are all at least `SMALLEST` times its Frobenius norm."""
+def matrix_root(k: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """K^(1/2) of a symmetric matrix whose eigenvalues are all at least `SMALLEST` times its Frobenius norm.
+
+    Args:
+      k: (n, n).
+
+    Returns:
+      (n, n).
+    """
     return _iterate(k)[0]
 
 
 @jax.custom_jvp
-def root_trace(k: jax.Array) -> jax.Array:
-    """Trace of K^(1/2), a scalar, of a matrix as `matrix_root` takes it. Its gradient, K^(-1/2) / 2, costs nothing.
+def root_trace(k: Float[Array, "n n"]) -> Float[Array, ""]:
+    """Trace of K^(1/2), of a matrix as `matrix_root` takes it. Its gradient, K^(-1/2) / 2, costs nothing.
 
     A gradient through the iteration would take twice its time again, and differ from that in the last digits.
+
+    Args:
+      k: (n, n).
+
+    Returns:
+      A scalar.
     """
     return jnp.trace(_iterate(k)[0])
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import export
+from jaxtyping import Array, Float
 
 from jaxstyle import alexnet
 from jaxstyle.losses import gram_matrix, total_variation
@@ -63,19 +64,24 @@ class Metrics(NamedTuple):
       total_variation: of the image alone, `losses.total_variation`; lower is smoother.
     """
 
-    lpips: jax.Array
-    ssim: jax.Array
-    edge_similarity: jax.Array
-    style_distance: jax.Array
-    colour_distance: jax.Array
-    total_variation: jax.Array
+    lpips: Float[Array, "*lanes"]
+    ssim: Float[Array, "*lanes"]
+    edge_similarity: Float[Array, "*lanes"]
+    style_distance: Float[Array, "*lanes"]
+    colour_distance: Float[Array, "*lanes"]
+    total_variation: Float[Array, "*lanes"]
 
 
 export.register_namedtuple_serialization(Metrics, serialized_name="jaxstyle.Metrics")
 
 
 @jax.jit
-def measure(params: _Params, image: jax.Array, content: jax.Array, style: jax.Array) -> Metrics:
+def measure(
+    params: _Params,
+    image: Float[Array, "h w 3"],
+    content: Float[Array, "h w 3"],
+    style: Float[Array, "h_style w_style 3"],
+) -> Metrics:
     """All metrics of one stylised image. For many lanes, `jax.vmap(measure, (None, 0, None, None))`.
 
     What depends on content and style alone is then computed once, not once a lane.
@@ -85,6 +91,9 @@ def measure(params: _Params, image: jax.Array, content: jax.Array, style: jax.Ar
       image: (h, w, 3), at least 32x32.
       content: (h, w, 3), the content image.
       style: (h', w', 3), the style image, at least 32x32.
+
+    Returns:
+      Metrics of scalars.
 
     Raises:
       ValueError: for images too small, not floating-point or of the wrong shape, and for other parameters.
@@ -104,8 +113,8 @@ def measure(params: _Params, image: jax.Array, content: jax.Array, style: jax.Ar
 
 
 @jax.jit
-def lpips(params: _Params, image_a: jax.Array, image_b: jax.Array) -> jax.Array:
-    """Learned perceptual distance LPIPS 0.1 of Zhang et al. (arXiv 1801.03924): a scalar >= 0, 0 for equal images.
+def lpips(params: _Params, image_a: Float[Array, "h w 3"], image_b: Float[Array, "h w 3"]) -> Float[Array, ""]:
+    """Learned perceptual distance LPIPS 0.1 of Zhang et al. (arXiv 1801.03924).
 
     Features of five layers, each position scaled to length 1, differences squared, weighted by the learned heads,
     averaged over positions and summed over layers.
@@ -114,6 +123,9 @@ def lpips(params: _Params, image_a: jax.Array, image_b: jax.Array) -> jax.Array:
       params: `load_params("lpips-alex")`, the standard one, or `load_params("lpips-vgg16")`.
       image_a: (h, w, 3), at least 32x32.
       image_b: (h, w, 3).
+
+    Returns:
+      A scalar >= 0, 0 for equal images.
 
     Raises:
       ValueError: for images too small, not floating-point or of different shapes, and for parameters without heads.
@@ -139,8 +151,10 @@ def _unit(features: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def gram_distance(params: _Params, image: jax.Array, style: jax.Array) -> jax.Array:
-    """Distance of textures by a network that no transfer optimises: a scalar >= 0, 0 for equal images.
+def gram_distance(
+    params: _Params, image: Float[Array, "h w 3"], style: Float[Array, "h_style w_style 3"]
+) -> Float[Array, ""]:
+    """Distance of textures by a network that no transfer optimises.
 
     The mean of ||G - A|| / ||A|| (Frobenius norms) over AlexNet's five layers at full size and at half size, with
     Gram matrices G of the image and A of the style, each F'F / N (Gatys et al., arXiv 1505.07376). The norm of A in the
@@ -151,6 +165,9 @@ def gram_distance(params: _Params, image: jax.Array, style: jax.Array) -> jax.Ar
       params: `load_params("lpips-alex")`.
       image: (h, w, 3), at least 32x32.
       style: (h', w', 3) of any size from 32x32.
+
+    Returns:
+      A scalar >= 0, 0 for equal images.
 
     Raises:
       ValueError: for images too small, not floating-point or of the wrong shape, and for other parameters.
@@ -188,8 +205,10 @@ def _alexnet(params: _Params, image: jax.Array) -> _Found:
 
 
 @jax.jit
-def frechet_distance(params: _Params, images: jax.Array, references: jax.Array) -> jax.Array:
-    """Squared Fréchet distance of two sets of images by AlexNet's first layer: a scalar >= 0. Not the FID.
+def frechet_distance(
+    params: _Params, images: Float[Array, "n h w 3"], references: Float[Array, "m h_reference w_reference 3"]
+) -> Float[Array, ""]:
+    """Squared Fréchet distance of two sets of images by AlexNet's first layer. Not the FID.
 
     The squared 2-Wasserstein distance of the Gaussians that have the mean and covariance of relu1, averaged over the
     positions of an image: 64 features, so that sets of a hundred images are enough (Heusel et al., arXiv 1706.08500,
@@ -200,6 +219,9 @@ def frechet_distance(params: _Params, images: jax.Array, references: jax.Array) 
       params: `load_params("lpips-alex")`.
       images: (n, h, w, 3), n > 64.
       references: (m, h', w', 3), m > 64.
+
+    Returns:
+      A scalar >= 0.
 
     Raises:
       ValueError: for sets of 64 images or fewer, whose covariance is not determined; for images as in `lpips`.
@@ -222,17 +244,25 @@ def _set_features(params: _Params, images: jax.Array, name: str) -> jax.Array:
 
 
 @jax.jit
-def lpips_frechet(params: _Params, images: jax.Array, contents: jax.Array, styles: jax.Array) -> jax.Array:
+def lpips_frechet(
+    params: _Params,
+    images: Float[Array, "n h w 3"],
+    contents: Float[Array, "n h w 3"],
+    styles: Float[Array, "m h_style w_style 3"],
+) -> Float[Array, ""]:
     """Summary of a set of stylised images, (1 + mean LPIPS to the contents) (1 + Fréchet distance to the styles).
 
     The form of ArtFID (Wright and Ommer, arXiv 2207.12280), on the features that are here, those of `lpips` and
-    `frechet_distance`: its values don't compare with published ones. A scalar >= 1, lower is better.
+    `frechet_distance`: its values don't compare with published ones.
 
     Args:
       params: `load_params("lpips-alex")`.
       images: (n, h, w, 3), n > 64.
       contents: (n, h, w, 3), the content image of each.
       styles: (m, h', w', 3), m > 64.
+
+    Returns:
+      A scalar >= 1, lower is better.
 
     Raises:
       ValueError: as `lpips` and `frechet_distance` do.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 from jax import export
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, check_content_layers, check_layers
 from jaxstyle.losses import check_convention, content_loss, total_variation
@@ -17,8 +18,21 @@ from jaxstyle.regions import content_masks, region_distances, region_targets, st
 from jaxstyle.style_statistics import StyleStatistic, style_statistic
 from jaxstyle.vgg import Features, Params, as_image
 
-Masks = tuple[jax.typing.ArrayLike, jax.typing.ArrayLike | Sequence[jax.typing.ArrayLike]]
+Masks = tuple[
+    Real[ArrayLike, "_regions _h _w"],
+    Real[ArrayLike, "_regions _h_style _w_style"]
+    | Real[ArrayLike, "_styles _regions _h_style _w_style"]
+    | Sequence[Real[ArrayLike, "_regions _h_style _w_style"]],
+]
 """Masks (regions, h, w) of the content image, and those (regions, h', w') of a style image or of each of several."""
+
+
+StyleImages = (
+    Float[ArrayLike, "_h_style _w_style 3"]
+    | Float[ArrayLike, "_styles _h_style _w_style 3"]
+    | Sequence[Float[ArrayLike, "_h_style _w_style 3"]]
+)
+"""One style image (h', w', 3) or several, which may have different sizes."""
 
 
 class LossWeights(NamedTuple):
@@ -33,12 +47,12 @@ class LossWeights(NamedTuple):
       style_mix: (number of style images,) weights of the style images; None: equal, with sum 1.
     """
 
-    alpha: jax.typing.ArrayLike = 1.0
-    beta: jax.typing.ArrayLike = 1.0
-    tv: jax.typing.ArrayLike = 0.0
-    content_layers: jax.typing.ArrayLike | None = None
-    style_layers: jax.typing.ArrayLike | None = None
-    style_mix: jax.typing.ArrayLike | None = None
+    alpha: Real[ArrayLike, "..."] = 1.0
+    beta: Real[ArrayLike, "..."] = 1.0
+    tv: Real[ArrayLike, "..."] = 0.0
+    content_layers: Real[ArrayLike, "... _content_layers"] | None = None
+    style_layers: Real[ArrayLike, "... _style_layers"] | None = None
+    style_mix: Real[ArrayLike, "... _styles"] | None = None
 
 
 class Targets(NamedTuple):
@@ -51,9 +65,9 @@ class Targets(NamedTuple):
       masks: None, or {layer: (regions, h, w)} where the image takes which region's style.
     """
 
-    content: Mapping[str, jax.Array]
+    content: Mapping[str, Float[Array, "_h _w _c"]]
     style: Mapping[str, Any]
-    masks: Mapping[str, jax.Array] | None = None
+    masks: Mapping[str, Float[Array, "regions _h _w"]] | None = None
 
 
 class Losses(NamedTuple):
@@ -66,10 +80,10 @@ class Losses(NamedTuple):
       total: alpha * content + beta * style + tv weight * tv.
     """
 
-    content: jax.Array
-    style: jax.Array
-    tv: jax.Array
-    total: jax.Array
+    content: Float[Array, "*axes"]
+    style: Float[Array, "*axes"]
+    tv: Float[Array, "*axes"]
+    total: Float[Array, "*axes"]
 
 
 class LayerLosses(NamedTuple):
@@ -80,26 +94,26 @@ class LayerLosses(NamedTuple):
       style: {layer: loss} of the style layers.
     """
 
-    content: dict[str, jax.Array]
-    style: dict[str, jax.Array]
+    content: dict[str, Float[Array, "*axes"]]
+    style: dict[str, Float[Array, "*axes"]]
 
 
 for _type in (LossWeights, Targets, Losses, LayerLosses):
     export.register_namedtuple_serialization(_type, serialized_name=f"jaxstyle.{_type.__name__}")
 
 
-Loss = Callable[[jax.Array, Params, Targets, LossWeights], tuple[jax.Array, Losses]]
+Loss = Callable[[Float[Array, "h w 3"], Params, Targets, LossWeights], tuple[Float[Array, ""], Losses]]
 """A pure function (image, params, targets, weights) -> (scalar, Losses)."""
 
-Terms = Callable[[jax.Array, Params, Targets, LossWeights], LayerLosses]
+Terms = Callable[[Float[Array, "h w 3"], Params, Targets, LossWeights], LayerLosses]
 """A pure function (image, params, targets, weights) -> LayerLosses."""
 
 
 def make_targets(
     features: Features,
     params: Params,
-    content: jax.typing.ArrayLike,
-    style: jax.typing.ArrayLike | Sequence[jax.typing.ArrayLike],
+    content: Float[ArrayLike, "h w 3"],
+    style: StyleImages,
     *,
     content_layers: Iterable[str] = CONTENT_LAYERS,
     style_layers: Iterable[str] = STYLE_LAYERS,
@@ -120,10 +134,22 @@ def make_targets(
         w'), or of each of several: the image takes region i's style where the content's mask i is. A style may lack a
         region that another one has; where no content mask is, there is no style loss.
 
+    Returns:
+      Targets, for `make_loss` of the same layers and style_loss.
+
     Raises:
       ValueError: for a layer that `features` doesn't compute, no style image, an unknown style_loss, masks of another
         shape than their image's or with values outside of [0, 1], or a region that is empty (where values are known;
         in a jitted function it counts for nothing).
+
+    Example:
+      >>> import jax, jaxstyle as js
+      >>> features, params = js.make_features(("relu1_1", "relu2_1")), js.load_params("random:0")
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
+      >>> layers = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1")}
+      >>> targets = js.make_targets(features, params, content, style, **layers)
+      >>> targets.content["relu2_1"].shape, targets.style["relu1_1"].shape
+      ((6, 8, 128), (1, 64, 64))
     """
     content, styles = as_image(content), as_styles(style)
     style_layers = check_layers(style_layers)
@@ -135,8 +161,18 @@ def make_targets(
     )
 
 
-def as_styles(style: jax.typing.ArrayLike | Sequence[jax.typing.ArrayLike]) -> list[jax.Array]:
-    """Style images as a list; raise ValueError where there is none, or one that isn't floating-point."""
+def as_styles(style: StyleImages) -> list[Float[Array, "_h_style _w_style 3"]]:
+    """Style images as a list.
+
+    Args:
+      style: (h', w', 3), or a sequence of such images.
+
+    Returns:
+      The images as arrays of jax.
+
+    Raises:
+      ValueError: where there is none, or one that isn't floating-point.
+    """
     if not isinstance(style, Sequence):
         style = cast(Sequence[jax.Array], style if jnp.ndim(style) == 4 else [style])
     styles = [as_image(image) for image in style]
@@ -146,9 +182,22 @@ def as_styles(style: jax.typing.ArrayLike | Sequence[jax.typing.ArrayLike]) -> l
 
 
 def content_targets(
-    features: Features, params: Params, content: jax.Array, layers: Iterable[str]
-) -> dict[str, jax.Array]:
-    """`Targets.content` of a content image."""
+    features: Features, params: Params, content: Float[Array, "h w 3"], layers: Iterable[str]
+) -> dict[str, Float[Array, "_h _w _c"]]:
+    """`Targets.content` of a content image.
+
+    Args:
+      features: from `make_features`, with at least the layers named here.
+      params: the network's parameters.
+      content: (h, w, 3).
+      layers: layers of the content loss; there may be none.
+
+    Returns:
+      {layer: (h', w', c)}.
+
+    Raises:
+      ValueError: for a layer that `features` doesn't compute.
+    """
     layers = check_content_layers(layers)
     return _select(features(params, content), layers) if layers else {}
 
@@ -156,13 +205,29 @@ def content_targets(
 def style_targets(
     features: Features,
     params: Params,
-    styles: Sequence[jax.Array],
+    styles: Sequence[Float[Array, "_h_style _w_style 3"]],
     layers: Iterable[str],
     *,
     style_loss: str | StyleStatistic = "gram",
     masks: Any = None,
 ) -> dict[str, Any]:
-    """`Targets.style` of style images, with masks (regions, h, w) of each or, of a single one, its masks."""
+    """`Targets.style` of style images.
+
+    Args:
+      features: from `make_features`, with at least the layers named here.
+      params: the network's parameters.
+      styles: the style images, each (h', w', 3).
+      layers: layers of the style loss.
+      style_loss: as of `make_targets`.
+      masks: None, or masks (regions, h', w') of each style image or, of a single one, its masks.
+
+    Returns:
+      {layer: statistic of the style images}, each leaf with a leading axis for styles; with masks, {layer:
+      RegionTargets}.
+
+    Raises:
+      ValueError: as `make_targets` does.
+    """
     statistic = style_statistic(style_loss)
     found = [_select(features(params, image), layers) for image in styles]
     if masks is None:
@@ -179,10 +244,21 @@ def make_terms(
     style_layers: Iterable[str] = STYLE_LAYERS,
     style_loss: str | StyleStatistic = "gram",
 ) -> Terms:
-    """Make the function that gives each layer's loss: (image, params, targets, weights) -> (content, style).
+    """Make the function that gives each layer's loss.
 
-    Both are {layer: scalar}, without alpha, beta and layer weights; of `weights` only style_mix counts. Arguments and
-    errors are those of `make_loss`.
+    Args:
+      features: from `make_features`, with at least the layers named here.
+      convention: one of `losses.CONVENTIONS`.
+      content_layers: layers of the content loss.
+      style_layers: layers of the style loss.
+      style_loss: as of `make_loss`.
+
+    Returns:
+      A function (image, params, targets, weights) -> LayerLosses, without alpha, beta and layer weights: of `weights`
+      only style_mix counts.
+
+    Raises:
+      ValueError: as `make_loss` does.
     """
     check_convention(convention)
     statistic = style_statistic(style_loss)
@@ -208,10 +284,16 @@ def make_loss(
     style_layers: Iterable[str] = STYLE_LAYERS,
     style_loss: str | StyleStatistic = "gram",
 ) -> Loss:
-    """Make the objective of Gatys et al. (CVPR 2016): (image, params, targets, weights) -> (scalar, Losses).
+    r"""Make the objective of Gatys et al. (CVPR 2016): (image, params, targets, weights) -> (scalar, Losses).
 
-    total = alpha * sum_l a_l content_l + beta * sum_l w_l sum_k m_k style_lk + tv * TV(image), with layer
-    weights a, w and style mix m out of `LossWeights`; a sum over style images k, where the paper has one.
+    $$\text{total} = \alpha \sum_l a_l C_l + \beta \sum_l w_l \sum_k m_k S_{lk} + \gamma \, \mathrm{TV}$$
+
+    with the content loss $C_l$ of layer l and the style loss $S_{lk}$ of layer l and style image k, where the paper has
+    one. Out of `LossWeights` are $\alpha$, $\beta$, the weight $\gamma$ of the total variation (`tv`), the layers'
+    weights $a$ and $w$ and the style mix $m$.
+
+    With masks, $S_{lk}$ is the mean over regions, each with the weight of its area, so that every pixel has the same
+    balance of content and style as without.
 
     Args:
       features: from `make_features`, with at least the layers named here.
@@ -222,13 +304,24 @@ def make_loss(
       style_loss: one of `layers.STYLE_LOSSES`, or a `StyleStatistic`; the same as of `make_targets`. See there which
         conventions it takes.
 
-    With masks, style_lk is the mean over regions, each with the weight of its area, so that every pixel has the same
-    balance of content and style as without.
+    Returns:
+      A pure function (image (h, w, 3), params, targets, weights) -> (total, Losses), all scalars.
 
     Raises:
       ValueError: for an unknown convention, layer or style_loss; the returned function raises it at trace time for
         targets of other layers or another image size, for weights of another length, and for a convention that
         style_loss doesn't take.
+
+    Example:
+      >>> import jax, jaxstyle as js
+      >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
+      >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+      >>> targets = js.make_targets(features, params, content, style, **layers)
+      >>> loss = js.make_loss(features, **layers)
+      >>> total, losses = jax.jit(loss)(content, params, targets, js.LossWeights(alpha=1.0, beta=0.5))
+      >>> float(losses.content), bool(losses.style > 0)  # of the content image itself
+      (0.0, True)
     """
     terms = make_terms(
         features,

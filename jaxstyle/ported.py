@@ -47,7 +47,13 @@ _SAME_DIRECTION = 0.99
 
 
 class Convolutions(NamedTuple):
-    """A VGG's convolutions in order: the architecture's name, kernels (3, 3, c_in, c_out), biases (c_out,)."""
+    """A VGG's convolutions in order.
+
+    Attributes:
+      architecture: "VGG19" or "VGG16".
+      kernels: each (3, 3, c_in, c_out).
+      biases: each (c_out,).
+    """
 
     architecture: str
     kernels: list[np.ndarray]
@@ -55,7 +61,15 @@ class Convolutions(NamedTuple):
 
 
 def may_be_needed(shape: Sequence[int], layout: str) -> bool:
-    """Whether a tensor of this shape can be a kernel or a bias of a VGG's convolutions; a reader skips the others."""
+    """Whether a tensor can be a kernel or a bias of a VGG's convolutions; a reader skips the others.
+
+    Args:
+      shape: of the tensor.
+      layout: "OIHW" or "HWIO", the axes of kernels.
+
+    Returns:
+      Whether it can.
+    """
     taps = {"OIHW": shape[2:], "HWIO": shape[:2]}[layout] if len(shape) == 4 else ()
     return int(np.prod([int(n) for n in shape], dtype=object)) <= LARGEST_TENSOR and (
         tuple(taps) == (3, 3) or len(shape) == 1
@@ -71,6 +85,9 @@ def find_convolutions(tensors: Mapping[Key, Any], layout: str) -> Convolutions:
     Args:
       tensors: arrays by name.
       layout: "OIHW" or "HWIO", the axes of kernels.
+
+    Returns:
+      Convolutions, their kernels in the layout HWIO.
 
     Raises:
       ValueError: if they aren't those of either network, or have batch normalisation between them.
@@ -113,13 +130,19 @@ def _natural(key: Key) -> list[list[tuple[bool, int, str]]]:
 
 
 def recognise_convention(kernel: np.ndarray) -> str | None:
-    """Name of the input convention that a first kernel (3, 3, 3, 64) was trained with, or None for an unknown one.
+    """Recognise the input convention that a network was trained with by its first kernel.
 
     Files of torchvision and of Caffe have the same names and shapes, and magnitude doesn't tell them apart (of these
     taps, mean 0.22 and 0.25 in Caffe's networks, 0.03 and 0.46 in torchvision's). The nine taps of the first filter on
     the first channel are compared, by direction, with those published of the four networks: a cosine above 0.99 means
     the same network, whether rounded, fine-tuned or with filters rescaled (Gatys' normalised set). Between one of
     torchvision's and one of Caffe's it is -0.44 to -0.58.
+
+    Args:
+      kernel: (3, 3, 3, 64), as its file has it.
+
+    Returns:
+      "torchvision" or "caffe"; None for an unknown one.
     """
     taps = np.asarray(kernel, np.float64)[:, :, 0, 0].reshape(-1)
     norm = np.linalg.norm(taps)
@@ -138,6 +161,9 @@ def to_canonical(convolutions: Convolutions, convention: Convention) -> dict[str
     Args:
       convolutions: as `find_convolutions` returns them.
       convention: what the program feeds its network.
+
+    Returns:
+      {name in the file: tensor}: `mean`, and kernel and bias of each convolution.
     """
     kernels = [np.asarray(kernel, np.float64) for kernel in convolutions.kernels]
     first = kernels[0][:, :, ::-1] if convention.order == "BGR" else kernels[0]
@@ -152,6 +178,14 @@ def to_canonical(convolutions: Convolutions, convention: Convention) -> dict[str
 
 def choose_convention(convolutions: Convolutions, given: str | None, of_format: Convention | str | None) -> Convention:
     """The convention that was given, or that the format has, or that the numbers tell, in this order.
+
+    Args:
+      convolutions: as `find_convolutions` returns them.
+      given: name of a convention; None: none was given.
+      of_format: the convention of the file's format, or its name; None: the format has none.
+
+    Returns:
+      The convention.
 
     Raises:
       ValueError: if nothing tells.
@@ -174,6 +208,9 @@ def scale_filters(tensors: Mapping[str, np.ndarray], means: Mapping[str, np.ndar
     Args:
       tensors: a set in the layout of `pretrained`.
       means: {convolution: (c_out,)}, what to divide by.
+
+    Returns:
+      The set of these convolutions, float32.
     """
     scaled = {"mean": np.asarray(tensors["mean"])}
     before = np.ones(3)

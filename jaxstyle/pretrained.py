@@ -31,7 +31,13 @@ class WeightsError(ValueError):
 
 
 class Weights(NamedTuple):
-    """Loaded weights: parameters, the set's name as results record it, and the sha256 of the file or the arrays."""
+    """Loaded weights.
+
+    Attributes:
+      params: parameters, as `load_params` gives them.
+      name: the set's name as results record it.
+      sha256: of the file, or of the arrays of a random set.
+    """
 
     params: Params
     name: str
@@ -39,9 +45,7 @@ class Weights(NamedTuple):
 
 
 def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
-    """Load parameters, float32: {"mean": (3,), "conv1_1": {"kernel", "bias"}, ...} for `make_features`.
-
-    Those of a VGG16 have no conv3_4, conv4_4 and conv5_4.
+    """Load parameters, float32.
 
     Args:
       name: "bundled" (the set vgg16-in-vgg19), a name that `jaxstyle weights list` shows, of a bundled set or of one
@@ -50,8 +54,18 @@ def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
         `metrics`: {"mean", "conv1": {"kernel", "bias"}, ..., "heads": {"relu1": (64,), ...}} of AlexNet, and the
         bundled set with heads for VGG16.
 
+    Returns:
+      {"mean": (3,), "conv1_1": {"kernel": (3, 3, 3, 64), "bias": (64,)}, ...} for `make_features`. Those of a VGG16
+      have no conv3_4, conv4_4 and conv5_4.
+
     Raises:
       WeightsError: for an unknown name, and for a missing, truncated, altered or wrongly shaped file.
+
+    Example:
+      >>> import jaxstyle as js
+      >>> params = js.load_params("random:0")
+      >>> params["mean"].shape, params["conv2_1"]["kernel"].shape
+      ((3,), (3, 3, 64, 128))
     """
     if name not in METRIC_SETS:
         return load_weights(name).params
@@ -64,7 +78,13 @@ def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
 
 
 def load_weights(name: str | os.PathLike[str] = "bundled") -> Weights:
-    """Like `load_params`, together with the name and sha256 that identify the weights; for `make_features` only.
+    """Like `load_params`, together with what identifies the weights; for `make_features` only.
+
+    Args:
+      name: as of `load_params`.
+
+    Returns:
+      Weights: parameters, name and sha256.
 
     Raises:
       WeightsError: as `load_params` does, and for the sets of `METRIC_SETS`.
@@ -93,19 +113,34 @@ def load_weights(name: str | os.PathLike[str] = "bundled") -> Weights:
 
 
 def bundled_path(file: str) -> Path:
-    """Path of a bundled weight file: inside the package in a wheel, in weights/ in a checkout."""
+    """Path of a bundled weight file.
+
+    Args:
+      file: its name.
+
+    Returns:
+      The path: inside the package in a wheel, in weights/ in a checkout.
+    """
     package = Path(__file__).parent
     inside = package / "weights" / file
     return inside if inside.exists() else package.parent / "weights" / file
 
 
 def weights_folder() -> Path:
-    """Where ported sets lie: NAME.safetensors, and NAME.json with the file's sha256 and where it comes from."""
+    """Where ported sets lie.
+
+    Returns:
+      A folder of NAME.safetensors, and NAME.json with the file's sha256 and where it comes from.
+    """
     return cache_folder() / "weights"
 
 
 def cached_names() -> list[str]:
-    """Names of the sets in the cache folder, sorted."""
+    """Names of the sets in the cache folder.
+
+    Returns:
+      The names, sorted.
+    """
     try:
         return sorted(file.stem for file in weights_folder().glob("*.json"))
     except OSError:
@@ -113,7 +148,13 @@ def cached_names() -> list[str]:
 
 
 def find_cached(name: str) -> WeightSet | None:
-    """The set of this name in the cache folder, as recorded when it was ported; None if there is none.
+    """Look for a set in the cache folder.
+
+    Args:
+      name: of the set.
+
+    Returns:
+      What was recorded of it when it was ported; None if there is none of this name.
 
     Raises:
       WeightsError: if the record can't be read.
@@ -132,7 +173,13 @@ def find_cached(name: str) -> WeightSet | None:
 
 
 def read_set(name: str) -> bytes:
-    """Contents of the file of a bundled or cached set, whose sha256 is checked.
+    """Read the file of a bundled or cached set, and check its sha256.
+
+    Args:
+      name: of the set.
+
+    Returns:
+      The file's contents.
 
     Raises:
       WeightsError: for an unknown name, and a missing or altered file.
@@ -141,12 +188,23 @@ def read_set(name: str) -> bytes:
 
 
 def set_path(name: str) -> Path:
-    """Path of the file of a bundled or cached set."""
+    """Path of the file of a bundled or cached set.
+
+    Args:
+      name: of the set.
+
+    Returns:
+      The path, whether or not the file is there.
+    """
     return bundled_path(REGISTRY[name].file) if name in REGISTRY else weights_folder() / f"{name}.safetensors"
 
 
 def default_set() -> tuple[str, str]:
-    """The set that a command takes if none is asked for, and why, in a line: VGG19's own if it has been fetched."""
+    """The set that a command takes if none is asked for: VGG19's own if it has been fetched.
+
+    Returns:
+      Its name, and a line that says why.
+    """
     if RECOMMENDED in cached_names():
         return RECOMMENDED, "VGG19's own weights, as Gatys et al. used; --weights bundled takes VGG16's"
     return DEFAULT, f"VGG16's, bundled; jaxstyle weights fetch {RECOMMENDED} brings VGG19's own"
@@ -179,7 +237,18 @@ def _read(path: Path) -> bytes:
 
 
 def parse_tensors(data: bytes, path: Path) -> dict[str, np.ndarray]:
-    """Tensors out of the contents of a safetensors file; WeightsError, which names `path`, if it is damaged."""
+    """Tensors out of the contents of a safetensors file.
+
+    Args:
+      data: the contents.
+      path: where they come from, for the error.
+
+    Returns:
+      {name: tensor}.
+
+    Raises:
+      WeightsError: if the file is damaged; the message names `path`.
+    """
     try:
         return safetensors.numpy.load(data)
     except Exception as error:  # safetensors has an error class of its own, and NumPy's for unknown dtypes
@@ -188,6 +257,13 @@ def parse_tensors(data: bytes, path: Path) -> dict[str, np.ndarray]:
 
 def vgg_params(data: bytes, path: Path) -> Params:
     """Parameters out of the contents of a file of VGG19 or VGG16 in this module's layout.
+
+    Args:
+      data: the contents.
+      path: where they come from, for the error.
+
+    Returns:
+      Parameters, as `load_params` gives them.
 
     Raises:
       WeightsError: if a tensor is missing, of another shape or not finite; the message names `path`.
@@ -209,7 +285,11 @@ def vgg_params(data: bytes, path: Path) -> Params:
 
 
 def tensor_shapes() -> dict[str, tuple[int, ...]]:
-    """Shapes of all tensors of a VGG19 file, by their names in the file."""
+    """Shapes of all tensors of a VGG19 file.
+
+    Returns:
+      {name in the file: shape}.
+    """
     shapes: dict[str, tuple[int, ...]] = {"mean": (3,)}
     width = 3
     for layer in CONVOLUTIONS:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxstyle.objective import Losses, LossWeights
 from jaxstyle.transfer import Transfer, TransferState, run
@@ -36,6 +37,11 @@ def scales(shape: Sequence[int], *, smallest: int, factor: float = 2.0) -> tuple
 
     Raises:
       ValueError: for a smallest below 1, or a factor of 1 or less.
+
+    Example:
+      >>> from jaxstyle.pyramid import scales
+      >>> scales((240, 320), smallest=60)
+      ((60, 80), (120, 160), (240, 320))
     """
     if smallest < 1:
         raise ValueError(f"smallest must be 1 or more, got {smallest}")
@@ -51,10 +57,17 @@ def scales(shape: Sequence[int], *, smallest: int, factor: float = 2.0) -> tuple
         found.append(coarser)
 
 
-def resize(image: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """Resample images (..., h, w, 3) to (..., *shape, 3): Lanczos with antialiasing, clipped to [0, 1].
+def resize(image: Float[Array, "*lanes h w 3"], shape: Sequence[int]) -> Float[Array, "*lanes h_new w_new 3"]:
+    """Resample images: Lanczos with antialiasing, clipped to [0, 1].
 
     An image that has the size already is returned as it is.
+
+    Args:
+      image: (..., h, w, 3).
+      shape: (h', w') to go to; what follows is ignored.
+
+    Returns:
+      (..., h', w', 3).
     """
     if image.shape[-3:-1] == tuple(shape[:2]):
         return image
@@ -66,7 +79,11 @@ def _resample(x: jax.Array, shape: Sequence[int], method: str) -> jax.Array:
 
 
 def carry(
-    transfer: Transfer[TransferState], state: TransferState, shape: Sequence[int], *, detail: jax.Array | None = None
+    transfer: Transfer,
+    state: TransferState,
+    shape: Sequence[int],
+    *,
+    detail: Float[Array, "*lanes h_detail w_detail 3"] | None = None,
 ) -> TransferState:
     """The state at another size, to go on from there.
 
@@ -82,6 +99,9 @@ def carry(
       state: with an image (..., h, w, 3).
       shape: (h, w) to go to.
       detail: (..., H, W, 3) image of which the band of frequencies between the two sizes is added; None: nothing is.
+
+    Returns:
+      The state, with an image (..., *shape, 3).
     """
     before = state.image.shape
     if before[-3:-1] == tuple(shape[:2]):
@@ -108,17 +128,17 @@ def carry(
 
 
 def run_pyramid(
-    transfer: Transfer[TransferState],
-    targets_of: Callable[[Params, jax.Array, jax.Array], Any],
+    transfer: Transfer,
+    targets_of: Callable[[Params, Float[Array, "h w 3"], Float[Array, "h_style w_style 3"]], Any],
     params: Params,
-    content: jax.Array,
-    style: jax.Array,
+    content: Float[Array, "h w 3"],
+    style: Float[Array, "h_style w_style 3"],
     weights: LossWeights,
     *,
     shapes: Sequence[Shape],
     num_steps: Sequence[int],
-    start: jax.Array | None = None,
-    detail: jax.Array | None = None,
+    start: Float[Array, "*lanes h_start w_start 3"] | None = None,
+    detail: Float[Array, "*detail_lanes h_detail w_detail 3"] | None = None,
 ) -> tuple[TransferState, list[Losses]]:
     """Run a transfer at each size, from what the size before has made; the style image shrinks as the content does.
 
@@ -141,8 +161,18 @@ def run_pyramid(
       ValueError: for numbers of steps that are not one a size.
 
     Example:
-      >>> state, losses = run_pyramid(transfer, partial(js.make_targets, features), params, content, style, weights,
-      ...     shapes=scales(content.shape, smallest=80), num_steps=[60, 100], detail=content)  # doctest: +SKIP
+      >>> from functools import partial
+      >>> import jax, jaxstyle as js, optax
+      >>> from jaxstyle.pyramid import run_pyramid, scales
+      >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+      >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
+      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
+      >>> targets_of = partial(js.make_targets, features, **layers)
+      >>> runs = partial(run_pyramid, transfer, targets_of, shapes=scales((12, 16), smallest=6), num_steps=[2, 3])
+      >>> state, losses = jax.eval_shape(runs, params, content, style, js.LossWeights())  # or jax.jit(runs)(...)
+      >>> state.image.shape, [rows.total.shape for rows in losses]
+      ((12, 16, 3), [(2,), (3,)])
     """
     if len(shapes) != len(num_steps) or not shapes:
         raise ValueError(f"num_steps must be one number for each of {len(shapes)} sizes, got {len(num_steps)}")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxstyle.layers import block_of, check_layers
 from jaxstyle.style_statistics import StyleStatistic
@@ -25,14 +26,24 @@ class RegionTargets(NamedTuple):
     """
 
     statistic: Any
-    present: jax.Array
+    present: Float[Array, "*contents styles regions"]
 
 
 export.register_namedtuple_serialization(RegionTargets, serialized_name="jaxstyle.RegionTargets")
 
 
-def content_masks(masks: jax.typing.ArrayLike, content: jax.Array, layers: Iterable[str]) -> dict[str, jax.Array]:
-    """`Targets.masks` of masks (regions, h, w) of a content image (h, w, 3), for the style layers.
+def content_masks(
+    masks: Real[ArrayLike, "regions h w"], content: Float[Array, "h w 3"], layers: Iterable[str]
+) -> dict[str, Float[Array, "regions _h _w"]]:
+    """`Targets.masks`, of the masks of a content image.
+
+    Args:
+      masks: (regions, h, w) in [0, 1].
+      content: (h, w, 3).
+      layers: the style layers.
+
+    Returns:
+      {layer: (regions, h', w')}, at least float32.
 
     Raises:
       ValueError: for masks of another shape than the image's, values outside of [0, 1], or a region that is empty at
@@ -43,13 +54,18 @@ def content_masks(masks: jax.typing.ArrayLike, content: jax.Array, layers: Itera
     return found
 
 
-def style_masks(masks: Any, styles: Sequence[jax.Array], layers: Iterable[str]) -> list[dict[str, jax.Array]]:
-    """{layer: (regions, h, w)} of each style image (h', w', 3).
+def style_masks(
+    masks: Any, styles: Sequence[Float[Array, "_h _w 3"]], layers: Iterable[str]
+) -> list[dict[str, Float[Array, "regions _h _w"]]]:
+    """Masks of style images, at each layer.
 
     Args:
       masks: a sequence of (regions, h', w'), one of each style; or, of a single style, its masks.
       styles: the style images.
       layers: the style layers.
+
+    Returns:
+      {layer: (regions, h, w)} of each style image.
 
     Raises:
       ValueError: as `content_masks` does, but a region needs to be in one style only.
@@ -65,8 +81,8 @@ def style_masks(masks: Any, styles: Sequence[jax.Array], layers: Iterable[str]) 
     return found
 
 
-def layer_masks(masks: jax.Array, layers: Iterable[str]) -> dict[str, jax.Array]:
-    """Bring masks to the size of each layer: {layer: (regions, h', w')}.
+def layer_masks(masks: Float[Array, "regions h w"], layers: Iterable[str]) -> dict[str, Float[Array, "regions _h _w"]]:
+    """Bring masks to the size of each layer.
 
     The mask at a position of a layer is the mean over the pixels that the network's pooling gathers there, so edges of
     deep layers are soft. Features also see pixels around those, across the edge: for a style that must not touch its
@@ -75,6 +91,9 @@ def layer_masks(masks: jax.Array, layers: Iterable[str]) -> dict[str, jax.Array]
     Args:
       masks: (regions, h, w) of an image of h x w pixels.
       layers: names out of `layers.LAYERS`.
+
+    Returns:
+      {layer: (regions, h', w')}.
     """
     found = {}
     for layer in check_layers(layers):
@@ -84,8 +103,19 @@ def layer_masks(masks: jax.Array, layers: Iterable[str]) -> dict[str, jax.Array]
     return found
 
 
-def region_targets(statistic: StyleStatistic, found: list[jax.Array], masks: list[jax.Array]) -> RegionTargets:
-    """Targets of one layer, of its features (h, w, c) and masks (regions, h, w) in each style image."""
+def region_targets(
+    statistic: StyleStatistic, found: list[Float[Array, "_h _w c"]], masks: list[Float[Array, "regions _h _w"]]
+) -> RegionTargets:
+    """Targets of one layer.
+
+    Args:
+      statistic: how to compare styles.
+      found: features (h, w, c) of each style image at this layer.
+      masks: (regions, h, w) of each style image at this layer.
+
+    Returns:
+      RegionTargets.
+    """
     by_style = [
         stack([statistic.prepare(statistic.measure(f, mask)) for mask in regions])
         for f, regions in zip(found, masks, strict=True)
@@ -94,8 +124,12 @@ def region_targets(statistic: StyleStatistic, found: list[jax.Array], masks: lis
 
 
 def region_distances(
-    statistic: StyleStatistic, features: jax.Array, masks: jax.Array, target: RegionTargets, convention: str
-) -> list[jax.Array]:
+    statistic: StyleStatistic,
+    features: Float[Array, "h w c"],
+    masks: Float[Array, "regions h w"],
+    target: RegionTargets,
+    convention: str,
+) -> list[Float[Array, ""]]:
     """Style loss of one layer for each style: the mean over regions, each with the weight of its area.
 
     Args:
@@ -104,6 +138,9 @@ def region_distances(
       masks: (regions, h, w) of the content image at this layer. A region's area is the sum of its mask's squares.
       target: of the style images.
       convention: one of `losses.CONVENTIONS`.
+
+    Returns:
+      A scalar >= 0 for each style.
 
     Raises:
       ValueError: for numbers of regions that differ.
@@ -123,12 +160,26 @@ def region_distances(
 
 
 def stack(trees: list[Any]) -> Any:
-    """One pytree out of several, each leaf with a leading axis for them."""
+    """One pytree out of several.
+
+    Args:
+      trees: pytrees of one structure and of the same shapes.
+
+    Returns:
+      A pytree, each leaf with a leading axis for them.
+    """
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def unstack(tree: Any) -> list[Any]:
-    """The pytrees that `stack` made one of."""
+    """The pytrees that `stack` made one of.
+
+    Args:
+      tree: a pytree whose leaves have a leading axis of one length.
+
+    Returns:
+      As many pytrees.
+    """
     return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(jax.tree.leaves(tree)[0]))]
 
 
@@ -137,8 +188,10 @@ def _check(masks: Any, image: jax.Array, what: str) -> jax.Array:
     if masks.ndim != 3 or not len(masks) or masks.shape[1:] != image.shape[:2]:
         h, w = image.shape[:2]
         raise ValueError(f"{what} masks must have the shape (regions, {h}, {w}) of their image, got {masks.shape}")
-    if not isinstance(masks, Tracer) and not bool(((masks >= 0) & (masks <= 1)).all()):
-        raise ValueError(f"{what} masks must be between 0 and 1: divide bytes by 255")
+    if not isinstance(masks, Tracer):
+        known = np.asarray(masks)  # NumPy, since in a jitted function even what jax computes of constants is unknown
+        if not ((known >= 0) & (known <= 1)).all():
+            raise ValueError(f"{what} masks must be between 0 and 1: divide bytes by 255")
     return masks.astype(jnp.promote_types(image.dtype, jnp.float32))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.objective import Losses, LossWeights
 from jaxstyle.transfer import StateT, Transfer
@@ -20,7 +21,7 @@ AXIS = "rows"
 """Name of the mesh axis that the rows of an image are shared out along."""
 
 
-def split_rows(image: jax.typing.ArrayLike, mesh: Mesh) -> jax.Array:
+def split_rows(image: Float[ArrayLike, "h w 3"], mesh: Mesh) -> Float[Array, "h w 3"]:
     """Put an image on the devices of a mesh, to each a strip of equally many of its rows.
 
     What a jitted function computes of it, such as features, targets, losses and gradients, is then shared out likewise.
@@ -30,6 +31,9 @@ def split_rows(image: jax.typing.ArrayLike, mesh: Mesh) -> jax.Array:
       image: (h, w, 3), h a multiple of the number of devices; strips are even in all layers, and no device waits for
         another, if it is one of 16 times that (of 8 times without relu5_1).
       mesh: devices with the axis "rows", as of `jax.make_mesh((8,), ("rows",))`.
+
+    Returns:
+      (h, w, 3), the image in strips.
 
     Raises:
       ValueError: for an image that is not floating-point or not (h, w, 3), a mesh without that axis, or a height that
@@ -41,7 +45,7 @@ def split_rows(image: jax.typing.ArrayLike, mesh: Mesh) -> jax.Array:
     return jax.device_put(image, row_shardings(image, image.shape, mesh))
 
 
-def shard_rows(transfer: Transfer[StateT], mesh: Mesh) -> Transfer[StateT]:
+def shard_rows(transfer: Transfer, mesh: Mesh) -> Transfer:
     """The transfer of one image whose rows the devices of a mesh share: so that it can be larger than fits into one.
 
     Its images and optimiser state stay in strips. It is the same optimisation as on one device, to rounding; run it
@@ -51,19 +55,30 @@ def shard_rows(transfer: Transfer[StateT], mesh: Mesh) -> Transfer[StateT]:
       transfer: from `make_transfer`, of a loss whose features have backend="xla".
       mesh: as of `split_rows`.
 
+    Returns:
+      A transfer of the same state.
+
     Raises:
       ValueError: from `init`, as `split_rows` does.
 
     Example:
-      >>> mesh = jax.make_mesh((8,), ("rows",))  # doctest: +SKIP
-      >>> content = js.split_rows(content, mesh)  # doctest: +SKIP
-      >>> targets = jax.jit(partial(js.make_targets, features))(params, content, style)  # doctest: +SKIP
-      >>> transfer = js.shard_rows(js.make_transfer(loss, optax.adam(0.02)), mesh)  # doctest: +SKIP
-      >>> run = jax.jit(partial(js.run, transfer, num_steps=200))  # doctest: +SKIP
-      >>> state, losses = run(transfer.init(content), params, targets, js.LossWeights())  # doctest: +SKIP
+      >>> from functools import partial
+      >>> import jax, jaxstyle as js, optax
+      >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+      >>> features = js.make_features(("relu1_1",), backend="xla")
+      >>> params = js.load_params("random:0")
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 16, 16, 3))
+      >>> mesh = jax.make_mesh((jax.device_count(),), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
+      >>> content = js.split_rows(content, mesh)
+      >>> targets = jax.jit(partial(js.make_targets, features, **layers))(params, content, style)
+      >>> transfer = js.shard_rows(js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02)), mesh)
+      >>> run = jax.jit(partial(js.run, transfer, num_steps=2))
+      >>> state, losses = jax.eval_shape(run, transfer.init(content), params, targets, js.LossWeights())  # or run(...)
+      >>> state.image.shape, losses.total.shape
+      ((16, 16, 3), (2,))
     """
 
-    def init(image: jax.typing.ArrayLike) -> StateT:
+    def init(image: Float[ArrayLike, "h w 3"]) -> Any:
         image = split_rows(image, mesh)
         shardings = row_shardings(jax.eval_shape(transfer.init, image), image.shape, mesh)
         return jax.jit(transfer.init, out_shardings=shardings)(image)
@@ -77,7 +92,19 @@ def shard_rows(transfer: Transfer[StateT], mesh: Mesh) -> Transfer[StateT]:
 
 
 def row_shardings(tree: Any, shape: tuple[int, ...], mesh: Mesh) -> Any:
-    """Of each array of a tree: in strips if it holds images of this shape, behind other axes or flat; else on all."""
+    """How the arrays of a tree are shared out: in strips if they hold images, behind other axes or flat; else on all.
+
+    Args:
+      tree: a pytree of arrays, or of their shapes.
+      shape: (h, w, 3) of the images.
+      mesh: as of `split_rows`.
+
+    Returns:
+      A sharding for each array.
+
+    Raises:
+      ValueError: for a mesh without the axis "rows", or a height that does not divide.
+    """
     if AXIS not in mesh.axis_names:
         raise ValueError(f"the mesh must have an axis {AXIS!r}, got {', '.join(map(repr, mesh.axis_names))}")
     # Of axes whose type leaves the partitioning to XLA.

@@ -15,11 +15,13 @@ is at 0.32, at 0.32, and at 0.32 or 1; that of logarithmic axes at 3.2, at 0.1 t
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 
+@runtime_checkable
 class _Array(Protocol):
     def __array__(self) -> np.ndarray: ...
 
@@ -50,18 +52,18 @@ class CrossValidation(NamedTuple):
     """
 
     chosen: int
-    chosen_by_fold: np.ndarray
-    fold: np.ndarray
-    score_by_fold: np.ndarray
+    chosen_by_fold: Int[np.ndarray, " folds"]
+    fold: Int[np.ndarray, " pairs"]
+    score_by_fold: Float[np.ndarray, " folds"]
     score: float
     spread: float
-    fixed_scores: np.ndarray
-    best: np.ndarray
-    best_scores: np.ndarray
-    scores: np.ndarray
+    fixed_scores: Float[np.ndarray, " settings"]
+    best: Int[np.ndarray, " pairs"]
+    best_scores: Float[np.ndarray, " pairs"]
+    scores: Float[np.ndarray, "pairs settings"]
 
 
-def pareto_front(content: Numbers, style: Numbers, ok: Flags | None = None) -> np.ndarray:
+def pareto_front(content: Numbers, style: Numbers, ok: Flags | None = None) -> Bool[np.ndarray, " lanes"]:
     """Lanes that no other dominates: none is as low in both losses and lower in one.
 
     Equal lanes are all on the front or all off it.
@@ -76,6 +78,11 @@ def pareto_front(content: Numbers, style: Numbers, ok: Flags | None = None) -> n
 
     Raises:
       ValueError: for no lanes, arrays of other or different shapes, or values that are not numbers.
+
+    Example:
+      >>> from jaxstyle.select import pareto_front
+      >>> pareto_front(content=[1.0, 2.0, 3.0], style=[3.0, 1.0, 2.0]).tolist()
+      [True, True, False]
     """
     content, style, ok = _read(content, style, ok, ("lanes",))
     front = np.zeros(len(content), dtype=bool)
@@ -102,6 +109,11 @@ def knee(content: Numbers, style: Numbers, ok: Flags | None = None) -> int | Non
 
     Raises:
       ValueError: as `pareto_front`.
+
+    Example:
+      >>> from jaxstyle.select import knee
+      >>> knee(content=[0.0, 0.25, 1.0], style=[1.0, 0.25, 0.0])
+      1
     """
     content, style, ok = _read(content, style, ok, ("lanes",))
     if not ok.any():
@@ -165,6 +177,9 @@ def cross_validate(
       folds: number of folds; pair i (or the i-th group) goes to fold i modulo folds. None: as many as pairs or groups.
       groups: (pairs,) ids, for example of the pairs' content or style images: pairs of one group are held out together,
         so that none of its images is seen in training. None: each pair by itself.
+
+    Returns:
+      CrossValidation.
 
     Raises:
       ValueError: as `pareto_front` and `closest`; for fewer than two pairs or groups, folds not from 2 to their

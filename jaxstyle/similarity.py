@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.colour import luminance
 from jaxstyle.vgg import as_image
@@ -15,8 +16,15 @@ _WINDOW = np.exp(-np.square(np.arange(-5, 6) / 1.5) / 2)
 _XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])  # IEC 61966-2-1, D65
 
 
-def check_image(image: jax.Array, smallest: int) -> jax.Array:
-    """Return an image as an array of at least float32.
+def check_image(image: Float[ArrayLike, "h w 3"], smallest: int) -> Float[Array, "h w 3"]:
+    """Check the shape of an image.
+
+    Args:
+      image: (h, w, 3).
+      smallest: height and width, in pixels, that are asked for.
+
+    Returns:
+      The image as an array of at least float32.
 
     Raises:
       ValueError: unless it is floating-point, (h, w, 3), with h and w of at least `smallest`.
@@ -30,23 +38,47 @@ def check_image(image: jax.Array, smallest: int) -> jax.Array:
     return image.astype(jnp.promote_types(image.dtype, jnp.float32))
 
 
-def check_pair(image_a: jax.Array, image_b: jax.Array, smallest: int) -> tuple[jax.Array, jax.Array]:
-    """`check_image` of two images; raises ValueError too where their shapes differ."""
+def check_pair(
+    image_a: Float[ArrayLike, "h w 3"], image_b: Float[ArrayLike, "h w 3"], smallest: int
+) -> tuple[Float[Array, "h w 3"], Float[Array, "h w 3"]]:
+    """`check_image` of two images of one shape.
+
+    Args:
+      image_a: (h, w, 3).
+      image_b: (h, w, 3).
+      smallest: height and width, in pixels, that are asked for.
+
+    Returns:
+      Both as arrays of at least float32.
+
+    Raises:
+      ValueError: as `check_image` does, and where their shapes differ.
+    """
     image_a, image_b = check_image(image_a, smallest), check_image(image_b, smallest)
     if image_a.shape != image_b.shape:
         raise ValueError(f"images must have the same shape, got {image_a.shape} and {image_b.shape}")
     return image_a, image_b
 
 
-def safe_sqrt(x: jax.Array) -> jax.Array:
-    """Square root whose gradient at 0 is 0 instead of infinite; NaN of NaN."""
+def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Square root whose gradient at 0 is 0 instead of infinite; NaN of NaN.
+
+    Args:
+      x: an array of any shape.
+
+    Returns:
+      An array of the same shape.
+    """
     zero = x == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
 @jax.jit
-def ssim(image: jax.Array, reference: jax.Array) -> jax.Array:
-    """Structural similarity of Wang et al. (IEEE TIP 13(4), 2004): a scalar in [-1, 1], 1 for equal images.
+def ssim(image: Float[Array, "h w 3"], reference: Float[Array, "h w 3"]) -> Float[Array, ""]:
+    r"""Structural similarity of Wang et al. (IEEE TIP 13(4), 2004), the mean over all windows of the map SSIM.
+
+    $$\mathrm{SSIM} = \frac{(2 \mu_x \mu_y + K_1^2) (2 \sigma_{xy} + K_2^2)}
+    {(\mu_x^2 + \mu_y^2 + K_1^2) (\sigma_x^2 + \sigma_y^2 + K_2^2)}$$
 
     Of the luminance, with the paper's Gaussian window (11x11, standard deviation 1.5, wholly inside the image) and
     constants K1 = 0.01, K2 = 0.03; without the size reduction that some programs put before it.
@@ -54,6 +86,9 @@ def ssim(image: jax.Array, reference: jax.Array) -> jax.Array:
     Args:
       image: (h, w, 3), at least 11x11.
       reference: (h, w, 3).
+
+    Returns:
+      A scalar in [-1, 1], 1 for equal images.
 
     Raises:
       ValueError: for images too small, not floating-point or of different shapes.
@@ -82,8 +117,8 @@ def _blur(x: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def edge_similarity(image: jax.Array, reference: jax.Array) -> jax.Array:
-    """Mean gradient magnitude similarity of Xue et al. (IEEE TIP 23(2), 2014): in (0, 1], 1 for equal edges.
+def edge_similarity(image: Float[Array, "h w 3"], reference: Float[Array, "h w 3"]) -> Float[Array, ""]:
+    """Mean gradient magnitude similarity of Xue et al. (IEEE TIP 23(2), 2014).
 
     Of the luminance at half size, by Prewitt's operator: it asks whether edges are in the same places with the same
     strength, not which way they go from dark to light. The mean of the map (GMSM in the paper) rather than its
@@ -92,6 +127,9 @@ def edge_similarity(image: jax.Array, reference: jax.Array) -> jax.Array:
     Args:
       image: (h, w, 3), at least 6x6.
       reference: (h, w, 3).
+
+    Returns:
+      A scalar in (0, 1], 1 for equal edges.
 
     Raises:
       ValueError: for images too small, not floating-point or of different shapes.
@@ -115,8 +153,8 @@ def _squared_gradient(x: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def colour_distance(image: jax.Array, style: jax.Array) -> jax.Array:
-    """Distance of the colours of two images, wherever in the image they are: a scalar >= 0, 0 for equal ones.
+def colour_distance(image: Float[Array, "h w 3"], style: Float[Array, "h_style w_style 3"]) -> Float[Array, ""]:
+    """Distance of the colours of two images, wherever in the image they are.
 
     The 2-Wasserstein distance of the Gaussians that have the mean and covariance of the pixels in CIELAB (D65), in
     CIELAB's units, of which about 2.3 are just noticeable.
@@ -124,6 +162,9 @@ def colour_distance(image: jax.Array, style: jax.Array) -> jax.Array:
     Args:
       image: (h, w, 3), at least 2x2.
       style: (h', w', 3) of any size from 2x2.
+
+    Returns:
+      A scalar >= 0, 0 for equal colours.
 
     Raises:
       ValueError: for images too small, not floating-point or of the wrong shape.
@@ -143,15 +184,20 @@ def _cielab(image: jax.Array) -> jax.Array:
     return jnp.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def gaussian_distance(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Squared 2-Wasserstein distance of the Gaussians with mean and covariance of two samples: a scalar >= 0.
+def gaussian_distance(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
+    r"""Squared 2-Wasserstein distance of the Gaussians with mean and covariance of two samples.
 
-    |m - n|^2 + tr(C + D - 2 (C^1/2 D C^1/2)^1/2) (Dowson and Landau, 1982), covariances over n - 1. First derivatives
+    $$|m - n|^2 + \mathrm{tr}\left(C + D - 2 (C^{1/2} D C^{1/2})^{1/2}\right)$$
+
+    with the means m, n and the covariances C, D, of a sample's size less 1 (Dowson and Landau, 1982). First derivatives
     only: those of higher order leave out a term.
 
     Args:
       x: (n, d), n >= d.
       y: (m, d), m >= d.
+
+    Returns:
+      A scalar >= 0.
     """
     # With C = A'A and D = B'B the covariances' part is the smallest ||U'A - V'B||^2 over U, V of orthonormal columns.
     # At the optimum it doesn't depend on them to first order: no gradient of a square root or an eigenvector, infinite

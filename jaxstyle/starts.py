@@ -2,14 +2,21 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, UInt32
 
 from jaxstyle.colour import colour_moments, symmetric_sqrt
 
 STARTS: tuple[str, ...] = ("content", "noise", "style", "gray", "statistics")
+"""What `starting_image` makes."""
 
 
-def starting_image(start: str, content: jax.Array, style: jax.Array, key: jax.Array) -> jax.Array:
-    """The image to start from: (h, w, 3), of the content's size and dtype.
+def starting_image(
+    start: str,
+    content: Float[Array, "h w 3"],
+    style: Float[Array, "h_style w_style 3"],
+    key: Key[Array, ""] | UInt32[Array, " _words"],
+) -> Float[Array, "h w 3"]:
+    """The image to start from.
 
     Args:
       start: "content"; "noise", uniform in [0, 1) (Gatys et al. start from white noise); "style", the style image
@@ -20,8 +27,18 @@ def starting_image(start: str, content: jax.Array, style: jax.Array, key: jax.Ar
       style: (h', w', 3).
       key: random key, for those with noise.
 
+    Returns:
+      (h, w, 3), of the content's size and dtype.
+
     Raises:
       ValueError: for an unknown start.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxstyle.starts import starting_image
+      >>> content, style = jnp.zeros((8, 10, 3)), jnp.ones((6, 6, 3))
+      >>> starting_image("style", content, style, jax.random.key(0)).shape
+      (8, 10, 3)
     """
     shape, dtype = content.shape, content.dtype
     if start == "content":
@@ -40,8 +57,17 @@ def starting_image(start: str, content: jax.Array, style: jax.Array, key: jax.Ar
     raise ValueError(f"unknown start {start!r}; valid: {', '.join(STARTS)}")
 
 
-def cover(image: jax.Array, height: int, width: int) -> jax.Array:
-    """An image (h', w', 3) scaled to cover (height, width), and cropped to it around its centre."""
+def cover(image: Float[Array, "h w channels"], height: int, width: int) -> Float[Array, "{height} {width} channels"]:
+    """An image scaled to cover a size, and cropped to it around its centre.
+
+    Args:
+      image: (h, w, channels).
+      height: pixels.
+      width: pixels.
+
+    Returns:
+      (height, width, channels), clipped to [0, 1].
+    """
     h, w, channels = image.shape
     scale = max(height / h, width / w)
     h, w = max(height, round(h * scale)), max(width, round(w * scale))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import export
+from jaxtyping import Array, ArrayLike, Float, Int32, UInt8
 
 from jaxstyle.objective import Losses, LossWeights, Targets
 from jaxstyle.transfer import Transfer, TransferState
@@ -33,14 +34,14 @@ class StoppingState(NamedTuple):
     """
 
     transfer: TransferState
-    good: jax.Array
-    best: jax.Array
-    limit: jax.Array
-    steps: jax.Array
-    status: jax.Array
+    good: UInt8[Array, "*lanes h w 3"]
+    best: Float[Array, "*lanes window"]
+    limit: Float[Array, "*lanes"]
+    steps: Int32[Array, "*lanes"]
+    status: Int32[Array, "*lanes"]
 
     @property
-    def image(self) -> jax.Array:
+    def image(self) -> Float[Array, "*lanes h w 3"]:
         """(h, w, 3) the image so far."""
         return self.transfer.image
 
@@ -55,8 +56,8 @@ export.register_namedtuple_serialization(StoppingState, serialized_name="jaxstyl
 
 
 def make_stopping(
-    transfer: Transfer[Any], *, tolerance: float | None = None, window: int = WINDOW, factor: float = 100.0
-) -> Transfer[StoppingState]:
+    transfer: Transfer, *, tolerance: float | None = None, window: int = WINDOW, factor: float = 100.0
+) -> Transfer:
     """The transfer, which stops by itself and then leaves its state as it is.
 
     It stops where a loss or gradient is not finite, or the total is above `factor` times that of the start, or above
@@ -83,7 +84,7 @@ def make_stopping(
     if not factor > 1:
         raise ValueError(f"factor must be above 1, got {factor}")
 
-    def init(image: jax.typing.ArrayLike) -> StoppingState:
+    def init(image: Float[ArrayLike, "h w 3"]) -> StoppingState:
         state = transfer.init(image)
         best = jnp.full(1 if tolerance is None else window, jnp.inf, state.image.dtype)
         zero = jnp.int32(0)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export, lax
+from jaxtyping import Array, Float
 
 from jaxstyle.layers import STYLE_LOSSES
 from jaxstyle.losses import check_convention, gram_matrix, mask_area, style_loss, widen
@@ -20,29 +21,37 @@ _EPSILON = 1e-12
 
 
 class Distance(Protocol):
-    """A function that gives the style loss of one layer, a scalar >= 0."""
+    """A function that gives the style loss of one layer."""
 
-    def __call__(self, found: Any, target: Any, *, convention: str) -> jax.Array:
-        """Of an image's statistic and a style's target, in one of `losses.CONVENTIONS`."""
+    def __call__(self, found: Any, target: Any, *, convention: str) -> Float[Array, ""]:
+        """Compare the statistic of an image with the target of a style.
+
+        Args:
+          found: what `StyleStatistic.measure` gives of the image.
+          target: what `StyleStatistic.prepare` makes of the style's.
+          convention: one of `losses.CONVENTIONS`.
+
+        Returns:
+          A scalar >= 0.
+        """
         ...
 
 
 class StyleStatistic(NamedTuple):
     """How to compare styles; `make_targets` and `make_loss` take one for `style_loss`, or the name of one of these.
 
-    With features F and S (c channels), means m and s, covariances C and D, standard deviations u and v, directions d:
+    With features F and S (c channels), means m and s, covariances C and D, standard deviations u and v, directions d,
+    the distance of a layer in the convention `mean` is
 
-    =============  ========================================================  =========================================
-    name           distance of a layer in the convention `mean`              from
-    =============  ========================================================  =========================================
-    gram           mean((F'F / N - S'S / M)^2) over c*c                      Gatys et al., arXiv 1508.06576
-    centered_gram  mean((C - D)^2) over c*c                                  Novak and Nikulin, arXiv 1605.04603, and
-                                                                             Sun and Saenko, arXiv 1607.01719
-    wasserstein    (|m - s|^2 + tr(C + D - 2 (D^.5 C D^.5)^.5)) / c          crowsonkb/style-transfer-pytorch
-    moments        mean((m - s)^2) + mean((u - v)^2) over c                  Huang and Belongie, arXiv 1703.06868
-    sliced         mean over d of the squared Wasserstein-2 distance         Heitz et al., arXiv 2006.07229
-                   between F d and S d
-    =============  ========================================================  =========================================
+    | name          | distance                                          | from                                    |
+    |---------------|---------------------------------------------------|-----------------------------------------|
+    | gram          | `mean((F'F / N - S'S / M)^2)`                     | Gatys et al., arXiv 1508.06576          |
+    | centered_gram | `mean((C - D)^2)`                                 | Novak and Nikulin, arXiv 1605.04603;    |
+    |               |                                                   | Sun and Saenko, arXiv 1607.01719        |
+    | wasserstein   | `(sum((m - s)^2) + tr(C + D - 2 (D^½ C D^½)^½)) / c` | crowsonkb/style-transfer-pytorch     |
+    | moments       | `mean((m - s)^2) + mean((u - v)^2)`               | Huang and Belongie, arXiv 1703.06868    |
+    | sliced        | mean over d of the squared Wasserstein-2 distance | Heitz et al., arXiv 2006.07229          |
+    |               | of `F d` and `S d`                                |                                         |
 
     The convention `relative` divides by what the distance would be to an image whose features are all 0 (mean(D^2) of
     centered_gram), which makes numbers comparable between statistics. `gatys` and `johnson` scale Gram matrices, and
@@ -57,20 +66,28 @@ class StyleStatistic(NamedTuple):
         `distance` can be computed once.
 
     Example:
-      >>> def measure(features, mask):  # the mean colour of a layer, as a style
+      >>> import jax.numpy as jnp, jaxstyle as js
+      >>> from jaxstyle.style_statistics import StyleStatistic
+      >>> def measure(features, mask):  # the mean of each channel, as a style
       ...     return features.mean((0, 1))
       >>> def distance(found, target, *, convention):
       ...     return jnp.square(found - target).mean()
-      >>> loss = make_loss(features, style_loss=StyleStatistic(measure, distance))  # doctest: +SKIP
+      >>> loss = js.make_loss(js.make_features(), style_loss=StyleStatistic(measure, distance))
     """
 
-    measure: Callable[[jax.Array, jax.Array | None], Any]
+    measure: Callable[[Float[Array, "h w c"], Float[Array, "h w"] | None], Any]
     distance: Distance
     prepare: Callable[[Any], Any] = lambda statistic: statistic
 
 
 def style_statistic(style_loss: str | StyleStatistic) -> StyleStatistic:
-    """The statistic of a name out of `layers.STYLE_LOSSES`; one that is given as such is returned.
+    """Find a statistic by its name.
+
+    Args:
+      style_loss: one of `layers.STYLE_LOSSES`, or a `StyleStatistic`.
+
+    Returns:
+      The statistic of this name; one that is given as such.
 
     Raises:
       ValueError: for an unknown name; the message lists the valid ones.
@@ -109,8 +126,8 @@ class Moments(NamedTuple):
       deviation: (c,), the square root of the variance plus 1e-5 (as in AdaIN), whose gradient is finite.
     """
 
-    mean: jax.Array
-    deviation: jax.Array
+    mean: Float[Array, "*styles c"]
+    deviation: Float[Array, "*styles c"]
 
 
 def _measure_moments(features: jax.Array, mask: jax.Array | None) -> Moments:
@@ -133,8 +150,8 @@ class Gaussian(NamedTuple):
       spread: the covariance (c, c), or of fewer positions than channels X (positions, c), with the covariance X'X.
     """
 
-    mean: jax.Array
-    spread: jax.Array
+    mean: Float[Array, "*styles c"]
+    spread: Float[Array, "*styles rows c"]
 
 
 class GaussianTarget(NamedTuple):
@@ -147,10 +164,10 @@ class GaussianTarget(NamedTuple):
       traces: (2,), of S and of S + E.
     """
 
-    mean: jax.Array
-    root: jax.Array
-    floor: jax.Array
-    traces: jax.Array
+    mean: Float[Array, "*styles c"]
+    root: Float[Array, "*styles c c"]
+    floor: Float[Array, "*styles"]
+    traces: Float[Array, "*styles 2"]
 
 
 for _type in (Moments, Gaussian, GaussianTarget):
@@ -216,6 +233,12 @@ def sliced(*, key: int = 0, projections: int | None = None, bins: int = 1024) ->
       key: seed of the directions.
       projections: directions of each layer; None: as many as it has channels.
       bins: shares along a direction, each with an equal number of positions.
+
+    Returns:
+      The statistic.
+
+    Raises:
+      ValueError: from its `measure`, for a mask; from its `distance`, for a convention of Gram matrices.
     """
 
     def measure(features: jax.Array, mask: jax.Array | None) -> jax.Array:

@@ -5,12 +5,13 @@ Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more (`lane
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import export, lax
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from jaxstyle.objective import Loss, Losses, LossWeights, Targets
 from jaxstyle.vgg import Params, as_image, prepare
@@ -21,7 +22,7 @@ class State(Protocol):
     """State of an optimisation, a pytree: `TransferState`, or what holds one, such as `stopping.StoppingState`."""
 
     @property
-    def image(self) -> jax.Array:
+    def image(self) -> Float[Array, "*lanes h w 3"]:
         """(h, w, 3) the image so far."""
         ...
 
@@ -42,7 +43,7 @@ class TransferState(NamedTuple):
       optimizer: state of the optax transformation.
     """
 
-    image: jax.Array
+    image: Float[Array, "*lanes h w 3"]
     optimizer: Any
 
     @property
@@ -54,16 +55,16 @@ class TransferState(NamedTuple):
 export.register_namedtuple_serialization(TransferState, serialized_name="jaxstyle.TransferState")
 
 
-class Transfer(NamedTuple, Generic[StateT]):
-    """A style transfer as two pure functions, neither of them jitted; of `TransferState` if from `make_transfer`.
+class Transfer(NamedTuple):
+    """A style transfer as two pure functions, neither of them jitted, of a state of its own kind.
 
     Attributes:
-      init: image -> state.
+      init: image -> state: a TransferState, if the transfer is from `make_transfer`.
       step: (state, params, targets, weights) -> (state, Losses of the image before the step).
     """
 
-    init: Callable[[jax.typing.ArrayLike], StateT]
-    step: Callable[[StateT, Params, Any, LossWeights], tuple[StateT, Losses]]
+    init: Callable[[Float[ArrayLike, "*lanes h w 3"]], Any]
+    step: Callable[[Any, Params, Any, LossWeights], tuple[Any, Losses]]
 
 
 def make_transfer(
@@ -71,7 +72,7 @@ def make_transfer(
     optimizer: optax.GradientTransformation,
     *,
     bounds: tuple[float, float] | None = (0.0, 1.0),
-) -> Transfer[TransferState]:
+) -> Transfer:
     """Make (init, step) of a transfer that minimises `loss` over the pixels.
 
     A step whose loss or gradient is not finite leaves the state as it was and returns a NaN total.
@@ -82,17 +83,29 @@ def make_transfer(
       bounds: pixels are clipped to [low, high] after each step; the paper does not clip. None: no
         clipping, which `optax.lbfgs` needs, since clipping spoils its model of the curvature.
 
+    Returns:
+      Transfer: `init` of a starting image, and `step`.
+
     Raises:
       ValueError: for bounds that are not (low, high); from `init`, for an image that is not floating-point.
 
     Example:
-      >>> transfer = js.make_transfer(js.make_loss(features), optax.adam(0.02))  # doctest: +SKIP
+      >>> import jax, jaxstyle as js, optax
+      >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+      >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
+      >>> targets = js.make_targets(features, params, content, style, **layers)
+      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
+      >>> step = jax.jit(transfer.step)
+      >>> state, losses = step(transfer.init(content), params, targets, js.LossWeights(beta=10.0))
+      >>> state.image.shape, float(losses.content)  # which is of the image before the step
+      ((12, 16, 3), 0.0)
     """
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
         raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
     optimizer = optax.with_extra_args_support(optimizer)
 
-    def init(image: jax.typing.ArrayLike) -> TransferState:
+    def init(image: Float[ArrayLike, "h w 3"]) -> TransferState:
         image = as_image(image)
         return TransferState(image, optimizer.init(image))
 
@@ -117,7 +130,7 @@ def make_transfer(
 
 
 def run(
-    transfer: Transfer[StateT],
+    transfer: Transfer,
     state: StateT,
     params: Params,
     targets: Any,
@@ -127,8 +140,30 @@ def run(
 ) -> tuple[StateT, Losses]:
     """Take `num_steps` steps in one `lax.scan`, with `params` prepared before it (see `prepare`).
 
+    Args:
+      transfer: from `make_transfer`, `make_lanes`, `make_stopping` or `shard_rows`.
+      state: from `transfer.init`, or a state to go on from.
+      params: the network's parameters.
+      targets: from `make_targets`.
+      weights: of the loss.
+      num_steps: steps to take.
+
     Returns:
       The state, and Losses with leaves (num_steps,): row i is of the image before step i.
+
+    Raises:
+      ValueError: for a negative num_steps.
+
+    Example:
+      >>> import jax, jaxstyle as js, optax
+      >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+      >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
+      >>> targets = js.make_targets(features, params, content, style, **layers)
+      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
+      >>> state, losses = js.run(transfer, transfer.init(content), params, targets, js.LossWeights(), num_steps=4)
+      >>> state.image.shape, losses.total.shape
+      ((12, 16, 3), (4,))
     """
     if num_steps < 0:
         raise ValueError(f"num_steps must be 0 or more, got {num_steps}")
@@ -141,12 +176,12 @@ def run(
 
 
 def run_chunk(
-    transfer: Transfer[StateT],
+    transfer: Transfer,
     state: StateT,
     params: Params,
     targets: Any,
     weights: LossWeights,
-    count: jax.typing.ArrayLike,
+    count: Int[ArrayLike, ""],
     *,
     capacity: int,
 ) -> tuple[StateT, Losses]:
@@ -154,6 +189,15 @@ def run_chunk(
 
     For a caller that looks at the losses every now and then, and has prepared `params` (see `prepare`). It has
     no gradient: use `run` for that.
+
+    Args:
+      transfer: as of `run`.
+      state: as of `run`.
+      params: the network's parameters, prepared.
+      targets: from `make_targets`.
+      weights: of the loss.
+      count: steps to take, a scalar.
+      capacity: the most steps that `count` may be; more are not taken.
 
     Returns:
       The state, and Losses with leaves (capacity, ...), of which the first `count` rows are set.

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jax.custom_batching import custom_vmap
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.activations import average_pool, max_pool, relu, scaled_average_pool
 from jaxstyle.conv import conv3x3, prepare_kernel
@@ -38,7 +39,7 @@ from jaxstyle.layers import (
 Params = Mapping[str, Any]
 """Parameters: {"mean": (3,), "conv1_1": {"kernel": (3, 3, 3, 64), "bias": (64,)}, ..., "conv5_4": ...}."""
 
-Features = Callable[[Params, jax.Array], dict[str, jax.Array]]
+Features = Callable[[Params, Float[Array, "h w 3"]], dict[str, Float[Array, "_h _w _c"]]]
 """A pure function (params, image (h, w, 3)) -> {layer: (h', w', c)}."""
 
 IMAGENET_MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -46,7 +47,14 @@ IMAGENET_MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
 
 
 class Convolution(nn.Module):
-    """3x3 convolution with bias: (h, w, c_in) -> (h, w, channels); see `conv3x3` for its options."""
+    """3x3 convolution with bias: (h, w, c_in) -> (h, w, channels).
+
+    Attributes:
+      channels: of the result.
+      backend: as of `conv3x3`.
+      bfloat16: as of `conv3x3`.
+      padding: one of `layers.PADDINGS`.
+    """
 
     channels: int
     backend: str = "auto"
@@ -54,8 +62,15 @@ class Convolution(nn.Module):
     padding: str = "zero"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolve one image; operands are promoted to one dtype, so float64 stays float64."""
+    def __call__(self, x: Float[Array, "h w c_in"]) -> Float[Array, "h w c_out"]:
+        """Convolve one image; operands are promoted to one dtype, so float64 stays float64.
+
+        Args:
+          x: (h, w, c_in).
+
+        Returns:
+          (h, w, channels).
+        """
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.channels))
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         x, kernel, bias = promote_dtype(x, kernel, bias)
@@ -77,6 +92,12 @@ def prepare(params: Any) -> Any:
     `Transfer.step`, or over a function of `make_features`; prepared parameters are left as they are, and so is what is
     not VGG19's. A program compiled for another platform than CPU never reads the addition. To differentiate with
     respect to parameters, prepare them inside the function that is differentiated.
+
+    Args:
+      params: the network's parameters.
+
+    Returns:
+      The same with a leaf "prepared" in each convolution that has a fast form.
     """
     if not isinstance(params, Mapping):
         return params
@@ -115,8 +136,15 @@ class VGG19(nn.Module):
     padding: str = "zero"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
-        """Return {layer: (h', w', c)} of an RGB image (h, w, 3) in [0, 1]."""
+    def __call__(self, x: Float[Array, "h w c_in"]) -> dict[str, Float[Array, "_h _w _c"]]:
+        """Compute the features of one image.
+
+        Args:
+          x: RGB image (h, w, 3) in [0, 1]; or what `first` takes.
+
+        Returns:
+          {layer: (h', w', c)}.
+        """
         pool = {"max": max_pool, "average": average_pool, "scaled_average": scaled_average_pool}[self.pooling]
         if self.first == LAYERS[0]:
             # The mean is a parameter: the zero padding of conv1_1 keeps it from being folded into a bias.
@@ -207,8 +235,18 @@ def _one_by_one(f: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def as_image(image: jax.typing.ArrayLike) -> jax.Array:
-    """Return an image as a jax array; raise ValueError unless it is floating-point."""
+def as_image(image: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """An image, or images, as an array of jax.
+
+    Args:
+      image: of any shape.
+
+    Returns:
+      The array.
+
+    Raises:
+      ValueError: unless it is floating-point.
+    """
     image = jnp.asarray(image)
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise ValueError(f"image must be floating-point RGB in [0, 1], got {image.dtype}: divide bytes by 255")
@@ -262,6 +300,13 @@ def make_features(
 
     Raises:
       ValueError: for an unknown layer, pooling, padding, backend or dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxstyle as js
+      >>> features, params = js.make_features(("relu1_1", "relu2_1")), js.load_params("random:0")
+      >>> shapes = jax.eval_shape(features, params, jnp.zeros((24, 32, 3)))
+      >>> {layer: x.shape for layer, x in shapes.items()}
+      {'relu1_1': (24, 32, 64), 'relu2_1': (12, 16, 128)}
     """
     layers = check_layers(layers)
     name = jnp.dtype(dtype).name
@@ -280,7 +325,7 @@ def make_features(
 
     smallest, needed = min_size(layers), convolutions_for(layers)
 
-    def features(params: Params, image: jax.Array) -> dict[str, jax.Array]:
+    def features(params: Params, image: Float[Array, "h w 3"]) -> dict[str, Float[Array, "_h _w _c"]]:
         image = as_image(image)
         if image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(f"image must have shape (h, w, 3), got {image.shape}; use jax.vmap for a batch")

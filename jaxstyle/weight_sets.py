@@ -16,7 +16,16 @@ METRIC_SETS: tuple[str, ...] = ("lpips-alex", "lpips-vgg16")
 
 
 class WeightSet(NamedTuple):
-    """A bundled weight set: its file, the file's sha256 and size in bytes, what it is and where it comes from."""
+    """A bundled weight set.
+
+    Attributes:
+      file: its name.
+      sha256: of the file, in hexadecimal.
+      size: of the file in bytes.
+      architecture: what network it is of.
+      source: where it comes from.
+      licence: under which it may be used.
+    """
 
     file: str
     sha256: str
@@ -73,7 +82,14 @@ class Download(NamedTuple):
 
 
 class RemoteSet(NamedTuple):
-    """A weight set that `jaxstyle weights fetch` brings; `downloads` in the order in which they are tried."""
+    """A weight set that `jaxstyle weights fetch` brings.
+
+    Attributes:
+      architecture: what network it is of.
+      source: where it comes from.
+      licence: under which it may be used.
+      downloads: in the order in which they are tried.
+    """
 
     architecture: str
     source: str

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
 _POINTS: dict[int, tuple[Fraction | None, ...]] = {
     4: (*map(Fraction, (0, 1, -1, 2, -2)), None),
@@ -35,36 +36,69 @@ _MAX_CHANNELS_F6 = 128
 
 
 class Transforms(NamedTuple):
-    """Float64 matrices of F(m, 3): y = output @ ((kernel @ g) * (input @ d)) for m + 2 inputs d and 3 taps g."""
+    """Float64 matrices of F(m, 3): y = output @ ((kernel @ g) * (input @ d)) for m + 2 inputs d and 3 taps g.
 
-    kernel: np.ndarray
-    input: np.ndarray
-    output: np.ndarray
-    gradient_input: np.ndarray
-    gradient_output: np.ndarray
+    Attributes:
+      kernel: (m + 2, 3).
+      input: (m + 2, m + 2).
+      output: (m, m + 2).
+      gradient_input: (m + 2, m + 2), as `input`, for the gradient with respect to d by the same transformed kernels.
+      gradient_output: (m, m + 2), as `output`, likewise.
+    """
+
+    kernel: Float[np.ndarray, "a 3"]
+    input: Float[np.ndarray, "a a"]
+    output: Float[np.ndarray, "m a"]
+    gradient_input: Float[np.ndarray, "a a"]
+    gradient_output: Float[np.ndarray, "m a"]
 
 
 def tile_size(c_in: int, c_out: int) -> int | None:
     """Output tile m of the fastest F(m x m, 3 x 3) for a kernel's channels, the same in both directions.
 
-    None where XLA's convolution is faster. Measured on AVX2 with jax 0.10 and 0.12, against XLA's convolution:
+    Measured on AVX2 with jax 0.10 and 0.12, against XLA's convolution:
     64 channels 0.5 to 0.6 of its time, 128 0.3 to 0.5, 256 0.3 to 0.4, 512 0.2 to 0.5 (fewer tiles: slower).
+
+    Args:
+      c_in: channels of the input.
+      c_out: channels of the output.
+
+    Returns:
+      4 or 6; None where XLA's convolution is faster.
     """
     if min(c_in, c_out) < _MIN_CHANNELS:
         return None
     return 6 if c_in * c_out <= _MAX_CHANNELS_F6**2 else 4
 
 
-def transform_kernel(kernel: jax.Array, m: int) -> jax.Array:
-    """Transformed kernel ((m + 2)^2, c_in, c_out) of one of shape (3, 3, c_in, c_out)."""
+def transform_kernel(kernel: Float[Array, "3 3 c_in c_out"], m: int) -> Float[Array, "points c_in c_out"]:
+    """Transform a kernel, for `convolve`.
+
+    Args:
+      kernel: (3, 3, c_in, c_out).
+      m: output tile, from `tile_size`.
+
+    Returns:
+      ((m + 2)^2, c_in, c_out).
+    """
     one = _transforms(m).kernel
     both = jnp.asarray(np.kron(one, one), kernel.dtype)
     product = jnp.matmul(both, kernel.reshape(9, -1), precision="highest")
     return product.reshape((m + 2) ** 2, *kernel.shape[2:])
 
 
-def row_transforms(transformed: jax.Array, *, gradient: bool = False) -> tuple[jax.Array, jax.Array]:
-    """Matrices of `convolve`: input (m + 2, m + 2) and output (m, m + 2), in the dtype of the transformed kernels."""
+def row_transforms(
+    transformed: Float[Array, "points c_in c_out"], *, gradient: bool = False
+) -> tuple[Float[Array, "a a"], Float[Array, "m a"]]:
+    """Matrices that `convolve` transforms rows with, in the dtype of the transformed kernels.
+
+    Args:
+      transformed: from `transform_kernel`.
+      gradient: as of `convolve`.
+
+    Returns:
+      Of the input (m + 2, m + 2) and of the output (m, m + 2).
+    """
     rows_in, rows_out = _matrices(transformed, gradient)
     return jnp.asarray(rows_in, transformed.dtype), jnp.asarray(rows_out, transformed.dtype)
 
@@ -76,8 +110,12 @@ def _matrices(transformed: jax.Array, gradient: bool) -> tuple[np.ndarray, np.nd
 
 @functools.partial(jax.jit, static_argnames="gradient", inline=True)  # traced once for layers of one shape
 def convolve(
-    x: jax.Array, transformed: jax.Array, rows: tuple[jax.Array, jax.Array], *, gradient: bool = False
-) -> jax.Array:
+    x: Float[Array, "n h w c_from"],
+    transformed: Float[Array, "points c_in c_out"],
+    rows: tuple[Float[Array, "a a"], Float[Array, "m a"]],
+    *,
+    gradient: bool = False,
+) -> Float[Array, "n h w c_to"]:
     """3x3 convolution, stride 1, zero padding, by transformed kernels.
 
     Args:

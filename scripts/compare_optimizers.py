@@ -124,7 +124,7 @@ class Runner:
     def __init__(self, problem: Problem, setting: Setting, evaluations: int) -> None:
         """Take the objective, the setting, and the evaluations that it is to have in all."""
         self._problem, self._setting = problem, setting
-        single: Transfer[Any] = js.make_transfer(problem.loss, setting.make(evaluations), bounds=setting.bounds)
+        single: Transfer = js.make_transfer(problem.loss, setting.make(evaluations), bounds=setting.bounds)
         if setting.average is not None:
             single = make_averaging(single, decay=setting.average)
         self._lanes: Transfer = make_lanes(single, problem.weights)

@@ -48,7 +48,10 @@ def test_only_the_shell_does_io():
 
 def test_modules_stay_small():
     for file in PACKAGE.rglob("*.py"):
-        assert len(file.read_text().splitlines()) <= 310, file
+        text = file.read_text()
+        nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        of_docstrings = sum(n.body[0].end_lineno - n.body[0].lineno + 1 for n in nodes if ast.get_docstring(n))
+        assert len(text.splitlines()) - of_docstrings <= 300, file
 
 
 def run_python(code):

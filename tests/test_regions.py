@@ -133,6 +133,16 @@ def test_an_empty_region_is_an_error_or_counts_for_nothing_where_it_is_traced(fe
     assert none == 0
 
 
+def test_masks_that_are_known_may_be_constants_of_a_jitted_function(features, params, content, style):
+    def of(masks):
+        return jax.eval_shape(lambda x: js.make_targets(features, params, x, style, masks=masks, **SHALLOW), content)
+
+    one = jnp.ones((1, *content.shape[:2]))
+    assert of((one, jnp.ones((1, *style.shape[:2])))).masks["relu1_1"].shape == one.shape
+    with pytest.raises(ValueError, match="content masks must be between 0 and 1"):
+        of((2 * one, jnp.ones((1, *style.shape[:2]))))
+
+
 def test_errors(features, params, content, style):
     def make(content_masks, style_masks, styles=style, **options):
         masks = (content_masks, style_masks)

@@ -157,7 +157,7 @@ def load_job(settings: Settings) -> Job:
     )
 
 
-def _make_transfer(settings: Settings, loss: Loss, optimizer: optax.GradientTransformation) -> Transfer[Any]:
+def _make_transfer(settings: Settings, loss: Loss, optimizer: optax.GradientTransformation) -> Transfer:
     transfer = make_transfer(loss, optimizer)
     return transfer if settings.average is None else make_averaging(transfer, decay=settings.average)
 

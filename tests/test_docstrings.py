@@ -1,0 +1,143 @@
+"""Docstrings: complete for every public function and class, their examples run, and pages of them are made."""
+
+import ast
+import doctest
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(file.stem for file in (ROOT / "jaxstyle").glob("[!_]*.py"))
+WITH_EXAMPLE = {
+    "lanes.sweep",
+    "lanes.weight_grid",
+    "lbfgs.lbfgs",
+    "losses.content_loss",
+    "losses.gram_matrix",
+    "losses.style_loss",
+    "losses.total_variation",
+    "objective.make_loss",
+    "objective.make_targets",
+    "pretrained.load_params",
+    "pyramid.run_pyramid",
+    "rows.shard_rows",
+    "style_statistics.StyleStatistic",
+    "transfer.make_transfer",
+    "transfer.run",
+    "unrolled.run_checkpointed",
+    "vgg.make_features",
+}
+
+
+def section(docstring, title):
+    """The names that a section lists, in order; None if there is no such section."""
+    found = re.search(rf"^{title}:\n((?:  .*(?:\n|\Z)|\n)+)", docstring, re.MULTILINE)
+    return found and re.findall(r"^  (\w+):(?= |\n)", found[1], re.MULTILINE)
+
+
+def lacks_of_function(function):
+    docstring = ast.get_docstring(function) or ""
+    arguments = function.args
+    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if a.arg != "self"]
+    if names and section(docstring, "Args") != names:
+        yield f"Args: of {names}, found {section(docstring, 'Args')}"
+    if not docstring.splitlines()[:1]:
+        yield "what it does"
+    if ast.unparse(function.returns or ast.Constant(None)) != "None" and section(docstring, "Returns") is None:
+        yield "Returns:"
+    if any(isinstance(node, ast.Raise) for node in ast.walk(function)) and not section(docstring, "Raises"):
+        yield "Raises:"
+
+
+def lacks_of_class(node):
+    docstring = ast.get_docstring(node) or ""
+    fields = [field.target.id for field in node.body if isinstance(field, ast.AnnAssign)]
+    if not docstring:
+        yield "what it is"
+    if fields and section(docstring, "Attributes") != fields:
+        yield f"Attributes: of {fields}, found {section(docstring, 'Attributes')}"
+
+
+def lacks(tree, name):
+    """What the docstrings of a module's, or a class's, public functions and classes don't tell."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__call__"):
+            if "property" not in map(ast.unparse, node.decorator_list):
+                yield from (f"{name}.{node.name} lacks {lack}" for lack in lacks_of_function(node))
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from (f"{name}.{node.name} lacks {lack}" for lack in lacks_of_class(node))
+            yield from lacks(node, f"{name}.{node.name}")
+
+
+def test_every_docstring_tells_arguments_results_and_errors():
+    trees = {name: ast.parse((ROOT / f"jaxstyle/{name}.py").read_text()) for name in MODULES}
+    assert [lack for name, tree in trees.items() for lack in lacks(tree, name)] == []
+
+
+def test_a_lack_is_found():
+    code = '''
+def f(x, y) -> int:
+    """Add.
+
+    Args:
+      x: a number.
+        more: of it
+    """
+    if not x:
+        raise ValueError
+    return x + y
+
+
+class C(NamedTuple):
+    """A pair.
+
+    Attributes:
+      a: one.
+    """
+
+    a: int
+    b: int
+'''
+    assert list(lacks(ast.parse(code), "m")) == [
+        "m.f lacks Args: of ['x', 'y'], found ['x']",
+        "m.f lacks Returns:",
+        "m.f lacks Raises:",
+        "m.C lacks Attributes: of ['a', 'b'], found ['a']",
+    ]
+
+
+def examples():
+    finder = doctest.DocTestFinder()
+    for name in MODULES:
+        module = importlib.import_module(f"jaxstyle.{name}")
+        for test in finder.find(module, name):
+            if test.examples:
+                yield test
+
+
+EXAMPLES = {test.name: test for test in examples()}
+
+
+def test_the_main_functions_have_an_example():
+    assert set(EXAMPLES) >= WITH_EXAMPLE
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example(name):
+    said = []
+    runner = doctest.DocTestRunner()
+    runner.run(EXAMPLES[name], out=said.append)
+    assert not runner.failures, "".join(said)
+
+
+def test_pages_are_made_without_a_warning(tmp_path):
+    pytest.importorskip("pdoc", reason="pdoc is not installed: pip install pdoc")
+    command = [sys.executable, str(ROOT / "scripts/api_pages.py"), str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {page.stem for page in (tmp_path / "jaxstyle").iterdir()} == set(MODULES)
+    assert "Alias for field" not in "".join(page.read_text() for page in tmp_path.rglob("*.html"))
