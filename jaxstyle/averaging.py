@@ -58,13 +58,15 @@ def make_averaging(transfer: Transfer, *, decay: float = 0.95) -> Transfer:
 
     def init(image: Float[ArrayLike, "h w 3"]) -> AveragingState:
         state = transfer.init(image)
-        return AveragingState(*state, jnp.zeros_like(state.image), jnp.zeros((), state.image.dtype))
+        return AveragingState(
+            state.image, state.optimizer, jnp.zeros_like(state.image), jnp.zeros((), state.image.dtype)
+        )
 
     def step(
         state: AveragingState, params: Params, targets: Targets, weights: LossWeights
     ) -> tuple[AveragingState, Losses]:
         after, losses = transfer.step(TransferState(state.image, state.optimizer), params, targets, weights)
         total = decay * state.total + (1 - decay) * after.image
-        return AveragingState(*after, total, decay * state.weight + (1 - decay)), losses
+        return AveragingState(after.image, after.optimizer, total, decay * state.weight + (1 - decay)), losses
 
     return Transfer(init, step)

@@ -3,7 +3,7 @@
 Images are float RGB in [0, 1], shape (h, w, 3), one image: `lanes.py` takes these transfers over many.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ class StoppingState(NamedTuple):
         return self.transfer.image
 
     @property
-    def picture(self) -> jax.Array:
+    def picture(self) -> Float[Array, "*lanes h w 3"]:
         """(h, w, 3) what the transfer has made so far; of one that failed, its last good image."""
         failed = self.status[..., None, None, None] > CONVERGED
         return jnp.where(failed, self.image, self.transfer.picture)

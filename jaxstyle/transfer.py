@@ -27,7 +27,7 @@ class State(Protocol):
         ...
 
     @property
-    def picture(self) -> jax.Array:
+    def picture(self) -> Float[Array, "*lanes h w 3"]:
         """(h, w, 3) what the transfer has made so far."""
         ...
 
@@ -47,7 +47,7 @@ class TransferState(NamedTuple):
     optimizer: Any
 
     @property
-    def picture(self) -> jax.Array:
+    def picture(self) -> Float[Array, "*lanes h w 3"]:
         """(h, w, 3) what the transfer has made so far: the image."""
         return self.image
 
