@@ -167,6 +167,7 @@ def _chunks_and_scan(folder: Path, args: argparse.Namespace) -> tuple[Callable[[
         checkpoints.wait()
 
     def scan() -> None:
-        jax.block_until_ready(whole(bare.init(batch.starts), params, batch.targets, batch.weights))
+        state = bare.init(jax.numpy.copy(batch.starts))  # whose memory is used up
+        jax.block_until_ready(whole(state, params, batch.targets, batch.weights))
 
     return chunks, scan

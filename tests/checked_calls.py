@@ -107,11 +107,12 @@ def objectives(params):
         targets = trace(make, params, content, style)
         trace(js.make_loss(features, **LAYERS, style_loss=name), content, params, targets, js.LossWeights())
 
-    several = [style, np.asarray(content)]
-    targets = call(js.make_targets, features, params, np.asarray(content), several, **LAYERS)
+    shallow = js.make_features(("relu1_1",))
+    layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+    several = call(js.make_targets, shallow, params, np.asarray(content), [style, np.asarray(content)], **layers)
     weights = js.LossWeights(1, 2.0, jnp.float32(0), style_mix=np.array([0.5, 0.5]))
     check_leaves(weights)
-    trace(make_terms(features, **LAYERS), content, params, targets, weights)
+    trace(make_terms(shallow, **layers), content, params, several, weights)
 
 
 def transfers(params):
@@ -125,7 +126,7 @@ def transfers(params):
     content, style = pictures()
     features = js.make_features(NAMES)
     loss = js.make_loss(features, **LAYERS)
-    targets = js.make_targets(features, params, content, style, **LAYERS)
+    targets = trace(partial(js.make_targets, features, **LAYERS), params, content, style)
     grid = call(js.weight_grid, beta=[0.1, 1.0, 10.0])
     adam = js.make_transfer(loss, optax.adam(0.02))
     for kind in (adam, make_stopping(adam), js.make_transfer(loss, lbfgs())):
@@ -138,7 +139,7 @@ def transfers(params):
     assert trace(lambda w: pad_lanes({"beta": w.beta}, 4), grid)["beta"].shape == (4,)
     trace(lambda x: carry(adam, adam.init(x), (20, 24), detail=x), content)
     sharded = js.shard_rows(adam, mesh)
-    trace(sharded.step, call(sharded.init, js.split_rows(content, mesh)), params, targets, js.LossWeights())
+    trace(sharded.step, trace(adam.init, js.split_rows(content, mesh)), params, targets, js.LossWeights())
 
 
 def judges():
@@ -161,10 +162,10 @@ def judges():
 
 def further():
     """What is public and not in the table."""
-    import jaxstyle as js
     from jaxstyle import activations, conv, pyramid, starts, winograd
+    from tests.test_compositions import params as table_params
 
-    params = js.load_params("random:0")
+    params = table_params()
     objectives(params)
     transfers(params)
     judges()
