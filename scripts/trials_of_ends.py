@@ -56,7 +56,7 @@ def _try_end(folder: Path, args: argparse.Namespace, number: signal.Signals) -> 
         verdict = "the same bits" if identical else f"FAILED: {again} {said}"
         ended = f"{status} after {took:.1f} s, {line!r}"
         print(f"{number.name} at {moment:5.1f} s ({where}): {ended}; {verdict}", flush=True)
-    compacted = f", lanes converging (`--tolerance {args.tolerance:g}`)" * (args.tolerance is not None)
+    compacted = "" if args.tolerance is None else f", lanes converging (`--tolerance {args.tolerance:g}`)"
     found = f"{same} of {args.count} bit-identical when resumed"
     if number == signal.SIGTERM:
         found = f"{in_time} of {args.count} ended within {longest:.1f} s; {found}"

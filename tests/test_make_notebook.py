@@ -2,8 +2,6 @@
 
 import ast
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -53,24 +51,3 @@ def test_a_script_that_lacks_a_line(maker):
     for bad in (text.replace("betas = ", "values = "), text.replace("import sys", "import os")):
         with pytest.raises(ValueError, match="the script must have lines that begin with import sys, size, steps = , "):
             maker.make_notebook(bad)
-
-
-@pytest.mark.slow
-def test_its_cells_run_one_after_another(tmp_path):
-    _, *cells = code_cells()
-    last = cells.pop()
-    code = "\n".join(
-        ["import sys", "sys.argv.append('--quick')", *cells, f"assert {last}._repr_png_()[:4] == b'\\x89PNG'"]
-    )
-    command = [sys.executable, "-W", "error", "-c", code]
-    environment = {
-        "PYTHONPATH": str(SCRIPTS.parent),
-        "JAX_PLATFORMS": "cpu",
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(tmp_path),
-    }
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 5
