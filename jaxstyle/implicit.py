@@ -79,6 +79,9 @@ def implicit_gradient(
       tolerance: of the residual, at which iterations end.
       num_iterations: the most to make.
 
+    Returns:
+      Gradients with respect to targets and weights, and how far to trust them.
+
     Raises:
       ValueError: for a cotangent of another shape than the image's, or bounds that are not (low, high).
 

@@ -15,13 +15,16 @@ from tests.command import QUICK, fails, jaxstyle
 from tests.test_stopping import quadratic
 
 RATE, DECAY = 0.1, 0.8
-TARGETS: Any = jnp.zeros((2, 3, 3))
+
+
+def targets() -> Any:
+    return jnp.zeros((2, 3, 3))
 
 
 def descend(transfer, steps, *, start=0.9, weights=None) -> tuple[Any, Any]:
     state = transfer.init(jnp.full((2, 3, 3), start))
     weights = weights or js.LossWeights(1.0, 0.0)
-    return js.run(transfer, state, {}, TARGETS, weights, num_steps=steps)
+    return js.run(transfer, state, {}, targets(), weights, num_steps=steps)
 
 
 def sgd(rate=RATE):
@@ -54,7 +57,7 @@ def test_lanes_are_averaged_each_by_itself():
         lanes,
         lanes.init(jnp.full((3, 2, 3, 3), 0.9)),
         {},
-        TARGETS,
+        targets(),
         js.LossWeights(alphas, 0.0),
         num_steps=4,
     )
@@ -65,7 +68,7 @@ def test_lanes_are_averaged_each_by_itself():
         transfer,
         jnp.full((2, 3, 3), 0.9),
         {},
-        TARGETS,
+        targets(),
         js.LossWeights(alphas, jnp.float32(0)),
         num_steps=4,
     )
