@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jaxtyping
 import pdoc
+import pdoc.render
 
 PACKAGE = Path(__file__).parent.parent / "jaxstyle"
 
@@ -21,15 +22,16 @@ class ArrayLike:
 def shorten(module: object) -> None:
     """Leave out what Python itself writes about every NamedTuple: "Alias for field number 0"."""
     for value in vars(module).values():
-        if isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields"):
+        fields = getattr(value, "_fields", ()) if isinstance(value, type) and issubclass(value, tuple) else ()
+        if fields:
             value.__new__.__doc__ = "Its fields, by place or by name."
-            for field in value._fields:
-                vars(value)[field].__doc__ = ""
+        for field in fields:
+            vars(value)[field].__doc__ = ""
 
 
 def main(folder: str) -> None:
     """Write the pages of all modules but those of the command."""
-    vars(jaxtyping)["ArrayLike"] = ArrayLike
+    jaxtyping.__dict__["ArrayLike"] = ArrayLike
     modules = sorted(file.stem for file in PACKAGE.glob("[!_]*.py"))
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
