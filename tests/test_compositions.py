@@ -16,6 +16,7 @@ from jax.sharding import Mesh, PartitionSpec
 import jaxstyle as js
 from jaxstyle import colour, losses, metrics
 from jaxstyle.averaging import make_averaging
+from jaxstyle.implicit import implicit_gradient
 from jaxstyle.lanes import StackedTargets
 from jaxstyle.lbfgs import lbfgs
 from jaxstyle.pyramid import resize, run_pyramid
@@ -110,6 +111,12 @@ def stacked_sweep(image, params, targets, weights):
     return sweep(ADAM, image, params, own, weights)
 
 
+def implicit(image, params, targets, weights):
+    # Damped, so that few iterations solve it to rounding, whatever the image is.
+    found = implicit_gradient(LOSS, image, image - 0.4, params, targets, weights, damping=1.0, tolerance=1e-6)
+    return found.targets.content, found.weights, found.optimality, found.remaining
+
+
 def pyramid(image, params, style, weights):
     make = partial(js.make_targets, FEATURES, **LAYERS)
     state, losses = run_pyramid(
@@ -180,6 +187,7 @@ ROWS = {
     "transfer.step of make_averaging": Row(of_transfer(a_step, make_averaging(ADAM)), problem, **LIKE_LOSS, slow=True),
     "run": Row(of_transfer(js.run, num_steps=2), problem, **LIKE_LOSS, slow=True),
     "run_checkpointed": Row(of_transfer(run_checkpointed, num_steps=2), problem, **LIKE_LOSS, slow=True),
+    "implicit_gradient": Row(implicit, problem, **LIKE_LOSS, slow=True),
     "run_pyramid": Row(pyramid, lambda: (picture(0), params(), picture(2, 9, 8), WEIGHTS), **LIKE_LOSS, slow=True),
     "sweep": Row(partial(sweep, ADAM), problem, **LIKE_LOSS, slow=True),
     "sweep microbatch": Row(partial(sweep, ADAM, microbatch=1), problem, **LIKE_LOSS, slow=True),
