@@ -99,6 +99,7 @@ def test_a_decay_that_is_none_is_refused(decay):
         make_averaging(sgd(), decay=decay)
 
 
+@pytest.mark.slow
 def test_command_averages(images, capsys):
     transfer = ["transfer", "c.png", "s.png", *QUICK]
     assert jaxstyle(*transfer, "-o", "plain.png") == 0

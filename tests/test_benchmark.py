@@ -23,6 +23,7 @@ def benchmark():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.mark.slow
 def test_against_one(benchmark, capsys):
     benchmark.main([*SMALL, "--against", "one", "--json"])
     found = json.loads(capsys.readouterr().out)
@@ -44,6 +45,7 @@ def test_every_backend_and_the_gradient_alone(benchmark, capsys):
     assert all(row["lane_gradient_s"] > 0 for row in found["results"])
 
 
+@pytest.mark.slow
 def test_a_loop_of_steps_is_what_the_scan_is(benchmark):
     scan = benchmark.make_ours(32, 2, 3).run()
     loop = benchmark.make_other("loop", 32, 2, 3).run()

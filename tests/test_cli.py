@@ -60,6 +60,7 @@ def test_equal_runs_give_equal_files(images):
     assert contents(images / "one") == contents(images / "two")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [["--optimizer", "lbfgs", "--style-layers", "relu1_1"], ["--init", "style"], ["--pooling", "average"]]
 )

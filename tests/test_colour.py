@@ -148,6 +148,7 @@ def test_symmetric_sqrt_and_its_derivative():
     assert np.isfinite(jax.jvp(symmetric_sqrt, (np.zeros((3, 3)),), (d,))[1]).all()
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_and_transforms_compose(content, style):
     for image in (style, to_gray(style), jnp.zeros_like(style), jnp.full_like(style, 0.5)):
         for f in (match_colours, match_luminance):

@@ -111,6 +111,7 @@ def test_what_lbfgs_is_retried_with():
         assert np.sqrt(np.mean(np.square(np.asarray(update, float)))) == pytest.approx(length, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_length_of_chunks_changes_no_bit(images, monkeypatch):
     sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "9", "--beta", "1", "10"]
     runs = []

@@ -13,6 +13,7 @@ from tests.command import QUICK, read_table
 from tests.test_resume import SWEEP, results
 
 
+@pytest.mark.slow
 def test_a_callback_is_told_what_tables_and_log_say_and_what_it_raises_stops_the_run(images, capsys):
     chunks = []
     sweep = [*SWEEP, "--log-json", "log", "--quiet", "--out", "whole"]

@@ -52,6 +52,7 @@ def test_shards_one_of_them_killed_and_resumed_make_the_run_of_one_process(image
     assert "--shard" not in found.settings["command"]
 
 
+@pytest.mark.slow
 def test_shards_of_different_runs_are_not_joined(images, capsys):
     assert jaxstyle(*SWEEP, "--out", "run", "--shard", "0/2") == 0
     assert jaxstyle(*SWEEP, "--steps", "4", "--out", "run", "--shard", "1/2") == 0

@@ -109,6 +109,7 @@ def test_start_from_a_file_covers_the_content():
     assert found[:, 14:].min() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colour", ["content", "match"])
 def test_colours_in_a_sweep_are_those_of_each_pair_alone(more, colour):
     (more / "contents").mkdir()

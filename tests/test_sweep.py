@@ -100,6 +100,7 @@ def test_every_lane_setting_counts(images):
         assert min(np.abs(image - other).mean() for j, other in enumerate(run.images) if j != i) > 4e-3
 
 
+@pytest.mark.slow
 def test_a_grid_file_times_lists(images, capsys):
     (images / "grid.toml").write_text("[product]\nbeta = '0.1:10:3'\n")
     assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--grid", "grid.toml", "--seed", 1, 2, "--out", "run") == 0
@@ -155,6 +156,7 @@ def test_out_of_memory_takes_smaller_groups(images, capsys, monkeypatch):
         np.testing.assert_allclose(js.load_run("groups").history[name], column, rtol=1e-3, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("known", "pattern"),
     [((4_000_000, 1_000_000), "--size 288 should fit"), ((), "--size 448 should fit"), ((1, 0), "--size 448")],
@@ -190,6 +192,7 @@ def test_memory_is_checked_before_and_recognised_after():
         raise RuntimeError("something else")
 
 
+@pytest.mark.slow
 def test_metrics_are_columns_and_judge_the_right_images(images):
     sweep = ["sweep", "sample:cat", "sample:swirls", *QUICK, "--size", "52", "--beta", "0", "10"]
     assert jaxstyle(*sweep, "--weights", "bundled", "--steps", "10", "--tv", "0", "--out", "run") == 0
