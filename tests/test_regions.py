@@ -73,6 +73,7 @@ def test_weighted_statistics_equal_numpy(name):
     assert found == pytest.approx(wanted[name], rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MASKED)
 def test_an_image_that_has_each_regions_style_in_its_place_has_no_loss(features, params, style, name):
     """Also with soft masks, and masks that overlap."""
@@ -108,6 +109,7 @@ def test_regions_count_by_area_and_styles_by_their_mix(features, params, content
     assert float(found) == pytest.approx(sum(terms), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gram", "wasserstein"])
 def test_an_empty_region_is_an_error_or_counts_for_nothing_where_it_is_traced(features, params, content, style, name):
     def make(content_masks, style_masks):

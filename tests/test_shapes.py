@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_what_public_functions_take_and_return_has_the_annotated_shapes():
     """Of all of them: as they are, under jit and under vmap; what is wrong on purpose is caught."""
     command = [sys.executable, "-m", "tests.checked_calls"]

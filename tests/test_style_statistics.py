@@ -106,6 +106,7 @@ def test_gradient_of_wasserstein_by_eigenvalues():
     assert relative_error(found, wanted) < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STYLE_LOSSES)
 @pytest.mark.parametrize("case", ["full", "few", "dead", "flat", "zero"])
 def test_zero_with_a_finite_gradient_at_the_style_itself(name, case):

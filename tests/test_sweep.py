@@ -115,6 +115,7 @@ def test_a_grid_file_times_lists(images, capsys):
     fails(capsys, 2, "--learning-rate is for --optimizer adam", *sweep, "--learning-rate", "1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_repeated_ratios_are_noted_and_make_the_same_picture(images, capsys, optimizer):
     grid = ["--alpha", "1", "100", "--beta", "1", "100", "--tv", "0", *QUICK, "--optimizer", optimizer]

@@ -35,6 +35,7 @@ def test_bounds(shallow, params, content):
     assert float(free.step(free.init(content), params, targets, WEIGHTS)[0].image.max()) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "bounds", "ratio"), [(optax.adam(0.05), (0.0, 1.0), 0.5), (optax.lbfgs(), None, 0.5)]
 )

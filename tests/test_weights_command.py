@@ -114,6 +114,7 @@ def folder(tmp_path):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["max", "average"])
 @pytest.mark.parametrize("name", ["random:3", "bundled"])
 def test_every_filters_mean_activation_is_1(folder, capsys, name, pooling):
