@@ -18,7 +18,7 @@ from jaxstyle.app.checkpoint import DamagedError, read_record, read_saved
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.record import check_options
 
-_LONGEST_STOP = 3.5  # a chunk of a second, and half of one over, and 2 seconds
+_LONGEST_STOP = 3.5  # a chunk of a second (a step takes far less than an eighth of it), half of one over, and 2 seconds
 
 
 def try_kill(folder: Path, args: argparse.Namespace) -> Verdict:

@@ -112,6 +112,7 @@ def test_transfer_writes_one_picture(images, capsys):
     assert jaxstyle("transfer", "c.png", "s.png", *QUICK, "-o", "out.png", "--overwrite") == 0
 
 
+@pytest.mark.slow
 def test_transfer_writes_what_its_options_say(images, capsys):
     exif = Image.Exif()
     exif[0x010E] = "a cat"
@@ -199,6 +200,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(images, capsys, arguments, pat
     assert contents(images) == before
 
 
+@pytest.mark.slow
 def test_an_existing_run_is_never_overwritten_unless_asked(images, capsys):
     sweep = ["sweep", "c.png", "s.png", *QUICK, "--out", "run", "--beta", "1"]
     assert jaxstyle(*sweep, "2") == 0
@@ -324,6 +326,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(images, capsys, monkeypat
     assert set(contents(images)) == {"c.png", "s.png", "out.png"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", ["2>&-", ">&-", "2>/dev/full"])
 def test_closed_and_full_streams(images, stream):
     command = [sys.executable, "-m", "jaxstyle.app.cli", "transfer", "c.png", "s.png", *QUICK, "-o", "out.png"]

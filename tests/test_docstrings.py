@@ -134,6 +134,7 @@ def test_example(name):
     assert not runner.failures, "".join(said)
 
 
+@pytest.mark.slow
 def test_pages_are_made_without_a_warning(tmp_path):
     pytest.importorskip("pdoc", reason="pdoc is not installed: pip install pdoc")
     command = [sys.executable, str(ROOT / "scripts/api_pages.py"), str(tmp_path)]

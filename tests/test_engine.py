@@ -101,6 +101,7 @@ def _history(run, lane):
     return run.history["total"][run.history["lane"] == lane].tolist()
 
 
+@pytest.mark.slow
 def test_what_lbfgs_is_retried_with():
     """The first step's length, which nothing but the longest step allowed gives."""
     image, gradient = np.full((6, 5, 3), 0.5, np.float32), np.random.default_rng(0).normal(size=(6, 5, 3))
@@ -115,8 +116,8 @@ def test_what_lbfgs_is_retried_with():
 def test_the_length_of_chunks_changes_no_bit(images, monkeypatch):
     sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "9", "--beta", "1", "10"]
     runs = []
-    for seconds in (1e-9, 1.0):
-        monkeypatch.setattr(loop, "_SECONDS", seconds)
+    for seconds in (1e-9, 5.0):
+        monkeypatch.setattr(loop, "_MOST_SECONDS", seconds)
         assert jaxstyle(*sweep, "--out", "run", "--overwrite") == 0
         runs.append(js.load_run("run"))
     np.testing.assert_array_equal(runs[0].images, runs[1].images)

@@ -183,6 +183,7 @@ def test_gradients_equal_finite_differences_in_float64(alex, pictures):
             assert float(jnp.vdot(gradient, direction)) == pytest.approx(float(slope), rel=1e-5), name
 
 
+@pytest.mark.slow
 def test_lpips_on_vgg16_has_a_finite_gradient(pictures):
     a, b = (jnp.asarray(pictures[n][:32, :32]) for n in ("cat", "mosaic"))
     gradient = jax.grad(metrics.lpips, 1)(js.load_params("lpips-vgg16"), a, b)
@@ -198,6 +199,7 @@ def test_distortion_is_told_in_order(alex, pictures):
         assert values == sorted(values, reverse=name in HIGHER_IS_BETTER), name
 
 
+@pytest.mark.slow
 def test_measure_is_each_metric_alone_and_vmaps_over_lanes(alex, pictures):
     content, style = jnp.asarray(pictures["cat"]), jnp.asarray(pictures["swirls"][:64])
     lanes = jnp.stack([content, 1 - content, jnp.asarray(pictures["coffee"])])
@@ -242,6 +244,7 @@ def test_one_compilation_for_equal_shapes(alex, pictures):
     assert metrics.lpips._cache_size() == before
 
 
+@pytest.mark.slow
 def test_half_precision_is_widened(alex, pictures):
     a, b = (jnp.asarray(pictures[n], jnp.bfloat16) for n in ("cat", "mosaic"))
     for name, metric in all_metrics(alex).items():
@@ -291,6 +294,7 @@ def image_sets(pictures):
     return crops(("cat", "coffee"), 70), crops(("mosaic", "swirls"), 66)
 
 
+@pytest.mark.slow
 def test_frechet_distance_equals_float64_numpy(alex, reference, image_sets):
     features = reference["alex"][0]
     a, b = ([features(image)[0].mean((0, 1)) for image in images] for images in image_sets)

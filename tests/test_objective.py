@@ -10,6 +10,7 @@ from tests.reference import numpy_vgg
 from tests.test_vgg import reference
 
 
+@pytest.mark.slow
 def test_equals_float64_numpy_with_images_of_different_sizes(params):
     rng = np.random.default_rng(4)
     content, style, image = (rng.uniform(size=s) for s in ((33, 40, 3), (45, 32, 3), (33, 40, 3)))

@@ -112,6 +112,7 @@ def test_plan_of_this_machine(capsys):
     assert found["roofline"]["seconds_per_lane_step"] > 0
 
 
+@pytest.mark.slow
 def test_plan_of_one_picture_in_rows(capsys, monkeypatch):
     memory = 40 * 10**6
     monkeypatch.setattr(machine, "present", lambda: MACHINE._replace(devices=jax.devices(), memory=memory))

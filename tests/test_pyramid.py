@@ -78,6 +78,7 @@ def moved(transfer, lanes=False):
     return state
 
 
+@pytest.mark.slow
 def test_moments_follow_the_image():
     transfer = js.make_transfer(loss, optax.inject_hyperparams(optax.adam)(0.02))
     state = moved(transfer)
@@ -109,6 +110,7 @@ def test_detail_of_what_was_started_from(x64):
     assert relative_error(found, wanted) < 0.2
 
 
+@pytest.mark.slow
 def test_the_same_size_changes_nothing():
     transfer = js.make_transfer(loss, lbfgs(3))
     state = moved(transfer)
@@ -121,6 +123,7 @@ def test_a_history_starts_afresh():
     jax.tree.map(np.testing.assert_array_equal, state, transfer.init(state.image))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [optax.adam(0.02), lbfgs(3)])
 def test_lanes_are_carried_as_alone_and_under_jit(optimizer):
     transfer = js.make_transfer(loss, optimizer)

@@ -1,6 +1,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import jaxstyle as js
 from jaxstyle.app.settings import WEIGHT_DEFAULTS
 from jaxstyle.losses import CONVENTIONS
@@ -8,6 +10,7 @@ from jaxstyle.losses import CONVENTIONS
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_example_runs():
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len([line for line in code.splitlines() if line]) <= 15

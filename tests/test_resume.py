@@ -159,6 +159,7 @@ def test_a_run_killed_after_lanes_have_converged_and_been_left_out(images, monke
     assert results(images / "run") == results(images / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_from_anywhere(images, whole, monkeypatch):
     with monkeypatch.context() as patch:
         kill_after(patch, Progress, "advance", 2)
@@ -175,6 +176,7 @@ def interrupted(monkeypatch, *options):
         killed(*SWEEP, *options, "--out", "run")
 
 
+@pytest.mark.slow
 def test_what_has_changed_is_refused_by_name(images, monkeypatch, capsys):
     (images / "grid.csv").write_text("seed\n1\n")
     interrupted(monkeypatch, "--grid", "grid.csv")
@@ -223,6 +225,7 @@ def test_damage_is_found_and_the_checkpoint_before_is_taken(images, whole, monke
     assert older.exists() is False
 
 
+@pytest.mark.slow
 def test_every_checkpoint_damaged(images, monkeypatch, capsys):
     interrupted(monkeypatch)
     for file in (images / "run" / "checkpoint").iterdir():
@@ -233,6 +236,7 @@ def test_every_checkpoint_damaged(images, monkeypatch, capsys):
     assert jaxstyle(*SWEEP, "--out", "run", "--overwrite") == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_written_again(images, whole, monkeypatch, capsys):
     interrupted(monkeypatch)
     record = (images / "run" / "run.json").read_bytes()

@@ -222,6 +222,7 @@ def test_a_process_that_ends_takes_no_other_along(images, capsys, victim, number
     assert [row["steps"] for row in read_table(images / "run" / "lanes.csv")] == ["300"] * 5
 
 
+@pytest.mark.slow
 def test_lanes_that_have_converged_stop_and_cost_nothing_more(images, capsys):
     sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "150", "--beta", "0", "1", "--tv", "0", "--checkpoint-every", "0"]
     assert jaxstyle(*sweep, "--tolerance", "0.05", "--out", "run", "--log-json", "log") == 0

@@ -133,6 +133,7 @@ def test_colours_in_a_sweep_are_those_of_each_pair_alone(more, colour):
         assert (chroma * wanted > -2e-3).all()  # in 8 bits
 
 
+@pytest.mark.slow
 def test_every_start(images):
     for init in ("content", "noise", "style", "gray", "statistics"):
         found = load_pictures(Settings("c.png", "s.png", init=init), 2)

@@ -51,6 +51,7 @@ def test_all_pairs_of_folders_are_what_each_pair_is_alone(folders):
     assert {"images/content_0002.png", "images/style_0001.png", "images/lane_0011.png"} < set(contents(folders / "all"))
 
 
+@pytest.mark.slow
 def test_pairs_one_by_one(folders, capsys):
     (folders / "contents" / "notes.txt").write_text("no image")
     (folders / "contents" / "c.png").unlink()
@@ -67,6 +68,7 @@ def test_pairs_one_by_one(folders, capsys):
     assert "there are 2 content but 3 style images" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_split_of_a_dataset(images, monkeypatch):
     pytest.importorskip("tensorflow_datasets", reason="pip install 'jaxstyle[tfds]'")
     from tests.tiny_dataset import build_dataset
@@ -264,6 +266,7 @@ def test_select_over_pairs_cross_validates(folders, capsys):
     fails(capsys, 2, "no cross-validation: .*folds", "select", "run", "--folds", "7")
 
 
+@pytest.mark.slow
 def test_measures_where_higher_is_better_are_turned_around(images, capsys):
     sweep = ["sweep", "sample:cat", "sample:swirls", *QUICK, "--size", "52", "--beta", "0", "10"]
     assert jaxstyle(*sweep, "--out", "run") == 0

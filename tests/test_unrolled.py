@@ -77,6 +77,7 @@ def test_steps_and_rows_are_those_of_run(params, num_steps):
     assert found[1].total.shape == (num_steps,)
 
 
+@pytest.mark.slow
 def test_memory_grows_as_the_root_of_the_steps(params):
     own = {k: params[k] for k in ("mean", "conv1_1", "conv1_2")}
     content, style = (x.astype(jnp.float32) for x in images((16, 16, 3), (16, 16, 3)))

@@ -215,6 +215,7 @@ def test_programs_of_bfloat16_for_tpu_and_gpu(params, content):
         assert not count(platform, r"HIGHEST.*xbf16>")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_bfloat16s_first_block_has_right_gradients_of_any_order(content, style):
     """Block 1 by itself, in float64, which bfloat16 leaves as it is but for what it returns."""

@@ -118,7 +118,7 @@ def test_prepare(params):
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_programs_for_other_platforms_use_their_own_convolution(params, content, platform):
-    features = js.make_features(("relu2_2",))
+    features = js.make_features(("relu2_2",), backend="auto")
 
     def gradient(image, params):
         return jax.grad(lambda x: features(js.prepare(params), x)["relu2_2"].sum())(image)
