@@ -1,4 +1,5 @@
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +95,9 @@ def test_vmap_equals_loop(params, content):
     images = jnp.stack([content, content[::-1], 1 - content])
     found = jax.vmap(features, (None, 0))(params, images)["relu3_1"]
     wanted = jnp.stack([features(params, image)["relu3_1"] for image in images])
-    assert relative_error(found, wanted) < 1e-6
+    exact = jnp.stack([reference(params, image)["relu3_1"] for image in images])
+    # Winograd, where it is asked for everywhere, rounds more, and otherwise in a batch of another size.
+    assert relative_error(found, wanted) < max(1e-6, 1.5 * relative_error(wanted, exact)) < 5e-6
 
 
 def test_float64_stays_float64(params, content):
@@ -182,11 +185,12 @@ def test_bfloat16_on_real_images(content, style, backend):
 
 
 def test_dtypes(params, content):
-    half = js.make_features(("relu1_1", "relu2_1"), dtype="bfloat16")
+    make_features = partial(js.make_features, ("relu1_1", "relu2_1"), backend="auto")
+    half = make_features(dtype="bfloat16")
     for dtype in (jnp.bfloat16, np.dtype(jnp.bfloat16)):
-        found = js.make_features(("relu1_1", "relu2_1"), dtype=dtype)(params, content)
+        found = make_features(dtype=dtype)(params, content)
         jax.tree.map(np.testing.assert_array_equal, found, half(params, content))
-    full = js.make_features(("relu1_1", "relu2_1"))(params, content)
+    full = make_features()(params, content)
     for layer, value in half(params, content).items():
         assert value.dtype == jnp.bfloat16
         np.testing.assert_array_equal(value, full[layer].astype(jnp.bfloat16))  # nothing before was rounded
@@ -242,7 +246,7 @@ def test_bfloat16s_first_block_has_right_gradients_of_any_order(content, style):
 
 def test_vmapped_images_go_one_by_one_on_a_tpu_only(params):
     images = jnp.zeros((3, 32, 32, 3))
-    features = jax.vmap(js.make_features(("relu1_1", "relu2_1"), dtype="bfloat16"), (None, 0))
+    features = jax.vmap(js.make_features(("relu1_1", "relu2_1"), dtype="bfloat16", backend="auto"), (None, 0))
 
     def shapes(platform):
         text = jax.jit(features).trace(params, images).lower(lowering_platforms=(platform,)).as_text()
