@@ -35,9 +35,10 @@ def run_checkpointed(
     It is the gradient of the optimisation as it runs, not of the minimum that it goes to. Pixels at a bound pass
     nothing on, and Adam hardly sees the loss's scale. It wants an eps_root above 0, or a pixel without gradient makes
     all of it NaN. Over many steps the gradient may grow without limit where the steps are unstable (Metz et al., arXiv
-    1810.10180): few steps, of a small learning rate, give the most useful ones. The network's kinks (ReLU, pooling) make
-    results a rough function of beta, too: on 32 px in float64 the gradient equals the difference quotient over 1e-6 of
-    log beta to 8 digits, but that over 0.1 to 2 % after 3 steps of Adam, and only to a factor of 2 to 3 after 30.
+    1810.10180): few steps, of a small learning rate, give the most useful ones. The network's kinks (ReLU, pooling)
+    make results a rough function of beta, too: at 32 px in float64 the gradient equals the difference quotient over
+    1e-6 of log beta to 8 digits, but that over 0.1 to 2 % after 3 steps of Adam, and only to a factor of 2 to 3 after
+    30.
 
     Args:
       transfer: from `make_transfer`.

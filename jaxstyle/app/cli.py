@@ -48,7 +48,7 @@ def call(arguments: list[str], *, on_chunk: Callable[[Any], object] | None = Non
 
     Args:
       arguments: its words, as ["sweep", "photo.jpg", "painting.jpg", "--out", "runs/first"].
-      on_chunk: is called after each chunk of steps, about every second, with a `progress.Chunk`: the number of steps,
+      on_chunk: is called after each chunk of steps, every second to five, with a `progress.Chunk`: the number of steps,
         the lanes at work, their losses. What it raises stops the run as a signal does: saved, to be resumed.
 
     Raises:
