@@ -66,4 +66,4 @@ def __getattr__(name: str) -> Any:  # PEP 562: importing jaxstyle imports nothin
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME, *_MODULES})
+    return sorted({*(name for name in globals() if name.startswith("__")), *_HOME, *_MODULES})

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import export, lax
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -44,7 +45,8 @@ class SweepResult(NamedTuple):
 
     Attributes:
       images: (lanes, h, w, 3).
-      losses: Losses with leaves (lanes, steps): column i is of the images before step i.
+      losses: Losses with leaves (lanes, steps): column i is of the images before step i; the loss, from `make_loss`,
+        gives those of the last.
       state: of the transfer, with a leading lane axis, to go on from.
     """
 
@@ -74,7 +76,8 @@ def weight_grid(
       LossWeights with alpha, beta and tv of shape (len(alpha) * len(beta) * len(tv),).
 
     Raises:
-      ValueError: for an empty list or one of more than one dimension.
+      ValueError: for an empty list or one of more than one dimension, and for what is no number >= 0 (looked at
+        unless it is an array of jax, which may be on its way).
 
     Example:
       >>> import jaxstyle as js
@@ -83,12 +86,24 @@ def weight_grid(
       ([1.0, 1.0, 1.0, 2.0, 2.0, 2.0], [0.5, 1.0, 4.0, 0.5, 1.0, 4.0])
     """
     axes = {"alpha": alpha, "beta": beta, "tv": tv}
-    values = {name: jnp.atleast_1d(jnp.asarray(value, dtype=float)) for name, value in axes.items()}
+    values = {name: jnp.atleast_1d(jnp.asarray(_check_weights(name, x), dtype=float)) for name, x in axes.items()}
     for name, value in values.items():
         if value.ndim != 1 or not value.size:
             raise ValueError(f"{name} must be a scalar or a list of at least one value, got shape {value.shape}")
     grid = jnp.meshgrid(*values.values(), indexing="ij")
     return LossWeights(**{name: x.ravel() for name, x in zip(axes, grid, strict=True)})
+
+
+def _check_weights(name: str, value: Any) -> Any:
+    """The value; raises ValueError unless it is of numbers >= 0, or of jax, whose arrays only the device knows."""
+    if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
+        return value
+    try:
+        if not (np.isfinite(numbers := np.asarray(value, float)) & (numbers >= 0)).all():
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number >= 0 or a list of them, got {value!r}") from None
+    return value
 
 
 def lane_axes(weights: LossWeights) -> LossWeights:
@@ -322,7 +337,8 @@ def sweep(
       num_steps: steps to take.
       microbatch: lanes computed at once within a step on a device (see `make_lanes`); None: all.
       mesh: devices to share the lanes out among; where their number doesn't divide, the last lane is computed more
-        than once. None: where jax computes by default.
+        than once, and the results are exchanged between devices after the last step, to cut it off. None: where jax
+        computes by default.
 
     Returns:
       SweepResult, with the lanes in the order of the weights'.

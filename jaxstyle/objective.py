@@ -260,6 +260,8 @@ def make_terms(
     Raises:
       ValueError: as `make_loss` does.
     """
+    if not callable(features):
+        raise ValueError(f"features must be a function, as js.make_features gives it, got {features!r}")
     check_convention(convention)
     statistic = style_statistic(style_loss)
     content_layers, style_layers = check_content_layers(content_layers), check_layers(style_layers)
@@ -308,9 +310,9 @@ def make_loss(
       A pure function (image (h, w, 3), params, targets, weights) -> (total, Losses), all scalars.
 
     Raises:
-      ValueError: for an unknown convention, layer or style_loss; the returned function raises it at trace time for
-        targets of other layers or another image size, for weights of another length, and for a convention that
-        style_loss doesn't take.
+      ValueError: for features that are no function, an unknown convention, layer or style_loss; the returned
+        function raises it at trace time for targets of other layers or another image size, for weights of another
+        length, and for a convention that style_loss doesn't take.
 
     Example:
       >>> import jax, jaxstyle as js

@@ -67,6 +67,8 @@ def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
       >>> params["mean"].shape, params["conv2_1"]["kernel"].shape
       ((3,), (3, 3, 64, 128))
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise WeightsError(f"name must be that of weights or a path, got {name!r}")
     if name not in METRIC_SETS:
         return load_weights(name).params
     tensors = parse_tensors(*_read_registered(os.fspath(name)))

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.colour import luminance
-from jaxstyle.vgg import as_image
+from jaxstyle.vgg import one_image
 
 _WINDOW = np.exp(-np.square(np.arange(-5, 6) / 1.5) / 2)
 _XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])  # IEC 61966-2-1, D65
@@ -29,9 +29,7 @@ def check_image(image: Float[ArrayLike, "h w 3"], smallest: int) -> Float[Array,
     Raises:
       ValueError: unless it is floating-point, (h, w, 3), with h and w of at least `smallest`.
     """
-    image = as_image(image)
-    if image.ndim != 3 or image.shape[-1] != 3:
-        raise ValueError(f"image must have shape (h, w, 3), got {image.shape}; use jax.vmap for a batch")
+    image = one_image(image)
     if min(image.shape[:2]) < smallest:
         h, w, _ = image.shape
         raise ValueError(f"image of {h}x{w} pixels is too small: height and width must be at least {smallest}")

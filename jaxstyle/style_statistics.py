@@ -21,7 +21,7 @@ _EPSILON = 1e-12
 
 
 class Distance(Protocol):
-    """A function that gives the style loss of one layer."""
+    """A function that gives the style loss of one layer: distance(found, target, *, convention) -> scalar."""
 
     def __call__(self, found: Any, target: Any, *, convention: str) -> Float[Array, ""]:
         """Compare the statistic of an image with the target of a style.
@@ -67,12 +67,20 @@ class StyleStatistic(NamedTuple):
 
     Example:
       >>> import jax.numpy as jnp, jaxstyle as js
-      >>> from jaxstyle.style_statistics import StyleStatistic
+      >>> from jaxstyle.style_statistics import StyleStatistic, style_statistic
       >>> def measure(features, mask):  # the mean of each channel, as a style
       ...     return features.mean((0, 1))
       >>> def distance(found, target, *, convention):
       ...     return jnp.square(found - target).mean()
       >>> loss = js.make_loss(js.make_features(), style_loss=StyleStatistic(measure, distance))
+
+      Alone, as a distance of features (h, w, c) and (H, W, c) in a loss of one's own:
+
+      >>> features, other = jnp.ones((4, 5, 8)), jnp.zeros((6, 6, 8))
+      >>> sliced = style_statistic("sliced")
+      >>> target = sliced.prepare(sliced.measure(other, None))
+      >>> float(sliced.distance(sliced.measure(features, None), target, convention="mean")) > 0
+      True
     """
 
     measure: Callable[[Float[Array, "h w c"], Float[Array, "h w"] | None], Any]
@@ -95,7 +103,7 @@ def style_statistic(style_loss: str | StyleStatistic) -> StyleStatistic:
     if isinstance(style_loss, StyleStatistic):
         return style_loss
     if style_loss not in _BY_NAME:
-        raise ValueError(f"unknown style_loss {style_loss!r}; valid: {', '.join(STYLE_LOSSES)}")
+        raise ValueError(f"unknown style_loss {style_loss!r}; valid: {', '.join(STYLE_LOSSES)}, or a StyleStatistic")
     return _BY_NAME[style_loss]
 
 

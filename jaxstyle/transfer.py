@@ -87,7 +87,8 @@ def make_transfer(
       Transfer: `init` of a starting image, and `step`.
 
     Raises:
-      ValueError: for bounds that are not (low, high); from `init`, for an image that is not floating-point.
+      ValueError: for an optimizer that is no optax transformation, and bounds that are not (low, high); from
+        `init`, for an image that is not floating-point.
 
     Example:
       >>> import jax, jaxstyle as js, optax
@@ -103,6 +104,8 @@ def make_transfer(
     """
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
         raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise ValueError(f"optimizer must be an optax transformation, such as optax.adam(0.03), got {optimizer!r}")
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(image: Float[ArrayLike, "h w 3"]) -> TransferState:

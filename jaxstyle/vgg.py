@@ -253,6 +253,25 @@ def as_image(image: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     return image
 
 
+def one_image(image: Float[ArrayLike, "h w 3"]) -> Float[Array, "h w 3"]:
+    """One image as an array of jax.
+
+    Args:
+      image: (h, w, 3).
+
+    Returns:
+      The array.
+
+    Raises:
+      ValueError: unless it is floating-point, (h, w, 3).
+    """
+    image = as_image(image)
+    if image.ndim != 3 or image.shape[-1] != 3:
+        hint = "; use jax.vmap for a batch" if image.ndim > 3 else ""
+        raise ValueError(f"image must have shape (h, w, 3), got {image.shape}{hint}")
+    return image
+
+
 def _check_params(params: object, convolutions: Iterable[str]) -> None:
     """Raise ValueError, which names the leaf, unless params have what these convolutions read, in its shape."""
     if not isinstance(params, Mapping):
@@ -326,9 +345,7 @@ def make_features(
     smallest, needed = min_size(layers), convolutions_for(layers)
 
     def features(params: Params, image: Float[Array, "h w 3"]) -> dict[str, Float[Array, "_h _w _c"]]:
-        image = as_image(image)
-        if image.ndim != 3 or image.shape[-1] != 3:
-            raise ValueError(f"image must have shape (h, w, 3), got {image.shape}; use jax.vmap for a batch")
+        image = one_image(image)
         if min(image.shape[:2]) < smallest:
             raise ValueError(
                 f"image of {image.shape[0]}x{image.shape[1]} pixels is too small for layers "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -195,3 +196,27 @@ def test_images_of_a_wrong_shape(problem):
         traced(js.make_loss(features, **{**SHALLOW, "style_layers": ("relu3_1",)}), content, params, targets, weights)
     with pytest.raises(ValueError, match="weights must have one number of lanes, got no lane axis"):
         traced(lambda x: js.sweep(transfer, x, params, targets, weights, num_steps=1), content)
+
+
+def test_slips_name_the_argument():
+    for call, message in (
+        (lambda: js.make_transfer(print, 0.03), "optimizer must be an optax transformation, .* got 0.03"),
+        (lambda: js.make_transfer(print, optax.adam), "optimizer must be an optax transformation"),
+        (lambda: js.make_loss("relu1_1"), "features must be a function, .* got 'relu1_1'"),
+        (lambda: js.make_loss(print, style_loss=print), "unknown style_loss .*, or a StyleStatistic"),
+        (lambda: js.weight_grid(beta=["a"]), r"beta must be a number >= 0 or a list of them, got \['a'\]"),
+        (lambda: js.weight_grid(tv=-1), "tv must be a number >= 0 or a list of them, got -1"),
+        (lambda: js.weight_grid(alpha=np.array([1, np.nan])), "alpha must be a number >= 0"),
+        (
+            lambda: js.weight_grid(beta=[[1.0]]),
+            r"beta must be a scalar or a list of .*\(1, 1\)",
+        ),
+        (lambda: js.load_params(3), "name must be that of weights or a path, got 3"),
+        (lambda: js.make_features()({}, [[1.0]]), r"image must have shape \(h, w, 3\), got \(1, 1\)$"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_only_public_names_are_listed():
+    assert {name for name in dir(js) if not name.startswith("__")} == {*js.__all__, "metrics"}
