@@ -67,11 +67,13 @@ def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
       >>> params["mean"].shape, params["conv2_1"]["kernel"].shape
       ((3,), (3, 3, 64, 128))
     """
-    if not isinstance(name, (str, os.PathLike)):
-        raise WeightsError(f"name must be that of weights or a path, got {name!r}")
+    try:
+        name = os.fspath(name)
+    except TypeError:
+        raise WeightsError(f"name must be that of weights or a path, got {name!r}") from None
     if name not in METRIC_SETS:
         return load_weights(name).params
-    tensors = parse_tensors(*_read_registered(os.fspath(name)))
+    tensors = parse_tensors(*_read_registered(name))
     params: dict[str, Any] = {} if "mean" in tensors else dict(load_params())
     for key, tensor in tensors.items():
         group, _, leaf = key.rpartition("/")

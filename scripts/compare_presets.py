@@ -45,22 +45,22 @@ def compare(default: np.ndarray, preset: np.ndarray) -> list[float]:
 
 def main() -> None:
     """Sweep every pair with and without the preset, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="gatys")
     parser.add_argument("--betas", nargs="+", default=["2e4", "6e4", "2e5", "6e5"], help="of the preset")
     parser.add_argument("--contents", nargs="+", default=CONTENTS)
     parser.add_argument("--styles", nargs="+", default=STYLES)
     parser.add_argument("--size", default="128")
+    parser.add_argument("--steps", help="default: as many as the command takes")
     parser.add_argument("--runs", type=Path, help="folder that keeps the runs")
     args = parser.parse_args()
     pairs = [(content, style) for content in args.contents for style in args.styles]
-    table = []
+    shared, table = ["--size", args.size, *(["--steps", args.steps] if args.steps else [])], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.runs or Path(temporary)
         for number, pair in enumerate(pairs):
-            size = ["--size", args.size]
-            default = judge(folder / f"{number}_default", [*pair], [*size, "--beta", *DEFAULT_BETAS])
-            options = [*size, "--preset", args.preset, "--beta", *args.betas]
+            default = judge(folder / f"{number}_default", [*pair], [*shared, "--beta", *DEFAULT_BETAS])
+            options = [*shared, "--preset", args.preset, "--beta", *args.betas]
             ratios = compare(default, judge(folder / f"{number}_{args.preset}", [*pair], options))
             found = f"{np.exp(np.mean(np.log(ratios))):.2f} | {len(ratios)} of {len(args.betas)}" if ratios else "- | 0"
             table.append(f"| {pair[0]}, {pair[1]} | {found} |")
