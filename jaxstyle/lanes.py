@@ -99,7 +99,7 @@ def _check_weights(name: str, value: Any) -> Any:
     if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
         return value
     try:
-        if not (np.isfinite(numbers := np.asarray(value, float)) & (numbers >= 0)).all():
+        if not (np.asarray(value, float) >= 0).all():
             raise ValueError
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be a number >= 0 or a list of them, got {value!r}") from None
@@ -358,6 +358,8 @@ def sweep(
       >>> result.images.shape, result.losses.total.shape
       ((3, 12, 16, 3), (3, 2))
     """
+    # A list of numbers is a leaf with lanes, not a tree.
+    weights = weights._replace(**{name: jnp.asarray(x) for name, x in weights._asdict().items() if x is not None})
     image, count = as_image(image), num_lanes(weights)
     if image.ndim == 3:
         image = jnp.broadcast_to(image, (count, *image.shape))

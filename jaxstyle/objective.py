@@ -138,9 +138,9 @@ def make_targets(
       Targets, for `make_loss` of the same layers and style_loss.
 
     Raises:
-      ValueError: for a layer that `features` doesn't compute, no style image, an unknown style_loss, masks of another
-        shape than their image's or with values outside of [0, 1], or a region that is empty (where values are known;
-        in a jitted function it counts for nothing).
+      ValueError: for features that are no function or lack a layer, no style image, an unknown style_loss, masks of
+        another shape than their image's or with values outside of [0, 1], or a region that is empty (where values are
+        known; in a jitted function it counts for nothing).
 
     Example:
       >>> import jax, jaxstyle as js
@@ -151,8 +151,11 @@ def make_targets(
       >>> targets.content["relu2_1"].shape, targets.style["relu1_1"].shape
       ((6, 8, 128), (1, 64, 64))
     """
+    _check_function(features)
     content, styles = as_image(content), as_styles(style)
     style_layers = check_layers(style_layers)
+    if masks is not None and len(masks) != 2:
+        raise ValueError(f"masks must be two: those of the content, and those of the style; got {len(masks)}")
     of_content, of_style = (None, None) if masks is None else masks
     return Targets(
         content=content_targets(features, params, content, content_layers),
@@ -260,13 +263,13 @@ def make_terms(
     Raises:
       ValueError: as `make_loss` does.
     """
-    if not callable(features):
-        raise ValueError(f"features must be a function, as js.make_features gives it, got {features!r}")
+    _check_function(features)
     check_convention(convention)
     statistic = style_statistic(style_loss)
     content_layers, style_layers = check_content_layers(content_layers), check_layers(style_layers)
 
     def terms(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> LayerLosses:
+        _check_type("targets", targets, Targets)
         found = features(params, image)
         content = _select(found, content_layers) if content_layers else {}
         style = _select(found, style_layers)
@@ -334,6 +337,7 @@ def make_loss(
     )
 
     def loss(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> tuple[jax.Array, Losses]:
+        _check_type("weights", weights, LossWeights)
         _check_scalars(weights)
         of_content, of_style = terms(image, params, targets, weights)
         tv = total_variation(image)
@@ -363,11 +367,26 @@ def _style_term(
     target = _select(targets.style, (layer,))[layer]
     if targets.masks is None:
         measured = statistic.measure(f, None)
+        wanted = jax.eval_shape(statistic.prepare, measured)
+        if jax.tree.map(jnp.shape, wanted) != jax.tree.map(lambda x: jnp.shape(x)[1:], target):
+            raise ValueError(
+                f"targets.style of {layer} is of another style_loss: make_targets and make_loss must have the same"
+            )
         terms = [statistic.distance(measured, style, convention=convention) for style in unstack(target)]
     else:
         masks = _select(targets.masks, (layer,))[layer]
         terms = region_distances(statistic, f, masks, target, convention)
     return _weighted_sum("style_mix", weights.style_mix, terms)
+
+
+def _check_function(features: object) -> None:
+    if not callable(features):
+        raise ValueError(f"features must be a function, as js.make_features gives it, got {type(features).__name__}")
+
+
+def _check_type(name: str, value: object, wanted: type) -> None:
+    if not isinstance(value, wanted):
+        raise ValueError(f"{name} must be {wanted.__name__}, got {type(value).__name__}")
 
 
 def _check_scalars(weights: LossWeights) -> None:

@@ -32,7 +32,7 @@ class Distance(Protocol):
           convention: one of `losses.CONVENTIONS`.
 
         Returns:
-          A scalar >= 0.
+          A scalar >= 0, to rounding.
         """
         ...
 

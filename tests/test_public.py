@@ -202,7 +202,7 @@ def test_slips_name_the_argument():
     for call, message in (
         (lambda: js.make_transfer(print, 0.03), "optimizer must be an optax transformation, .* got 0.03"),
         (lambda: js.make_transfer(print, optax.adam), "optimizer must be an optax transformation"),
-        (lambda: js.make_loss("relu1_1"), "features must be a function, .* got 'relu1_1'"),
+        (lambda: js.make_loss("relu1_1"), "features must be a function, .* got str"),
         (lambda: js.make_loss(print, style_loss=print), "unknown style_loss .*, or a StyleStatistic"),
         (lambda: js.weight_grid(beta=["a"]), r"beta must be a number >= 0 or a list of them, got \['a'\]"),
         (lambda: js.weight_grid(tv=-1), "tv must be a number >= 0 or a list of them, got -1"),
@@ -216,6 +216,34 @@ def test_slips_name_the_argument():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_slips_in_a_loss_name_the_argument(problem):
+    features, _, loss, content, params, targets = problem
+    for call, message in (
+        (lambda: js.make_targets(params, features, content, content), "features must be a function, .* got dict"),
+        (lambda: js.make_targets(features, params, content, content, masks=jnp.ones((1, 36, 34))), "masks must be two"),
+        (lambda: loss(content, params, targets, 1.0), "weights must be LossWeights, got float"),
+        (lambda: loss(content, params, None, js.LossWeights()), "targets must be Targets, got NoneType"),
+        *(
+            (
+                lambda name=name: js.make_loss(features, style_loss=name, **SHALLOW)(
+                    content, params, targets, js.LossWeights()
+                ),
+                "targets.style of relu1_1 is of another style_loss: make_targets and make_loss must have the same",
+            )
+            for name in ("wasserstein", "moments", "sliced")
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_lists_of_weights_are_lanes(problem):
+    _, transfer, _, content, params, targets = problem
+    listed, grid = js.LossWeights(beta=[0.1, 1.0]), js.weight_grid(beta=[0.1, 1.0])
+    found, wanted = (js.sweep(transfer, content, params, targets, x, num_steps=1).images for x in (listed, grid))
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def test_only_public_names_are_listed():
