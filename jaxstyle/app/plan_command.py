@@ -100,7 +100,7 @@ def _rows_of_picture(plan: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("peak memory of a device", _peak(plan)),
         ("largest square picture that fits", most),
-        ("operations between devices", str(plan["collectives"])),
+        ("operations between devices", _collectives(plan)),
         ("compilations", ", ".join(f"{c['size']}x{c['size']} {c['seconds']:.0f} s" for c in plan["compilations"])),
     ]
 
@@ -118,7 +118,7 @@ def _rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
         ("of it for each lane of a group", _bytes(plan["bytes_per_lane"])),
         ("kept for every lane", _bytes(plan["state_bytes_per_lane"])),
         ("largest number of lanes that fits", _most(plan)),
-        ("operations between devices", str(plan["collectives"])),
+        ("operations between devices", _collectives(plan)),
         ("FLOPs of a lane's step", f"{plan['flops_per_lane_step'] / 1e9:.3g} G, by direct convolution"),
         (
             "estimate of a lane's step",
@@ -134,6 +134,10 @@ def _most(plan: dict[str, Any]) -> str:
     if not plan["max_lanes"]:
         return "none of those compiled: take a smaller --size or --microbatch"
     return f"{plan['max_lanes']}, with {_bytes(plan['max_lanes_peak_bytes_per_device'])} on each device"
+
+
+def _collectives(plan: dict[str, Any]) -> str:
+    return "unknown: the compiler gave up" if plan["collectives"] is None else str(plan["collectives"])
 
 
 def _bytes(count: int | None) -> str:
