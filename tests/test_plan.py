@@ -128,7 +128,7 @@ def test_plan_of_one_picture_in_rows(capsys, monkeypatch):
     table = "\n".join(plan_command._table(plan_command._rows_of_picture(found)))
     assert f"largest square picture that fits  {found['max_size']}x{found['max_size']}, with " in table
     table = "\n".join(plan_command._table(plan_command._rows_of_picture({**found, "collectives": None})))
-    assert "operations between devices         unknown: the compiler gave up" in table
+    assert "operations between devices        unknown: the compiler gave up" in table
 
 
 def test_plan_as_a_table(capsys, monkeypatch):
