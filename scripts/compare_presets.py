@@ -54,14 +54,14 @@ def main() -> None:
     parser.add_argument("--steps", help="default: as many as the command takes")
     parser.add_argument("--runs", type=Path, help="folder that keeps the runs")
     args = parser.parse_args()
-    pairs = [(content, style) for content in args.contents for style in args.styles]
+    pairs = [[content, style] for content in args.contents for style in args.styles]
     shared, table = ["--size", args.size, *(["--steps", args.steps] if args.steps else [])], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.runs or Path(temporary)
         for number, pair in enumerate(pairs):
-            default = judge(folder / f"{number}_default", [*pair], [*shared, "--beta", *DEFAULT_BETAS])
+            default = judge(folder / f"{number}_default", pair, [*shared, "--beta", *DEFAULT_BETAS])
             options = [*shared, "--preset", args.preset, "--beta", *args.betas]
-            ratios = compare(default, judge(folder / f"{number}_{args.preset}", [*pair], options))
+            ratios = compare(default, judge(folder / f"{number}_{args.preset}", pair, options))
             found = f"{np.exp(np.mean(np.log(ratios))):.2f} | {len(ratios)} of {len(args.betas)}" if ratios else "- | 0"
             table.append(f"| {pair[0]}, {pair[1]} | {found} |")
             print(table[-1], flush=True)
