@@ -4,6 +4,7 @@ Line searches evaluate until they are satisfied, so that under vmap all lanes wa
 one evaluation: a step that raised the loss is taken back and a shorter one tried from where it began, at the next.
 """
 
+import math
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float, Int
 _CURVATURE = 1e-4  # cosine of step and change of gradient above which a pair says something about the curvature
 _GROWTH = 2.0  # of the longest step, over one that lowered the loss
 _LOWEST = 1 / 24  # spatial frequency, in cycles a pixel, below which all are as free
+_PRECISION = lax.Precision.HIGHEST  # the default of TPUs and recent GPUs rounds operands
 _SHRINKAGE = 0.5  # of the longest step, over one that did not
 
 
@@ -24,9 +26,9 @@ class LbfgsState(NamedTuple):
     """State of `lbfgs`: 2 * memory_size + 2 images.
 
     Attributes:
-      steps: (memory_size, n) differences of images of n = h * w * 3 numbers, one after another, the oldest overwritten
-        in its place; unused rows are 0.
-      changes: (memory_size, n) differences of the images' gradients, likewise.
+      steps: (memory_size, h, w, 3) differences of images, one after another, the oldest overwritten in its place;
+        unused ones are 0.
+      changes: (memory_size, h, w, 3) differences of the images' gradients, likewise.
       stored: () number of pairs that have been stored.
       image: (h, w, 3) the best image so far.
       gradient: (h, w, 3) its gradient.
@@ -34,8 +36,8 @@ class LbfgsState(NamedTuple):
       radius: () largest root mean square of the next step's pixels.
     """
 
-    steps: Float[Array, "*lanes memory_size n"]
-    changes: Float[Array, "*lanes memory_size n"]
+    steps: Float[Array, "*lanes memory_size h w 3"]
+    changes: Float[Array, "*lanes memory_size h w 3"]
     stored: Int[Array, "*lanes"]
     image: Float[Array, "*lanes h w 3"]
     gradient: Float[Array, "*lanes h w 3"]
@@ -85,14 +87,14 @@ def lbfgs(
       >>> from jaxstyle.lbfgs import lbfgs
       >>> transfer = js.make_transfer(js.make_loss(js.make_features()), lbfgs(memory_size=5))
       >>> transfer.init(jnp.zeros((12, 16, 3))).optimizer.steps.shape
-      (5, 576)
+      (5, 12, 16, 3)
     """
     if memory_size < 1:
         raise ValueError(f"memory_size must be 1 or more, got {memory_size}")
 
     def init(image: jax.Array) -> LbfgsState:
         # Every leaf in memory of its own, so that the state can be donated.
-        steps, changes = (jnp.zeros((memory_size, image.size), image.dtype) for _ in range(2))
+        steps, changes = (jnp.zeros((memory_size, *image.shape), image.dtype) for _ in range(2))
         infinite, radius = jnp.full((), jnp.inf, image.dtype), jnp.full((), first_step, image.dtype)
         stored, copy = jnp.zeros((), int), jnp.array(image, copy=True)
         return LbfgsState(steps, changes, stored, copy, jnp.zeros_like(image), infinite, radius)
@@ -123,7 +125,7 @@ def _remember(
     curved = _dot(step, change) > _CURVATURE * jnp.sqrt(_dot(step, step) * _dot(change, change))
     row, store = state.stored % len(state.steps), begun & curved
     steps, changes = (
-        history.at[row].set(jnp.where(store, new.ravel(), history[row]))
+        history.at[row].set(jnp.where(store, new, history[row]))
         for history, new in ((state.steps, step), (state.changes, change))
     )
     return steps, changes, state.stored + store
@@ -146,31 +148,31 @@ def _next_step(state: LbfgsState, bounds: tuple[float, float] | None, smoothness
 def _precondition(state: LbfgsState, gradient: jax.Array, free: jax.Array, smoothness: float) -> jax.Array:
     """The inverse Hessian over free pixels times the gradient (h, w, 3), which is 0 elsewhere.
 
-    With S and Y the rows of the history from the oldest on, R the upper triangle of SY', D its diagonal and B the
+    With S and Y the history from the oldest on, an image a row, R the upper triangle of SY', D its diagonal and B the
     first guess of the inverse Hessian: the two-loop recursion is p = R^-1 S g, r = B (g - Y'p) and
     r + S' R^-T (D p - Y r). A pair of no curvature within the free pixels is left out.
     """
-    shape, mask = gradient.shape, free.ravel()
-    # Oldest first, in the small arrays only; S is not masked where what it meets is.
-    order = (state.stored + jnp.arange(len(state.steps))) % len(state.steps)
-    changes = jnp.where(mask, state.changes, 0)
-    sy = _matmul(state.steps, changes.T)[order][:, order]
+    steps, changes = state.steps, state.changes
+    # Oldest first, in the small arrays only; histories are not masked where what they meet is.
+    order = (state.stored + jnp.arange(len(steps))) % len(steps)
+    sy = _dot(steps, changes * free)[order][:, order]
     d = jnp.diagonal(sy)
-    sizes = jnp.where(mask, jnp.square(state.steps), 0).sum(1) * jnp.square(changes).sum(1)
+    # By products with the mask, which XLA's CPU backend vectorises here; selections it doesn't.
+    sizes = math.prod((jnp.square(x) * free).sum((1, 2, 3)) for x in (steps, changes))
     used = d > _CURVATURE * jnp.sqrt(sizes[order])
     d = jnp.where(used, d, 0)
     r = jnp.where(used[:, None] & used, jnp.triu(sy), 0) + jnp.diag(jnp.where(used, 0, 1).astype(sy.dtype))
-    p = solve_triangular(r, jnp.where(used, _matmul(state.steps, gradient.ravel())[order], 0))
+    p = solve_triangular(r, jnp.where(used, _dot(steps, gradient)[order], 0))
     place = jnp.argsort(order)
-    rest = gradient - _matmul(p[place], changes).reshape(shape)
+    rest = gradient - jnp.where(free, _combine(p[place], changes), 0)
     last = jnp.max(jnp.where(used, jnp.arange(len(used)), 0))
-    y = changes[order[last]].reshape(shape)
+    y = jnp.where(free, changes[order[last]], 0)
     rest, smooth = (jnp.where(free, _smooth(x, smoothness), 0) for x in (rest, y))
     # Not 0 / 0 before there is a pair: its derivative is NaN even where it isn't taken.
     scale = d[last] / jnp.where(used.any(), _dot(y, smooth), 1)
     guess = scale * rest
-    q = solve_triangular(r, jnp.where(used, d * p - _matmul(changes, guess.ravel())[order], 0), trans=1)
-    return guess + jnp.where(free, _matmul(q[place], state.steps).reshape(shape), 0)
+    q = solve_triangular(r, jnp.where(used, d * p - _dot(changes, guess)[order], 0), trans=1)
+    return guess + jnp.where(free, _combine(q[place], steps), 0)
 
 
 def _smooth(image: jax.Array, smoothness: float) -> jax.Array:
@@ -186,11 +188,13 @@ def _smooth(image: jax.Array, smoothness: float) -> jax.Array:
 
 
 def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
-    return _matmul(x.ravel(), y.ravel())
+    """Inner products of images (..., h, w, 3), of each in x with each in y."""
+    images = [tuple(range(x.ndim - 3, x.ndim)), tuple(range(y.ndim - 3, y.ndim))]
+    return jnp.tensordot(x, y, images, precision=_PRECISION)
 
 
-def _matmul(x: jax.Array, y: jax.Array) -> jax.Array:
-    return jnp.matmul(x, y, precision=lax.Precision.HIGHEST)  # the default of TPUs and recent GPUs rounds operands
+def _combine(factors: jax.Array, images: jax.Array) -> jax.Array:
+    return jnp.tensordot(factors, images, 1, precision=_PRECISION)
 
 
 def _rms(x: jax.Array) -> jax.Array:

@@ -92,7 +92,7 @@ def shard_rows(transfer: Transfer, mesh: Mesh) -> Transfer:
 
 
 def row_shardings(tree: Any, shape: tuple[int, ...], mesh: Mesh) -> Any:
-    """How the arrays of a tree are shared out: in strips if they hold images, behind other axes or flat; else on all.
+    """How the arrays of a tree are shared out: in strips if they hold images, behind other axes or not; else on all.
 
     Args:
       tree: a pytree of arrays, or of their shapes.
@@ -119,8 +119,6 @@ def row_shardings(tree: Any, shape: tuple[int, ...], mesh: Mesh) -> Any:
         before = x.ndim - len(shape)
         if x.shape[max(before, 0) :] == shape:
             return NamedSharding(mesh, PartitionSpec(*[None] * before, AXIS))
-        if x.shape[-1:] == (shape[0] * shape[1] * shape[2],):
-            return NamedSharding(mesh, PartitionSpec(*[None] * (x.ndim - 1), AXIS))
         return NamedSharding(mesh, PartitionSpec())
 
     return jax.tree.map(sharding, tree)

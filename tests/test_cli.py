@@ -299,6 +299,19 @@ def test_signals(images, number, status, delay):
     assert {name for name in contents(images) if "checkpoint" not in name} <= {"c.png", "s.png", "run/run.json"}
 
 
+def test_a_signal_while_stderr_is_silent():
+    code = """
+import os, signal
+from jaxstyle.app import screen, signals
+signals.install()
+with screen.silent_stderr():
+    os.write(2, b"of a library")
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (143, "jaxstyle: stopped by SIGTERM\n")
+
+
 def test_one_process_owns_a_run_folder(images, capsys):
     assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run") == 0
     before = contents(images)

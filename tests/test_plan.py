@@ -208,7 +208,7 @@ class TestTpu:
 
     @pytest.mark.slow
     def test_lanes_shared_out_among_chips(self):
-        size = ["--size", "128", "--microbatch", "2", "--optimizer", "adam"]
+        size = ["--size", "128", "--microbatch", "2"]
         done = run_command("--topology", "v5e:2x2", *size, "--json", *SHALLOW)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)

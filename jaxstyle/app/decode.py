@@ -3,7 +3,6 @@
 import contextlib
 import io
 import logging
-import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from jaxstyle.app.colour import convert_back, is_srgb, lab_to_srgb, to_srgb
 from jaxstyle.app.deep import DEEP_GRAY, Unusable, gray_values, low_bytes, read_float_tiff
 from jaxstyle.app.errors import RunError, StartError
 from jaxstyle.app.exif import copy_exif, read_orientation
+from jaxstyle.app.screen import silent_stderr
 
 MAX_PIXELS = 2**26
 _MAX_DEEP = 2**24
@@ -75,7 +75,8 @@ def decode(
       RunError: if memory runs out.
     """
     try:
-        with _guard(max_pixels), _quiet() if data[:2] in (b"II", b"MM") else contextlib.nullcontext():
+        # libtiff prints on stderr, of its own, what is said in one line afterwards.
+        with _guard(max_pixels), silent_stderr() if data[:2] in (b"II", b"MM") else contextlib.nullcontext():
             return _decode(data, size, background, max_pixels)
     except Image.UnidentifiedImageError as error:
         raise StartError(f"cannot read {label}: {_name_unknown(data)}") from error
@@ -109,23 +110,6 @@ def _guard(max_pixels: int) -> Iterator[None]:
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing on stderr meanwhile: libtiff prints there of its own what is said in one line afterwards."""
-    try:
-        saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    except OSError:  # there is no stderr
-        yield
-        return
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def _open(data: bytes) -> Image.Image:

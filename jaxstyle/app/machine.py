@@ -2,11 +2,8 @@
 
 import contextlib
 import importlib.util
-import os
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +12,7 @@ from jax.experimental import topologies
 
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.memory import available_memory
+from jaxstyle.app.screen import silent_stderr
 
 TOPOLOGIES: tuple[str, ...] = ("v5e:1x1", "v5e:2x2", "v5e:4x4", "v6e:2x2", "v5p:2x2x1", "v4:2x2x1", "tpu7x:2x2x1")
 """Examples of what `--topology` takes: a TPU's generation and the grid of its chips."""
@@ -86,7 +84,7 @@ def topology(name: str) -> Machine:
     try:
         if ":" not in name:  # libtpu takes no name at all for one
             raise ValueError("INVALID_ARGUMENT")
-        with _silent_stderr():
+        with silent_stderr():
             devices = list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
     except Exception as error:
         if "INVALID_ARGUMENT" not in str(error):
@@ -108,7 +106,7 @@ def topology(name: str) -> Machine:
 
 def find_devices() -> list[Any]:
     """The devices that jax finds here, without what an installed libtpu prints on stderr where there is no TPU."""
-    with _silent_stderr() if importlib.util.find_spec("libtpu") else contextlib.nullcontext():
+    with silent_stderr() if importlib.util.find_spec("libtpu") else contextlib.nullcontext():
         return jax.devices()
 
 
@@ -149,17 +147,3 @@ def _best_time(function: Any, argument: jax.Array) -> float:
         jax.block_until_ready(function(argument))
         times.append(time.perf_counter() - began)
     return min(times)
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Keep what libtpu writes on the process's stderr from the screen."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as file:
-        saved = os.dup(2)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)

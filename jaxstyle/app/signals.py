@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from jaxstyle.app.errors import StoppedError
+from jaxstyle.app.screen import write_at_once
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
@@ -65,9 +66,7 @@ def exit_at_once(number: int) -> NoReturn:
 
     The device may be computing still, which must not outlive what it computes with.
     """
-    with contextlib.suppress(OSError):
-        new_line = "\n" if os.isatty(2) else ""  # below a progress bar
-        os.write(2, f"{new_line}jaxstyle: stopped by {_NAMES[signal.Signals(number)]}{_State.advice}\n".encode())
+    write_at_once(f"jaxstyle: stopped by {_NAMES[signal.Signals(number)]}{_State.advice}")
     os._exit(128 + number)
 
 
