@@ -26,12 +26,13 @@ from jaxstyle.vgg import Features, make_features, prepare
 
 MAX_COMPILATIONS = 3
 _CHUNK = 50  # steps whose losses a program of the command keeps
+_SLICES = 2.5  # times the state of a group that several groups need, for one group's before and after the step
 _SLACK = 0.99  # of the memory, to aim at: the compiler's total doesn't grow evenly
 _WORTHWHILE = 1.05  # times as many lanes, to compile once more for them
 _COLLECTIVE = re.compile(
     r" (?:all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter|ragged-all-to-all)[\w-]*\("
 )
-_TEMPORARY = re.compile(r"HLO temporaries \(([\d.]+)([KMGT]?)\)")
+_NEEDED = re.compile(r"HLO temporaries \(([\d.]+)([KMGT]?)\)")
 
 
 class Request(NamedTuple):
@@ -167,9 +168,7 @@ def compile_chunk(transfer: Transfer, arguments: tuple[Any, ...], machine: Machi
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        temporary = _temporary(str(error))
-        held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(arguments[0])) // len(machine.devices)
-        return Compiled(count, time.monotonic() - began, fits=False, peak=temporary and held + temporary)
+        return Compiled(count, time.monotonic() - began, fits=False, peak=_needed(str(error)))
     seconds = time.monotonic() - began
     memory: Any = compiled.memory_analysis()
     peak = (
@@ -192,9 +191,12 @@ def compile_chunk(transfer: Transfer, arguments: tuple[Any, ...], machine: Machi
     )
 
 
-def _temporary(message: str) -> int | None:
-    """Bytes of temporary memory that a program needs, out of the TPU compiler's message that they are too many."""
-    match = _TEMPORARY.search(message)
+def _needed(message: str) -> int | None:
+    """Bytes that a program needs, out of the TPU compiler's message that they are too many.
+
+    What it calls temporaries includes the state, which the program replaces in its place.
+    """
+    match = _NEEDED.search(message)
     return match and int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
 
 
@@ -222,6 +224,8 @@ def _next(tried: dict[int, Compiled], microbatch: int, state_bytes: int, limit: 
     slope = (peak - known[0][1]) / (each - known[0][0]) if len(known) > 1 else state_bytes
     if each <= microbatch and peak > limit:  # a single group, whose features take nearly all
         slope = peak / each
+    elif each <= microbatch:
+        peak += int(_SLICES * microbatch * state_bytes)
     guess = each + int((limit - peak) // max(slope, 1))
     if failing is not None and guess >= failing:
         guess = (fitting + failing) // 2
