@@ -15,6 +15,7 @@ import jaxstyle as js
 from jaxstyle.app import machine, plan, plan_command
 from jaxstyle.app.cli import main
 from jaxstyle.app.machine import Machine, Speed
+from jaxstyle.app.memory import default_microbatch
 from jaxstyle.lanes import make_lanes
 from jaxstyle.layers import CONTENT_LAYERS, CONVOLUTIONS, STYLE_LAYERS
 
@@ -74,6 +75,14 @@ def test_search_of_a_group_that_is_too_large():
     found, asked = search(lambda n: 300 * n, first=8, microbatch=8, state=1)
     assert (found, asked[0]) == (3, 8)
     assert search(lambda n: 5000 + n, first=8, microbatch=8, state=1)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "memory", "lanes"),
+    [(512, 16.9e9, 8), (256, 16.9e9, 40), (1024, 16.9e9, 2), (4096, 16.9e9, 1), (128, 0, 8)],
+)
+def test_groups_of_an_accelerator_are_whole_eights(size, memory, lanes):
+    assert default_microbatch(size**2, int(memory)) == lanes
 
 
 def test_flops_are_those_that_xla_counts():

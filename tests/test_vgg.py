@@ -8,7 +8,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.activations import average_pool, max_pool, relu, scaled_average_pool
-from jaxstyle.layers import CONVOLUTIONS, LAYERS, min_size
+from jaxstyle.layers import CONVOLUTIONS, LAYERS, STYLE_LOSSES, min_size
 from jaxstyle.vgg import VGG19, _one_by_one
 from tests.conftest import relative_error, widen
 from tests.reference import numpy_vgg
@@ -168,15 +168,21 @@ def test_backends_agree_on_features_and_gradient(params, content):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["auto", "xla"])
-def test_bfloat16_on_real_images(content, style, backend):
-    """Its loss is within 0.1 %, its image gradient within 1.5 % of float32's; the issue is flipped signs of sums."""
+@pytest.mark.parametrize(
+    ("backend", "style_loss", "bound"),
+    [("xla", "gram", 0.015), *(("auto", name, 0.03 if name == "sliced" else 0.015) for name in STYLE_LOSSES)],
+)
+def test_bfloat16_on_real_images(content, style, backend, style_loss, bound):
+    """Its loss is within 0.1 %, its image gradient within 1.5 % of float32's; the issue is flipped signs of sums.
+
+    In sliced Wasserstein's sort, rounded features also change places.
+    """
     params = js.load_params()
 
     def check(params, image, dtype):
         features = js.make_features(dtype=dtype, backend=backend)
-        targets = js.make_targets(features, params, content, style)
-        loss = js.make_loss(features)
+        targets = js.make_targets(features, params, content, style, style_loss=style_loss)
+        loss = js.make_loss(features, style_loss=style_loss)
         return jax.value_and_grad(lambda x: loss(x, params, targets, js.LossWeights(1.0, 1.0, 30.0))[0])(image)
 
     check = jax.jit(check, static_argnums=2)
@@ -184,7 +190,7 @@ def test_bfloat16_on_real_images(content, style, backend):
     for image in (content, 0.7 * content + 0.3 * noise):
         (value, gradient), (wanted, exact) = (check(params, image, d) for d in ("bfloat16", "float32"))
         assert float(value) == pytest.approx(float(wanted), rel=1e-3)
-        assert 1e-4 < relative_error(gradient, exact) < 0.015
+        assert 1e-4 < relative_error(gradient, exact) < bound
 
 
 def test_dtypes(params, content):

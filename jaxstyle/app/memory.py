@@ -17,10 +17,13 @@ _M_MMAP_THRESHOLD = -3  # of malloc.h
 def default_microbatch(pixels: int, memory: int) -> int:
     """Lanes of so many pixels to compute at once: as fit into half of an accelerator's memory, in bytes.
 
+    In whole eights, if so many, since a TPU pads its arrays to that (10 of 512 pixels: 0.27 instead of 0.19 GB each).
     With 0 for its memory, it is a CPU: as many as are fast.
     """
-    most = memory // _BYTES_PER_PIXEL // 2 if memory else _CPU_PIXELS
-    return max(1, most // pixels)
+    if not memory:
+        return max(1, _CPU_PIXELS // pixels)
+    most = memory // _BYTES_PER_PIXEL // 2 // pixels
+    return most // 8 * 8 or max(1, most)
 
 
 class OutOfMemoryError(Exception):
