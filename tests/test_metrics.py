@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 import jaxstyle as js
 from jaxstyle import metrics
 from jaxstyle.alexnet import LAYERS, alexnet_features, max_pool3x3
+from jaxstyle.app import select_command
 from jaxstyle.app.encode import to_image
 from jaxstyle.app.images import read_image
 from jaxstyle.metrics import HIGHER_IS_BETTER, VGG16_LAYERS, Metrics
@@ -97,6 +98,10 @@ def test_alexnet_equals_float64_numpy_on_every_remainder_of_the_stride(alex, ref
     for layer, wanted in zip(LAYERS, reference["alex"][0](image), strict=True):
         assert found[layer].shape == wanted.shape
         assert relative_error(found[layer], wanted) < 1e-5, layer
+
+
+def test_the_command_that_needs_no_jax_knows_which_are_better():
+    assert select_command._HIGHER_IS_BETTER == HIGHER_IS_BETTER
 
 
 def test_max_pool_equals_windows():

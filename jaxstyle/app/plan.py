@@ -26,7 +26,6 @@ from jaxstyle.vgg import Features, make_features, prepare
 
 MAX_COMPILATIONS = 3
 _CHUNK = 50  # steps whose losses a program of the command keeps
-_SLICES = 2.5  # times the state of a group that several groups need, for one group's before and after the step
 _SLACK = 0.99  # of the memory, to aim at: the compiler's total doesn't grow evenly
 _WORTHWHILE = 1.05  # times as many lanes, to compile once more for them
 _COLLECTIVE = re.compile(
@@ -224,8 +223,6 @@ def _next(tried: dict[int, Compiled], microbatch: int, state_bytes: int, limit: 
     slope = (peak - known[0][1]) / (each - known[0][0]) if len(known) > 1 else state_bytes
     if each <= microbatch and peak > limit:  # a single group, whose features take nearly all
         slope = peak / each
-    elif each <= microbatch:
-        peak += int(_SLICES * microbatch * state_bytes)
     guess = each + int((limit - peak) // max(slope, 1))
     if failing is not None and guess >= failing:
         guess = (fitting + failing) // 2
