@@ -23,7 +23,7 @@ from jaxstyle.app.files import explain, open_atomic, remove_temporary
 from jaxstyle.app.screen import tell
 
 FOLDER = "checkpoint"
-_MAGIC = b"jaxstyle checkpoint 1\n"
+_MAGIC = b"jaxstyle checkpoint 2\n"
 _LENGTH = struct.Struct("<Q")
 _DIGEST = hashlib.sha256().digest_size
 _SUFFIX = ".ckpt"
