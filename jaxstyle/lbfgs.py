@@ -4,7 +4,6 @@ Line searches evaluate until they are satisfied, so that under vmap all lanes wa
 one evaluation: a step that raised the loss is taken back and a shorter one tried from where it began, at the next.
 """
 
-import math
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -158,8 +157,8 @@ def _precondition(state: LbfgsState, gradient: jax.Array, free: jax.Array, smoot
     sy = _dot(steps, changes * free)[order][:, order]
     d = jnp.diagonal(sy)
     # By products with the mask, which XLA's CPU backend vectorises here; selections it doesn't.
-    sizes = math.prod((jnp.square(x) * free).sum((1, 2, 3)) for x in (steps, changes))
-    used = d > _CURVATURE * jnp.sqrt(sizes[order])
+    ss, yy = ((jnp.square(x) * free).sum((1, 2, 3))[order] for x in (steps, changes))
+    used = d > _CURVATURE * jnp.sqrt(ss * yy)
     d = jnp.where(used, d, 0)
     r = jnp.where(used[:, None] & used, jnp.triu(sy), 0) + jnp.diag(jnp.where(used, 0, 1).astype(sy.dtype))
     p = solve_triangular(r, jnp.where(used, _dot(steps, gradient)[order], 0))
