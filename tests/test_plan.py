@@ -221,8 +221,7 @@ class TestTpu:
 
     @pytest.mark.slow
     def test_lanes_shared_out_among_chips(self):
-        size = ["--size", "128", "--microbatch", "2"]
-        done = run_command("--topology", "v5e:2x2", *size, "--json", *SHALLOW)
+        done = run_command("--topology", "v5e:2x2", "--size", "128", "--microbatch", "2", "--json", *SHALLOW)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         assert len(done.stderr.splitlines()) == len(found["compilations"]) <= 3  # nothing of libtpu's
