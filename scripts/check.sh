@@ -8,4 +8,4 @@ install dev
 .venv/bin/python -m ruff format --check .
 .venv/bin/python -m pyright --pythonpath .venv/bin/python
 .venv/bin/python scripts/api_pages.py build/api
-.venv/bin/python -m pytest --numprocesses auto "$@"
+.venv/bin/python -m pytest --numprocesses auto --dist loadgroup "$@"

@@ -1,4 +1,15 @@
+"""Fixtures, and how the tests share what they compile.
+
+Most of the time goes into compiling programs that then run for microseconds. So LLVM leaves out the passes that make a
+program quick to run, for which `--full-optimization` asks; and what a worker and its child processes have compiled is
+kept until the run ends.
+"""
+
+import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +20,42 @@ from PIL import Image
 import jaxstyle as js
 from jaxstyle.app.images import read_image
 
+COMPILED = "JAXSTYLE_TESTS_COMPILED"  # names the folder of what a run has compiled
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0"
+
 SHALLOW = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
 
 
 def pytest_addoption(parser):
     parser.addoption("--backend", default="auto", help="what make_features takes by default: auto, xla or winograd")
+    parser.addoption("--full-optimization", action="store_true", help="compile as users do: the tests take twice as long")
 
 
 def pytest_configure(config):
     from jaxstyle import vgg
 
     vgg.make_features.__kwdefaults__["backend"] = config.getoption("--backend")
+    flags = os.environ.get("XLA_FLAGS", "")
+    if not config.getoption("--full-optimization") and QUICK_TO_COMPILE not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {QUICK_TO_COMPILE}".strip()
+    if COMPILED not in os.environ:
+        os.environ[COMPILED] = tempfile.mkdtemp(prefix="jaxstyle-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(COMPILED), ignore_errors=True))
+    # A folder a worker, because a program that another process has half written is read with a warning.
+    folder = Path(os.environ[COMPILED]) / os.environ.get("PYTEST_XDIST_WORKER", "main")
+    settings = {"compilation_cache_dir": str(folder)}
+    settings |= {"persistent_cache_min_compile_time_secs": 0, "persistent_cache_min_entry_size_bytes": -1}
+    for name, value in settings.items():
+        jax.config.update(f"jax_{name}", value)
+        os.environ[f"JAX_{name.upper()}"] = str(value)  # for the processes that tests start
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of one file share a worker, unless they say which do, as they share what they compile."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -27,7 +63,6 @@ def cache(tmp_path_factory):
     """Tests leave the user's cache folder alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXSTYLE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
         yield
 
 

@@ -127,8 +127,8 @@ def square_root(matrix):
 
 
 def frechet(a, b):
-    """The textbook's formula of two samples (n, d)."""
+    """The textbook's formula of two samples (n, d), not negative where they are alike to rounding."""
     c, d = np.cov(a.T), np.cov(b.T)
     root = square_root(c)
     distance = np.trace(c + d - 2 * square_root(root @ d @ root))
-    return np.sum((a.mean(0) - b.mean(0)) ** 2) + distance
+    return np.sum((a.mean(0) - b.mean(0)) ** 2) + max(distance, 0)
