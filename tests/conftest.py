@@ -28,7 +28,9 @@ SHALLOW = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1"
 
 def pytest_addoption(parser):
     parser.addoption("--backend", default="auto", help="what make_features takes by default: auto, xla or winograd")
-    parser.addoption("--full-optimization", action="store_true", help="compile as users do: the tests take twice as long")
+    parser.addoption(
+        "--full-optimization", action="store_true", help="compile as users do: the tests take twice as long"
+    )
 
 
 def pytest_configure(config):
@@ -105,6 +107,12 @@ def images(tmp_path, monkeypatch):
     for name, shape in (("c.png", (20, 24, 3)), ("s.png", (18, 30, 3))):
         Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(name)
     return tmp_path
+
+
+@pytest.fixture
+def rng(request):
+    """Random numbers of the test's own, the same whichever tests ran before."""
+    return np.random.default_rng(list(request.node.name.encode()))
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from jaxstyle.similarity import _cielab, gaussian_distance
 from tests.conftest import relative_error, widen
 from tests.reference import numpy_metrics
 
-RNG = np.random.default_rng(5)
 PAIRWISE = ["ssim", "edge_similarity", "colour_distance"]
 
 
@@ -64,7 +63,7 @@ def pairs(pictures):
         return np.asarray(to_image(array).filter(ImageFilter.GaussianBlur(1.5)), np.float32) / 255
 
     cat, coffee, mosaic, swirls, woodcut = pictures.values()
-    noise = RNG.normal(0, 0.05, cat.shape)
+    noise = np.random.default_rng(5).normal(0, 0.05, cat.shape)
     return [
         *((x, jpeg(x)) for x in (cat, mosaic)),
         *((x, blurred(x)) for x in (coffee, woodcut)),
@@ -91,8 +90,8 @@ def test_lpips_equals_float64_numpy(network, pairs, reference):
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (37, 51), (64, 45), (34, 39), (41, 48)])
-def test_alexnet_equals_float64_numpy_on_every_remainder_of_the_stride(alex, reference, shape):
-    image = RNG.uniform(size=(*shape, 3)).astype(np.float32)
+def test_alexnet_equals_float64_numpy_on_every_remainder_of_the_stride(alex, reference, shape, rng):
+    image = rng.uniform(size=(*shape, 3)).astype(np.float32)
     found = alexnet_features(alex, image)
     assert tuple(found) == LAYERS
     for layer, wanted in zip(LAYERS, reference["alex"][0](image), strict=True):
@@ -104,9 +103,9 @@ def test_the_command_that_needs_no_jax_knows_which_are_better():
     assert select_command._HIGHER_IS_BETTER == HIGHER_IS_BETTER
 
 
-def test_max_pool_equals_windows():
+def test_max_pool_equals_windows(rng):
     for shape in ((7, 7, 2), (8, 9, 2), (10, 3, 2)):
-        x = RNG.normal(size=shape).astype(np.float32)
+        x = rng.normal(size=shape).astype(np.float32)
         np.testing.assert_array_equal(max_pool3x3(jnp.asarray(x)), numpy_metrics.pool(x))
 
 
@@ -143,16 +142,16 @@ def test_colour_distance_of_constant_images_is_that_of_their_colours():
     np.testing.assert_allclose(_cielab(jnp.asarray([0.0, 0.0, 1.0])), [32.30, 79.19, -107.86], atol=0.03)
 
 
-def test_colour_distance_ignores_where_the_colours_are(pictures):
+def test_colour_distance_ignores_where_the_colours_are(pictures, rng):
     image = pictures["coffee"]
-    shuffled = RNG.permutation(image.reshape(-1, 3)).reshape(image.shape)
+    shuffled = rng.permutation(image.reshape(-1, 3)).reshape(image.shape)
     assert float(metrics.colour_distance(image, shuffled)) < 1e-3
 
 
-def test_gaussian_distance_of_flat_samples():
+def test_gaussian_distance_of_flat_samples(rng):
     """Samples in a plane and on a line, for which the textbook's root is of a singular matrix."""
-    plane = RNG.normal(size=(50, 3)) * [5, 2, 0]
-    line = RNG.normal(size=(40, 1)) * [1, 2, 3] + 1
+    plane = rng.normal(size=(50, 3)) * [5, 2, 0]
+    line = rng.normal(size=(40, 1)) * [1, 2, 3] + 1
     wanted = numpy_metrics.frechet(plane, line)
     found = gaussian_distance(*(jnp.asarray(x, jnp.float32) for x in (plane, line)))
     assert float(found) == pytest.approx(wanted, rel=1e-5)
@@ -173,9 +172,9 @@ def all_metrics(alex):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
-def test_gradients_equal_finite_differences_in_float64(alex, pictures):
+def test_gradients_equal_finite_differences_in_float64(alex, pictures, rng):
     image, reference = (jnp.asarray(pictures[n][:64, :64], jnp.float64) for n in ("cat", "mosaic"))
-    direction = jnp.asarray(RNG.normal(size=image.shape))
+    direction = jnp.asarray(rng.normal(size=image.shape))
     for name, metric in all_metrics(widen(alex)).items():
         value, gradients = jax.jit(jax.value_and_grad(metric, (0, 1)))(image, reference)
         step = 1e-6 * direction
@@ -196,9 +195,9 @@ def test_lpips_on_vgg16_has_a_finite_gradient(pictures):
     assert (gradient != 0).any()
 
 
-def test_distortion_is_told_in_order(alex, pictures):
+def test_distortion_is_told_in_order(alex, pictures, rng):
     image = pictures["cat"]
-    noise = RNG.normal(size=image.shape)
+    noise = rng.normal(size=image.shape)
     for name, metric in all_metrics(alex).items():
         values = [float(metric(np.clip(image + s * noise, 0, 1).astype(np.float32), image)) for s in (0.02, 0.1, 0.4)]
         assert values == sorted(values, reverse=name in HIGHER_IS_BETTER), name
@@ -293,7 +292,7 @@ def image_sets(pictures):
     """70 crops of two pictures, and 66 of others."""
 
     def crops(names, count):
-        corners = RNG.integers(0, 30, (count, 2))
+        corners = np.random.default_rng(count).integers(0, 30, (count, 2))
         return np.stack([pictures[names[k % 2]][i : i + 32, j : j + 32] for k, (i, j) in enumerate(corners)])
 
     return crops(("cat", "coffee"), 70), crops(("mosaic", "swirls"), 66)

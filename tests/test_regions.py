@@ -11,7 +11,6 @@ from jaxstyle.style_statistics import style_statistic
 from tests.conftest import SHALLOW
 from tests.reference import numpy_styles
 
-RNG = np.random.default_rng(12)
 MASKED = [name for name in STYLE_LOSSES if name != "sliced"]
 LAYERS = ("relu1_1", "relu2_1", "relu2_2")
 
@@ -32,8 +31,8 @@ def halves(image, soft=False):
     return np.stack([left, 1 - left])
 
 
-def test_masks_are_averaged_over_the_pixels_of_each_position():
-    masks = RNG.uniform(size=(2, 13, 11))
+def test_masks_are_averaged_over_the_pixels_of_each_position(rng):
+    masks = rng.uniform(size=(2, 13, 11))
     found = layer_masks(jnp.asarray(masks, jnp.float32), ("relu1_2", "pool1", "relu3_1", "pool3"))
     for layer, side in (("relu1_2", 1), ("pool1", 2), ("relu3_1", 4), ("pool3", 8)):
         h, w = 13 // side, 11 // side
@@ -56,8 +55,8 @@ def test_a_mask_of_ones_is_no_mask(features, params, content, style, name):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", MASKED)
-def test_weighted_statistics_equal_numpy(name):
-    f, s, t, r = (RNG.normal(size=n) for n in ((6, 7, 5), (5, 4, 5), (6, 7), (5, 4)))
+def test_weighted_statistics_equal_numpy(name, rng):
+    f, s, t, r = (rng.normal(size=n) for n in ((6, 7, 5), (5, 4, 5), (6, 7), (5, 4)))
     t, r = np.abs(np.sin(t)), np.abs(np.sin(r)) * (np.arange(4) > 0)
     statistic = style_statistic(name)
     measure = [statistic.measure(*map(jnp.asarray, pair)) for pair in ((f, t), (s, r))]

@@ -19,14 +19,12 @@ from jaxstyle.colour import luminance, match_colours, match_luminance, to_gray
 from jaxstyle.presets import PRESETS
 from tests.command import QUICK, fails, jaxstyle, read_table
 
-RNG = np.random.default_rng(9)
-
 
 @pytest.fixture
-def more(images):
+def more(images, rng):
     """Another content and another style image."""
     for name, shape in (("c2.png", (20, 24, 3)), ("t.png", (22, 22, 3))):
-        Image.fromarray(RNG.integers(0, 256, shape, dtype=np.uint8)).save(name)
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(name)
     return images
 
 
@@ -60,8 +58,8 @@ def test_a_grid_file_mixes_styles(more):
     assert [picture.name for picture in job.pictures.blend] == ["t.png"]
 
 
-def test_style_scale_is_relative_to_the_size(images, capsys):
-    Image.fromarray(RNG.integers(0, 256, (40, 80, 3), dtype=np.uint8)).save("wide.png")
+def test_style_scale_is_relative_to_the_size(images, capsys, rng):
+    Image.fromarray(rng.integers(0, 256, (40, 80, 3), dtype=np.uint8)).save("wide.png")
     for scale, shape in ((0.5, (5, 10)), (1, (10, 20)), (1.5, (15, 30)), (9, (40, 80))):
         found = load_pictures(Settings("c.png", "wide.png", blend=("wide.png",), size=20, style_scale=scale), 2)
         assert [picture.image.shape[:2] for picture in (*found.styles, *found.blend)] == [shape] * 2
@@ -69,7 +67,8 @@ def test_style_scale_is_relative_to_the_size(images, capsys):
 
 
 def pictures(*shapes):
-    found = [Picture(f"{i}.png", RNG.uniform(size=(*s, 3)).astype(np.float32), "") for i, s in enumerate(shapes)]
+    rng = np.random.default_rng(9)
+    found = [Picture(f"{i}.png", rng.uniform(size=(*s, 3)).astype(np.float32), "") for i, s in enumerate(shapes)]
     return Pictures(found[:2], found[2:3], found[3:], start=None, content_masks=[], style_masks=[], skipped={})
 
 
@@ -84,9 +83,9 @@ def test_colours_of_each_pair():
                 np.testing.assert_allclose(one, change(jnp.asarray(picture.image), content), atol=1e-5)
 
 
-def test_final_images_get_their_contents_chroma():
+def test_final_images_get_their_contents_chroma(rng):
     inputs = pictures((6, 8), (6, 8), (6, 8))
-    images = 0.5 + 0.1 * RNG.uniform(size=(3, 6, 8, 3)).astype(np.float32)
+    images = 0.5 + 0.1 * rng.uniform(size=(3, 6, 8, 3)).astype(np.float32)
     np.testing.assert_array_equal(finish_images(inputs, "match", images, [0, 1, 0]), images)
     for image, found, number in zip(
         images, finish_images(inputs, "content", images, [0, 1, 0]), (0, 1, 0), strict=True
@@ -162,9 +161,9 @@ def masks(images):
     return images
 
 
-def test_each_region_takes_its_own_style(masks):
+def test_each_region_takes_its_own_style(masks, rng):
     """The first STYLE, the second the image of --blend, as at each place of a transfer of it everywhere."""
-    Image.fromarray(RNG.integers(0, 60, (18, 30, 3), dtype=np.uint8)).save("dark.png")
+    Image.fromarray(rng.integers(0, 60, (18, 30, 3), dtype=np.uint8)).save("dark.png")
     options = [*QUICK[:-1], "12", "--alpha", "0", "--beta", "1", "--tv", "0", "--out"]
     regions = ["--blend", "dark.png", "--content-mask", "left.png", "right.png"]
     assert jaxstyle("sweep", "c.png", "s.png", *options, "both", *regions) == 0
@@ -186,10 +185,10 @@ def test_what_no_mask_covers_stays(masks):
     assert change[:8].min() > 0.01
 
 
-def test_masks_of_the_style_choose_what_of_it(masks):
+def test_masks_of_the_style_choose_what_of_it(masks, rng):
     """The left takes the style's dark bottom, the right its light top."""
     style = np.concatenate([np.full((90, 300, 3), 230), np.full((90, 300, 3), 20)]).astype(np.uint8)
-    style += RNG.integers(0, 20, style.shape, dtype=np.uint8)
+    style += rng.integers(0, 20, style.shape, dtype=np.uint8)
     Image.fromarray(style).save("two.png")
     options = [*QUICK[:-1], "12", "--size", "24", "--alpha", "0", "--beta", "1", "--tv", "0", "--out", "run"]
     regions = ["--content-mask", "left.png", "right.png", "--style-mask", "bottom.png", "top.png"]

@@ -57,19 +57,19 @@ def test_distances_equal_numpy_and_relative_divides_by_the_styles_energy(name):
 
 
 @pytest.mark.usefixtures("x64")
-def test_wasserstein_of_gaussians_in_closed_form():
+def test_wasserstein_of_gaussians_in_closed_form(rng):
     """Of independent channels it is the sum of (m - s)^2 + (u - v)^2, up to its noise of 0.2 % of the covariance."""
-    flat = np.linalg.qr(RNG.normal(size=(60, 7)) - 0)[0]
+    flat = np.linalg.qr(rng.normal(size=(60, 7)) - 0)[0]
     white = np.linalg.qr(np.c_[np.ones(60), flat])[0][:, 1:7] * np.sqrt(60)  # mean 0, covariance 1
-    u, v, m, s = RNG.uniform(1, 3, 6), RNG.uniform(1, 3, 6), RNG.normal(size=6), RNG.normal(size=6)
+    u, v, m, s = rng.uniform(1, 3, 6), rng.uniform(1, 3, 6), rng.normal(size=6), rng.normal(size=6)
     image, style = ((white * a + b).reshape(6, 10, 6) for a, b in ((u, m), (v, s)))
     wanted = np.mean((m - s) ** 2 + (u - v) ** 2)
     assert float(distance_of("wasserstein", style)(jnp.asarray(image))) == pytest.approx(wanted, rel=1e-3)
 
 
 @pytest.mark.usefixtures("x64")
-def test_sliced_equals_numpy_where_both_have_as_many_positions():
-    style = RNG.normal(size=F.shape)
+def test_sliced_equals_numpy_where_both_have_as_many_positions(rng):
+    style = rng.normal(size=F.shape)
     directions = np.asarray(jax.random.normal(jax.random.key(3), (6, 4), float))
     statistic = sliced(key=3, projections=4, bins=63 * 2)
     wanted = numpy_styles.sliced(F, style, directions)
@@ -86,10 +86,10 @@ def test_sliced_equals_numpy_where_both_have_as_many_positions():
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("few", [False, True])
 @pytest.mark.parametrize("name", STYLE_LOSSES)
-def test_gradients_equal_finite_differences(name, few):
+def test_gradients_equal_finite_differences(name, few, rng):
     f = jnp.asarray(FEW if few else F)
     distance = jax.jit(distance_of(name, S))
-    direction = jnp.asarray(RNG.normal(size=f.shape))
+    direction = jnp.asarray(rng.normal(size=f.shape))
     slope = (distance(f + 1e-6 * direction) - distance(f - 1e-6 * direction)) / 2e-6
     assert jnp.vdot(jax.grad(distance)(f), direction) == pytest.approx(float(slope), rel=1e-6)
 
@@ -109,14 +109,14 @@ def test_gradient_of_wasserstein_by_eigenvalues():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STYLE_LOSSES)
 @pytest.mark.parametrize("case", ["full", "few", "dead", "flat", "zero"])
-def test_zero_with_a_finite_gradient_at_the_style_itself(name, case):
+def test_zero_with_a_finite_gradient_at_the_style_itself(name, case, rng):
     f = {"full": F, "few": FEW, "dead": F * [1, 0, 0, 2, 0, 1], "flat": np.ones_like(F), "zero": np.zeros_like(F)}[case]
     f = jnp.asarray(f, jnp.float32)
     value, gradient = jax.value_and_grad(distance_of(name, f))(f)
     assert abs(float(value)) <= 1e-5 * float(jnp.square(f).mean())
     assert float(jnp.abs(gradient).max()) < 1e-3
     # ... and finite anywhere else, from the flattest start to the wildest.
-    for start in (jnp.zeros_like(f), 1000 * f[::-1], jnp.asarray(RNG.normal(size=f.shape), f.dtype)):
+    for start in (jnp.zeros_like(f), 1000 * f[::-1], jnp.asarray(rng.normal(size=f.shape), f.dtype)):
         for convention in ("mean", "relative"):
             value, gradient = jax.value_and_grad(distance_of(name, f, convention))(start)
             assert jnp.isfinite(value)
@@ -124,10 +124,10 @@ def test_zero_with_a_finite_gradient_at_the_style_itself(name, case):
 
 
 @pytest.mark.parametrize("name", STYLE_LOSSES)
-def test_ignores_the_order_of_pixels_and_is_the_same_vmapped_and_jitted(name):
+def test_ignores_the_order_of_pixels_and_is_the_same_vmapped_and_jitted(name, rng):
     f = jnp.asarray(F, jnp.float32)
     distance = distance_of(name, jnp.asarray(S, jnp.float32))
-    shuffled = RNG.permutation(F.reshape(-1, 6)).reshape(9, 7, 6).astype(np.float32)
+    shuffled = rng.permutation(F.reshape(-1, 6)).reshape(9, 7, 6).astype(np.float32)
     assert float(distance(jnp.asarray(shuffled))) == pytest.approx(float(distance(f)), rel=1e-4)
     images = jnp.stack([f, f[::-1] * 2, f - 1])
     gradient = jax.grad(distance)
