@@ -5,6 +5,7 @@ program quick to run, for which `--full-optimization` asks; and what a worker an
 kept until the run ends.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -91,8 +92,8 @@ def shallow(params, content, style):
     return features, js.make_loss(features, **SHALLOW), targets
 
 
-@pytest.fixture(autouse=True)
-def signals():
+@contextlib.contextmanager
+def own_signals():
     """The command sets handlers of its own; give pytest's back."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
@@ -100,13 +101,39 @@ def signals():
         signal.signal(number, handler)
 
 
-@pytest.fixture
-def images(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def signals():
+    with own_signals():
+        yield
+
+
+def make_images(folder):
+    """A content image c.png and a style image s.png, the same ones every time."""
     rng = np.random.default_rng(7)
     for name, shape in (("c.png", (20, 24, 3)), ("s.png", (18, 30, 3))):
-        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(name)
-    return tmp_path
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """The folder of two images, as the working folder."""
+    monkeypatch.chdir(tmp_path)
+    return make_images(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_images(tmp_path_factory):
+    """Like `images`, for a fixture that several tests of a module read: a context in which it is the working folder."""
+
+    @contextlib.contextmanager
+    def enter():
+        with pytest.MonkeyPatch.context() as patch, own_signals():
+            folder = make_images(tmp_path_factory.mktemp("shared"))
+            patch.chdir(folder)
+            yield folder
+
+    return enter
 
 
 @pytest.fixture

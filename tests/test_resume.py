@@ -49,10 +49,11 @@ def results(folder):
     return found
 
 
-@pytest.fixture
-def whole(images):
-    assert jaxstyle(*SWEEP, "--out", "whole") == 0
-    return results(images / "whole")
+@pytest.fixture(scope="module")
+def whole(shared_images):
+    with shared_images() as folder:
+        assert jaxstyle(*SWEEP, "--out", "whole") == 0
+        return results(folder / "whole")
 
 
 @pytest.mark.parametrize(
