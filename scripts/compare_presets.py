@@ -7,7 +7,8 @@ The judges are AlexNet's: LPIPS to the content, and the distance of Gram matrice
 lanes.csv. Over betas the defaults trace a front of the two, between whose points log style distance is taken for linear
 in LPIPS. For each picture of the preset the least style distance of that front at no larger LPIPS is divided by the
 picture's own; a table in Markdown has the geometric mean of each pair, below 1 where the defaults are better. A picture
-nearer to its content than all of the defaults' is left out. Runs in --runs are kept and not made again.
+nearer to its content than all of the defaults' is left out. Runs in --runs are kept and not made again. What the
+script has no option for goes to both sweeps, such as --weights random:0.
 """
 
 import argparse
@@ -53,9 +54,9 @@ def main() -> None:
     parser.add_argument("--size", default="128")
     parser.add_argument("--steps", help="default: as many as the command takes")
     parser.add_argument("--runs", type=Path, help="folder that keeps the runs")
-    args = parser.parse_args()
+    args, others = parser.parse_known_args()
     pairs = [[content, style] for content in args.contents for style in args.styles]
-    shared, table = ["--size", args.size, *(["--steps", args.steps] if args.steps else [])], []
+    shared, table = ["--size", args.size, *(["--steps", args.steps] if args.steps else []), *others], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.runs or Path(temporary)
         for number, pair in enumerate(pairs):

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 import jaxstyle as js
+from jaxstyle import layers
 from jaxstyle.app.images import read_image
 
 COMPILED = "JAXSTYLE_TESTS_COMPILED"  # names the folder of what a run has compiled
@@ -90,6 +91,16 @@ def shallow(params, content, style):
     features = js.make_features(("relu1_1", "relu2_1", "relu2_2"))
     targets = js.make_targets(features, params, content, style, **SHALLOW)
     return features, js.make_loss(features, **SHALLOW), targets
+
+
+@pytest.fixture
+def shallow_by_default(monkeypatch):
+    """Functions take the layers of SHALLOW unless told otherwise: for scripts that take the defaults of the library."""
+    for name, chosen in SHALLOW.items():
+        monkeypatch.setattr(layers, name.upper(), chosen)
+        for function in (js.make_targets, js.make_loss):
+            monkeypatch.setitem(function.__kwdefaults__, name, chosen)
+    monkeypatch.setattr(js.make_features, "__defaults__", (sum(SHALLOW.values(), ()),))
 
 
 @contextlib.contextmanager

@@ -13,19 +13,24 @@ SMALL = ["--size", "32", "--lanes", "2", "--pairs", "1", "--no-memory"]
 
 @pytest.fixture(scope="module")
 def benchmark():
-    jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(SCRIPTS)
         import benchmark
 
         yield benchmark
     benchmark.make_inputs.cache_clear()
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
-@pytest.mark.slow
-def test_against_one(benchmark, capsys):
-    benchmark.main([*SMALL, "--against", "one", "--json"])
+@pytest.fixture
+def shallow(benchmark, shallow_by_default):
+    """The benchmark, of a network that takes less time to compile."""
+    benchmark.make_inputs.cache_clear()
+    yield benchmark
+    benchmark.make_inputs.cache_clear()
+
+
+def test_against_one(shallow, capsys):
+    shallow.main([*SMALL, "--against", "one", "--json"])
     found = json.loads(capsys.readouterr().out)
     (row,) = found.pop("results")
     assert (found["against"], found["jax"], found["pairs"]) == ("one", jax.__version__, 1)
@@ -36,19 +41,17 @@ def test_against_one(benchmark, capsys):
     assert row["one_compile_s"] > 0
 
 
-@pytest.mark.slow
-def test_every_backend_and_the_gradient_alone(benchmark, capsys):
-    benchmark.main([*SMALL, "--backend", "auto", "xla", "winograd", "--dtype", "bfloat16", "--json"])
+def test_every_backend_and_the_gradient_alone(shallow, capsys):
+    shallow.main([*SMALL, "--backend", "auto", "xla", "winograd", "--dtype", "bfloat16", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["dtype"] == "bfloat16"
     assert [row["backend"] for row in found["results"]] == ["auto", "xla", "winograd"]
     assert all(row["lane_gradient_s"] > 0 for row in found["results"])
 
 
-@pytest.mark.slow
-def test_a_loop_of_steps_is_what_the_scan_is(benchmark):
-    scan = benchmark.make_ours(32, 2, 3).run()
-    loop = benchmark.make_other("loop", 32, 2, 3).run()
+def test_a_loop_of_steps_is_what_the_scan_is(shallow):
+    scan = shallow.make_ours(32, 2, 3).run()
+    loop = shallow.make_other("loop", 32, 2, 3).run()
     np.testing.assert_allclose(loop, scan, rtol=1e-2)
     assert loop.shape == (3, 2)
 

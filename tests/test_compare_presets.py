@@ -27,6 +27,7 @@ def test_the_default_is_read_at_the_same_lpips_or_a_smaller_one(script):
 def test_runs_are_kept(script, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(script, "DEFAULT_BETAS", ["0.1", "1"])
     arguments = ["", "--size", "48", "--contents", "sample:cat", "--styles", "sample:mosaic", "--betas", "1e5"]
+    arguments += ["--weights", "random:0", "--content-layers", "relu1_2", "--style-layers", "relu1_1"]
     tables = []
     for _ in range(2):
         monkeypatch.setattr("sys.argv", [*arguments, "--runs", str(tmp_path), "--steps", "2"])
