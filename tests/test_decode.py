@@ -67,7 +67,7 @@ def gray(values):
     ("mode", "kind"),
     [
         *[(mode, "PNG") for mode in ("1", "L", "LA", "P", "RGB", "RGBA")],
-        *[(mode, "TIFF") for mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBX", "RGBA", "CMYK", "YCbCr", "LAB")],
+        *[(mode, "TIFF") for mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBX", "RGBA", "CMYK", "YCbCr")],
         *[(mode, "GIF") for mode in ("1", "L", "P")],
         *[(mode, "BMP") for mode in ("1", "L", "P", "RGB", "RGBA")],
         *[(mode, "PPM") for mode in ("1", "L", "RGB")],
@@ -77,11 +77,7 @@ def gray(values):
 )
 def test_modes_have_the_colours_that_pillow_says(rgba, mode, kind):
     source = Image.fromarray(rgba)
-    if mode == "LAB":
-        image = Image.fromarray(rgba[..., :3]).convert("RGB")
-        lab = ImageCms.createProfile("LAB")
-        image = ImageCms.profileToProfile(image, ImageCms.createProfile("sRGB"), lab, outputMode="LAB")
-    elif mode == "PA":
+    if mode == "PA":
         image = source.convert("RGB").quantize(9).convert("PA")
         image.putalpha(Image.fromarray(rgba[..., 3]))
     else:
@@ -95,14 +91,13 @@ def test_modes_have_the_colours_that_pillow_says(rgba, mode, kind):
             stored.load()
         except OSError as error:
             pytest.skip(f"this Pillow doesn't read what it wrote: {error}")
-        if mode == "LAB":
-            wanted = ImageCms.profileToProfile(stored, lab, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        elif stored.has_transparency_data:
+        if stored.has_transparency_data:
             white = Image.new("RGBA", stored.size, "white")
             wanted = Image.alpha_composite(white, stored.convert("RGBA")).convert("RGB")
         else:
             wanted = stored.convert("RGB")
-        np.testing.assert_allclose(levels(data), np.asarray(wanted), atol=1.01 if mode == "LAB" else 0.51)
+        # Pillow converts YCbCr by tables of integers.
+        np.testing.assert_allclose(levels(data), np.asarray(wanted), atol=1.01 if mode == "YCbCr" else 0.51)
 
 
 def test_avif():
@@ -268,8 +263,8 @@ def test_float_tiff_with_profile_and_orientation(rgba):
     data = tiff(values, photometric="minisblack", extrasamples=["unassalpha"], iccprofile=gray_profile(1.8))
     wanted = gray(from_linear(values[..., 0] ** 1.8)) * values[..., 1:] + 1 - values[..., 1:]
     np.testing.assert_allclose(read(data).image, wanted, atol=1.6 * LEVEL)
-    (note,) = read(tiff(np.float64(values[..., 0]), photometric="minisblack", iccprofile=b"x" * 9)).notes
-    assert "can't be used" in note
+    notes = read(tiff(np.float64(values[..., 0]), photometric="minisblack", iccprofile=b"x" * 9)).notes
+    assert ["can't be used" in note for note in notes] == [False, True]
 
 
 def test_srgb_profile_keeps_sixteen_bits():
@@ -337,20 +332,18 @@ def test_pixels_are_limited():
     fails(gif, "it has 4294836225 pixels, over the limit of 67108864; raise it with --max-pixels")
 
 
-def test_float_tiffs_that_swell_or_are_odd_are_refused():
+def test_float_tiffs_that_swell_take_no_more_than_their_size_and_odd_ones_are_refused():
     values = np.random.default_rng(0).random((64, 64, 3), dtype=np.float32)
     data = tiff(values, photometric="rgb", compression="zlib", rowsperstrip=64)
     assert read(data).image.shape == (64, 64, 3)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         (at,) = file.pages.first.dataoffsets
     bomb = zlib.compress(bytes(10**7))
-    fails(data[:at] + bomb + data[at + len(bomb) :], "the TIFF is damaged: it holds more than its size says")
+    np.testing.assert_array_equal(read(data[:at] + bomb + data[at + len(bomb) :]).image, 0)
     width = struct.pack("<HHII", 256, 4, 1, 64)  # ImageWidth as tifffile writes it
     short = data.replace(width, struct.pack("<HHII", 256, 4, 1, 0))
     assert short != data
-    fails(short, "it is not an image that Pillow knows")
-    other = tiff(values, photometric="rgb", compression="lzma")
-    fails(other, "it is a TIFF of a rare kind; save it as 16 bits a channel, uncompressed or by Deflate")
+    fails(short, "the TIFF is damaged: it has no pixels")
 
 
 def test_text_and_profiles_that_swell_are_refused():

@@ -1,4 +1,4 @@
-"""Colours of pictures in files: ICC profiles, CMYK and Lab to sRGB and back, by LittleCMS through Pillow."""
+"""Colours of pictures in files: ICC profiles, CMYK to sRGB and back, by LittleCMS through Pillow."""
 
 import io
 from functools import cache
@@ -55,11 +55,6 @@ def is_srgb(profile: bytes) -> bool:
     except ValueError:
         return False
     return bool(np.abs(found - grid).max() <= 1)
-
-
-def lab_to_srgb(image: Image.Image) -> Image.Image:
-    """A picture of CIE L*a*b* (white point D50) as RGB."""
-    return _apply(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), _srgb(), "RGB")
 
 
 def convert_back(image: Image.Image, profile: bytes) -> Image.Image | None:

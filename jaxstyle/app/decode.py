@@ -9,22 +9,28 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
-from jaxstyle.app.colour import convert_back, is_srgb, lab_to_srgb, to_srgb
-from jaxstyle.app.deep import DEEP_GRAY, Unusable, gray_values, low_bytes, read_float_tiff
+from jaxstyle.app.boxes import jpeg2000_bits, read_avif_boxes, read_jpeg2000_boxes
+from jaxstyle.app.colour import convert_back, is_srgb, to_srgb
 from jaxstyle.app.errors import RunError, StartError
-from jaxstyle.app.exif import copy_exif, read_orientation
+from jaxstyle.app.exif import read_exif
+from jaxstyle.app.gamut import encode_srgb, is_plain
+from jaxstyle.app.jpeg import check_jpeg
+from jaxstyle.app.png import read_png
+from jaxstyle.app.pnm import is_pnm, read_pnm
 from jaxstyle.app.screen import silent_stderr
+from jaxstyle.app.stored import NO_INKS, SEVERAL, Stored, Unusable, as_floats, to_eight_bits, to_image
+from jaxstyle.app.tiff import MAGIC, read_tiff
 
 MAX_PIXELS = 2**26
-_MAX_DEEP = 2**24
-_MAX_SCANS = 64
 WHITE = (255, 255, 255)
 
 # Pillow knows more; those need other programs (EPS starts Ghostscript), have no signature, or hold no photographs.
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "AVIF", "GIF", "BMP", "PPM", "JPEG2000")
-_SEVERAL = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # an MPO's other frames are previews
+# TIFF is read by `read_tiff`, some of PPM's by `read_pnm`.
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "PPM", "JPEG2000")
+_DEEP_GRAY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_SEVERAL = ("GIF", "PNG", "WEBP", "AVIF")  # an MPO's other frames are previews
 
 # Without a handler, its warnings of odd files would be lines on stderr.
 for _name in ("PIL", "tifffile"):
@@ -119,110 +125,109 @@ def _open(data: bytes) -> Image.Image:
 
 def _decode(data: bytes, size: int | None, background: tuple[int, int, int], max_pixels: int) -> Decoded:
     notes: list[str] = []
-    exif = None
-    try:
-        with _open(data) as image:
-            profile = image.info.get("icc_profile") or None
-            picture = _load(image, data, profile, notes)
-            turn, exif = _read_exif(image, notes)
-    except Image.UnidentifiedImageError:
-        found = read_float_tiff(data, max_pixels)
-        if found is None:
-            raise
-        picture, turn, profile = found
-        if profile:
-            image = Image.fromarray(
-                np.round(picture * 255).astype(np.uint8).squeeze(2 if picture.shape[2] == 1 else ())
-            )
-            picture = _use_profile(image, profile, notes)
+    if data[:4] in MAGIC:
+        stored = read_tiff(data, max_pixels, notes)
+    elif is_pnm(data):
+        stored = read_pnm(data, max_pixels, notes)
+    else:
+        stored = _read_by_pillow(data, notes)
+    picture, premultiplied = _to_srgb(stored, notes)
     h, w = picture.shape[:2] if isinstance(picture, np.ndarray) else (picture.height, picture.width)
-    if turn >= 5:
+    if stored.turn >= 5:
         h, w = w, h
+    profile = stored.profile
     kept = profile if profile and convert_back(Image.new("RGB", (1, 1)), profile) else None
-    values = _put_over(_shrink(picture, size), background)
-    return Decoded(_turn(values, turn), (h, w), tuple(notes), kept, exif)
+    values = _put_over(_shrink(picture, size, premultiplied), background, notes)
+    return Decoded(_turn(values, stored.turn), (h, w), tuple(notes), kept, stored.exif)
 
 
-def _load(image: Image.Image, data: bytes, profile: bytes | None, notes: list[str]) -> Image.Image | np.ndarray:
-    """The sRGB picture: of 8 bits an image of mode L, LA, RGB or RGBA, of more values (h, w, 1 to 4) in [0, 1]."""
-    if image.format in ("JPEG", "MPO") and _count_scans(data) > _MAX_SCANS:
-        raise Unusable(f"it is a JPEG of more than {_MAX_SCANS} scans, made to take long")
-    if image.format in _SEVERAL and getattr(image, "is_animated", False):
-        notes.append("it has several frames, of which the first is taken")
-    low = _open_low(image, data, profile)
+def _read_by_pillow(data: bytes, notes: list[str]) -> Stored:
+    with _open(data) as image:
+        if image.format in ("JPEG", "MPO"):
+            check_jpeg(data)
+        if image.format in _SEVERAL and getattr(image, "is_animated", False):
+            notes.append(SEVERAL)
+        if image.format == "PNG":
+            stored = read_png(data, image, _open, notes)
+        else:
+            stored = Stored(_load(image, data, notes), image.info.get("icc_profile") or None)
+        if image.format == "AVIF" and not stored.profile:
+            stored = stored._replace(encoding=read_avif_boxes(data, notes))
+        elif image.format == "JPEG2000":
+            stored = stored._replace(profile=read_jpeg2000_boxes(data, notes))
+        turn, exif, said = read_exif(image.getexif, notes)
+    if not stored.profile and not stored.encoding:  # which are stronger
+        if isinstance(said, str):
+            notes.append(said)
+        elif said:
+            stored = stored._replace(encoding=said)
+    return stored._replace(turn=turn, exif=exif)
+
+
+def _load(image: Image.Image, data: bytes, notes: list[str]) -> Image.Image | np.ndarray:
+    """The picture of mode L, LA, RGB, RGBA or CMYK, or gray values (h, w, 1) in [0, 1] of more than 8 bits."""
     image.load()
-    if low is not None:
-        return _join(image, low)
-    if image.mode == "LAB":
-        return lab_to_srgb(image)
-    if image.mode in DEEP_GRAY:
-        values = gray_values(image)
-        if not profile:
-            return values[..., None]
-        image = Image.fromarray(np.round(values * 255).astype(np.uint8))
-    elif image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK") or "transparency" in image.info:
-        image = image.convert("RGBA" if image.has_transparency_data else "L" if image.mode == "1" else "RGB")
+    if image.format == "JPEG2000" and jpeg2000_bits(data) > 8 and image.mode not in _DEEP_GRAY:
+        notes.append("it has more than 8 bits a channel, of which 8 are kept")
+    if image.mode in _DEEP_GRAY:
+        return np.asarray(image, np.float32)[..., None] / np.float32(65535)
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        return ImageChops.invert(image)  # Pillow takes all as Adobe's, which are stored the other way round
+    if image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK") or "transparency" in image.info:
+        return image.convert("RGBA" if image.has_transparency_data else "L" if image.mode == "1" else "RGB")
+    return image
+
+
+def _to_srgb(stored: Stored, notes: list[str]) -> tuple[Image.Image | np.ndarray, bool]:
+    """The picture in sRGB, an image of mode L, LA, RGB or RGBA or values, and whether alpha is multiplied in."""
+    picture, profile, encoding = stored.picture, stored.profile, stored.encoding
+    if encoding and is_plain(encoding):
+        encoding = None
+    if profile and isinstance(picture, np.ndarray) and picture.shape[-1] >= 3 and is_srgb(profile):
+        profile = None
+    premultiplied = stored.associated
+    if premultiplied:
+        picture = as_floats(_values(picture))
+    if premultiplied and (profile or encoding):
+        picture, premultiplied = _divide(picture), False
     if profile:
-        image = _use_profile(image, profile, notes)
-    return image.convert("RGB") if image.mode == "CMYK" else image
+        image = picture if isinstance(picture, Image.Image) else to_image(to_eight_bits(picture))
+        image, used = _use_profile(image, profile, notes)
+        picture = image if used else picture
+    if isinstance(picture, Image.Image) and picture.mode == "CMYK":
+        notes.append(NO_INKS)
+        return picture.convert("RGB"), False
+    if encoding:
+        values = encode_srgb(_values(picture), encoding)
+        picture = to_image(values) if values.dtype == np.uint8 else values
+    return picture, premultiplied
 
 
-def _use_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
+def _values(picture: Image.Image | np.ndarray) -> np.ndarray:
+    return np.atleast_3d(np.asarray(picture))
+
+
+def _use_profile(image: Image.Image, profile: bytes, notes: list[str]) -> tuple[Image.Image, bool]:
+    """The picture in sRGB, and whether the profile could be used."""
     try:
-        return to_srgb(image, profile)
+        return to_srgb(image, profile), True
     except ValueError as error:
         notes.append(f"its colour profile can't be used and is ignored ({_shorten(error)})")
-        return image
+        return image, False
 
 
-def _count_scans(data: bytes) -> int:
-    """How many times a JPEG's decoder goes over all pixels; each may take a few bytes only."""
-    at, scans = 2, 0
-    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
-        marker = data[at + 1]
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # data, or a marker that stands alone
-            at += 1 if marker == 0xFF else 2
-            continue
-        if marker == 0xD9:
-            break
-        scans += marker == 0xDA
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return scans
+def _divide(values: np.ndarray) -> np.ndarray:
+    """Colours that were multiplied by alpha, without it."""
+    alpha = values[..., -1:]
+    colours = np.divide(values[..., :-1], alpha, out=np.zeros_like(values[..., :-1]), where=alpha > 0)
+    return np.concatenate([np.minimum(colours, 1), alpha], -1)
 
 
-def _open_low(image: Image.Image, data: bytes, profile: bytes | None) -> Image.Image | None:
-    """A second image of the low bytes, if `image` is one of 16 bits a colour channel that needs no conversion."""
-    if image.format not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA") or "transparency" in image.info:
-        return None
-    low = _open(data)
-    if image.width * image.height > _MAX_DEEP or not low_bytes(low) or (profile and not is_srgb(profile)):
-        return None
-    low.load()
-    return low
-
-
-def _join(high: Image.Image, low: Image.Image) -> np.ndarray:
-    """Values in [0, 1] of the two bytes of each channel."""
-    values = np.asarray(high, np.float32)
-    values *= 256
-    values += np.asarray(low)
-    values /= 65535
-    return values
-
-
-def _read_exif(image: Image.Image, notes: list[str]) -> tuple[int, bytes | None]:
-    try:
-        return read_orientation(image), copy_exif(image)
-    except Exception:  # damaged in any way, it is still a picture
-        notes.append("its EXIF block is damaged and is ignored")
-        return 1, None
-
-
-def _shrink(picture: Image.Image | np.ndarray, size: int | None) -> np.ndarray:
+def _shrink(picture: Image.Image | np.ndarray, size: int | None, premultiplied: bool) -> np.ndarray:
     """Values (h, w, 1 to 4) in [0, 1] of a picture scaled down, colours premultiplied by alpha."""
     if isinstance(picture, Image.Image):  # which premultiplies by itself meanwhile
         return _premultiply(np.asarray(_resize(picture, size), np.float32) / 255)
-    values = _premultiply(picture)
+    values = picture if premultiplied else _premultiply(picture)
     bands = (np.ascontiguousarray(values[..., i]) for i in range(values.shape[-1]))
     return np.dstack([np.asarray(_resize(Image.fromarray(band), size)) for band in bands])
 
@@ -243,9 +248,11 @@ def _premultiply(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _put_over(values: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
+def _put_over(values: np.ndarray, background: tuple[int, int, int], notes: list[str]) -> np.ndarray:
     """Colours (h, w, 3) of values (h, w, 1 to 4), premultiplied by their alpha if they have one, over a background."""
     if values.shape[-1] in (2, 4):
+        if not values[..., -1].any():
+            notes.append("it is transparent everywhere, so that only the background is seen")
         behind = np.asarray(background, np.float32) / 255
         values = values[..., :-1] + behind * (1 - values[..., -1:])
     return np.clip(values if values.shape[-1] == 3 else np.repeat(values, 3, axis=2), 0, 1)
