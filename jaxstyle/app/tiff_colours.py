@@ -44,8 +44,9 @@ def _inverted(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str])
 
 
 def _from_palette(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]) -> np.ndarray:
+    _need_integers(layout)
     table = np.array(tags.many(320), np.uint16)
-    if layout.kind != "u" or layout.bits > 16 or len(table) != 3 * 2**layout.bits:
+    if len(table) != 3 * 2**layout.bits:
         raise Unusable("the TIFF is damaged: its palette is of another size than its samples")
     table = table.reshape(3, -1).T
     if table.max() <= 255:

@@ -1,0 +1,58 @@
+"""What the numbers in image files mean, in float64 NumPy, after the formats' specifications."""
+
+import numpy as np
+
+# IEC 61966-2-1, and Lindbloom's matrix of Bradford's adaptation from D50 to D65.
+XYZ_TO_SRGB = np.array(
+    [[3.2404542, -1.5371385, -0.4985314], [-0.9692660, 1.8760108, 0.0415560], [0.0556434, -0.2040259, 1.0572252]]
+)
+D50_TO_D65 = np.array(
+    [[0.9555766, -0.0230393, 0.0631636], [-0.0282895, 1.0099416, 0.0210077], [0.0122982, -0.0204830, 1.3299098]]
+)
+D50 = np.array([0.96422, 1.0, 0.82521])
+
+
+def compose(colours, alpha=None, *, background=(255, 255, 255), associated=False):
+    """sRGB (h, w, 3) of gray or RGB values (h, w, 1 or 3) over a background; all in [0, 1] but the background."""
+    colours = np.broadcast_to(np.asarray(colours, np.float64), (*colours.shape[:2], 3))
+    if alpha is None:
+        return colours
+    alpha = np.asarray(alpha, np.float64)
+    shown = colours if associated else colours * alpha
+    return np.clip(shown + np.array(background) / 255 * (1 - alpha), 0, 1)
+
+
+def encode(light):
+    light = np.clip(light, 0, 1)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def decode(values):
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def from_ycbcr(values):
+    """RGB in [0, 1] of full-range YCbCr in [0, 255] by ITU-R BT.601."""
+    y, b, r = (values[..., i].astype(np.float64) for i in range(3))
+    rgb = np.stack([y + 1.402 * (r - 128), y - 0.344136 * (b - 128) - 0.714136 * (r - 128), y + 1.772 * (b - 128)], -1)
+    return np.clip(rgb / 255, 0, 1)
+
+
+def from_cmyk(inks):
+    return (1 - inks[..., :3]) * (1 - inks[..., 3:])
+
+
+def from_lab(lab):
+    """sRGB of CIE L*a*b* of white point D50."""
+    fy = (lab[..., 0] + 16) / 116
+    f = np.stack([fy + lab[..., 1] / 500, fy, fy - lab[..., 2] / 200], -1)
+    xyz = np.where(f**3 > 216 / 24389, f**3, (116 * f - 16) / (24389 / 27)) * D50
+    return encode(xyz @ D50_TO_D65.T @ XYZ_TO_SRGB.T)
+
+
+def from_primaries(values, corners, exponent):
+    """sRGB of RGB values whose primaries have chromaticities `corners` (3, 2) and white D65; light is values**exponent."""
+    white = np.array([0.3127 / 0.3290, 1, (1 - 0.3127 - 0.3290) / 0.3290])
+    columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in corners]).T
+    light = decode(values) if exponent is None else values**exponent
+    return encode(light * np.linalg.solve(columns, white) @ columns.T @ XYZ_TO_SRGB.T)
