@@ -14,7 +14,7 @@ from PIL import Image, ImageChops
 from jaxstyle.app.boxes import jpeg2000_bits, read_avif_boxes, read_jpeg2000_boxes
 from jaxstyle.app.colour import convert_back, is_srgb, to_srgb
 from jaxstyle.app.errors import RunError, StartError
-from jaxstyle.app.exif import read_exif
+from jaxstyle.app.exif import honour, read_exif
 from jaxstyle.app.gamut import encode_srgb, is_plain
 from jaxstyle.app.jpeg import check_jpeg
 from jaxstyle.app.png import read_png
@@ -157,10 +157,7 @@ def _read_by_pillow(data: bytes, notes: list[str]) -> Stored:
             stored = stored._replace(profile=read_jpeg2000_boxes(data, notes))
         turn, exif, said = read_exif(image.getexif, notes)
     if not stored.profile and not stored.encoding:  # which are stronger
-        if isinstance(said, str):
-            notes.append(said)
-        elif said:
-            stored = stored._replace(encoding=said)
+        stored = stored._replace(encoding=honour(said, notes))
     return stored._replace(turn=turn, exif=exif)
 
 

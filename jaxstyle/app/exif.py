@@ -36,6 +36,14 @@ def read_exif(load: Callable[[], Image.Exif], notes: list[str]) -> tuple[int, by
         return 1, None, None
 
 
+def honour(said: Encoding | str | None, notes: list[str]) -> Encoding | None:
+    """The encoding of what `read_exif` found of colours; a note of it is added."""
+    if isinstance(said, str):
+        notes.append(said)
+        return None
+    return said
+
+
 def load_tiff_exif(data: bytes) -> Image.Exif:
     """The tags of a TIFF as an EXIF block, empty for a BigTIFF."""
     exif = Image.Exif()

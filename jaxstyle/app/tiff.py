@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from jaxstyle.app.exif import load_tiff_exif, read_exif
+from jaxstyle.app.exif import honour, load_tiff_exif, read_exif
 from jaxstyle.app.gamut import Encoding, find_usable
 from jaxstyle.app.stored import SEVERAL, Stored, Unusable, as_floats, reduce_deep, scale, to_image
 from jaxstyle.app.tiff_colours import BLACK_IS_ZERO, CMYK, COLOURS, PROFILE, RGB, WHITE_IS_ZERO, YCBCR, find_colours
@@ -46,7 +46,7 @@ def read_tiff(data: bytes, max_pixels: int, notes: list[str]) -> Stored:
     if tags.one(254, 0) & 1:
         notes.append("its first picture, which is taken, is said to be a smaller copy of another one")
     compression = tags.one(259, 1)
-    _, exif, _ = read_exif(lambda: load_tiff_exif(data), notes)
+    _, exif, said = read_exif(lambda: load_tiff_exif(data), notes)
     turn = tags.one(274, 1)
     if compression in (*_FAX, *_JPEG):
         stored, turn = _let_pillow_read(data, tags, fax=compression in _FAX), 1
@@ -56,7 +56,7 @@ def read_tiff(data: bytes, max_pixels: int, notes: list[str]) -> Stored:
         raise Unusable(f"it is a TIFF of a rare compression ({compression}); save it by LZW or Deflate")
     profile = tags.values.get(PROFILE)
     profile = profile if isinstance(profile, bytes) else None
-    encoding = None if profile else _find_encoding(tags, photometric, notes)
+    encoding = None if profile else _find_encoding(tags, photometric, notes) or honour(said, notes)
     return stored._replace(profile=profile, encoding=encoding, turn=turn if turn in range(1, 9) else 1, exif=exif)
 
 
@@ -117,4 +117,4 @@ def _find_encoding(tags: Tags, photometric: int, notes: list[str]) -> Encoding |
     if photometric != RGB or 319 not in tags.values:
         return None
     primaries = tags.many(318, (0.3127, 0.3290)) + tags.many(319)
-    return find_usable(Encoding(primaries), "its WhitePoint and PrimaryChromaticities", notes)
+    return find_usable(Encoding(primaries), "what it says of its colours (PrimaryChromaticities)", notes)

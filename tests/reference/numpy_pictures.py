@@ -52,7 +52,11 @@ def from_lab(lab):
 
 def from_primaries(values, corners, exponent):
     """sRGB of RGB values whose primaries have chromaticities `corners` (3, 2) and white D65; light is values**exponent."""
+    light = decode(values) if exponent is None else values**exponent
+    return encode(light @ _to_xyz(corners).T @ np.linalg.inv(_to_xyz(((0.64, 0.33), (0.30, 0.60), (0.15, 0.06)))).T)
+
+
+def _to_xyz(corners):
     white = np.array([0.3127 / 0.3290, 1, (1 - 0.3127 - 0.3290) / 0.3290])
     columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in corners]).T
-    light = decode(values) if exponent is None else values**exponent
-    return encode(light * np.linalg.solve(columns, white) @ columns.T @ XYZ_TO_SRGB.T)
+    return columns * np.linalg.solve(columns, white)
