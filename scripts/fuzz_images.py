@@ -2,7 +2,7 @@
 
     python scripts/fuzz_images.py --count 2000 --seed 0
 
-Mutates small images of eight formats in many modes, in ways that a seed decides, and prints a table. Exits 1 if one
+Mutates small images of nine formats in many modes, in ways that a seed decides, and prints a table. Exits 1 if one
 crashed the process, took more than 5 seconds or 1 GB, printed anything, or ended in another error than ours; --keep
 FOLDER saves those files. Linux only: memory is the peak that /proc tells.
 """
@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 SECONDS, MEGABYTES = 5.0, 1000
 _SIZE = 64
@@ -64,6 +64,10 @@ def make_seeds() -> dict[str, list[bytes]]:
     exif[0x0112], exif[0x8825] = 6, {1: "N", 2: (1.0, 2.0, 3.0)}
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     tagged = {"exif": exif.tobytes(), "icc_profile": profile}
+    said = PngImagePlugin.PngInfo()
+    said.add(b"gAMA", struct.pack(">I", 60_000))
+    said.add(b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000))
+    said.add(b"cICP", bytes((9, 8, 0, 1)))
     frames = {"save_all": True, "append_images": [rgb.rotate(90), rgb.rotate(180)]}
     seeds = {
         "JPEG": [
@@ -76,6 +80,7 @@ def make_seeds() -> dict[str, list[bytes]]:
             *(_save(image, "PNG", **tagged) for image in (rgba, rgb, gray, bits, palette, gray.convert("LA"))),
             _save(palette, "PNG", transparency=3),
             _save(Image.fromarray(deep[..., 0]), "PNG"),
+            _save(rgb, "PNG", pnginfo=said, transparency=(1, 2, 3)),
             _save(rgb, "PNG", **frames),
         ],
         "WEBP": [_save(rgb, "WEBP", **tagged), _save(rgba, "WEBP", lossless=True), _save(rgb, "WEBP", **frames)],
@@ -94,10 +99,19 @@ def make_seeds() -> dict[str, list[bytes]]:
             _tiff(np.moveaxis(deep[..., :3], -1, 0).copy(), planarconfig="separate"),
             _tiff(pixels[..., :3].astype(np.float32) / 255),
             _tiff(pixels[..., :3].astype(np.float64), compression="zlib", tile=(16, 16)),
+            _tiff(deep, extrasamples=["assocalpha"], compression="zlib", rowsperstrip=7),
+            *(_save(image, "TIFF", compression=name) for image in (palette, bits) for name in ("packbits", "tiff_lzw")),
+            _save(rgb.convert("YCbCr"), "TIFF"),
         ],
         "GIF": [_save(palette, "GIF"), _save(rgb, "GIF", **frames), _save(palette, "GIF", transparency=2, interlace=1)],
         "BMP": [_save(image, "BMP") for image in (rgba, rgb, gray, bits, palette)],
-        "PPM": [_save(image, "PPM") for image in (rgb, gray, bits, Image.fromarray(deep[..., 0]).convert("I"))],
+        "PPM": [
+            *(_save(image, "PPM") for image in (rgb, gray, bits, Image.fromarray(deep[..., 0]).convert("I"))),
+            _save(gray.convert("F"), "PPM"),
+            b"P6\n56 40\n999\n" + deep[..., :3].astype(">u2").tobytes(),
+            b"PF\n56 40\n-1.0\n" + pixels[..., :3].astype("<f4").tobytes(),
+        ],
+        "JPEG2000": [_save(image, "JPEG2000") for image in (rgb, rgba, Image.fromarray(deep[..., 0]))],
     }
     Image.init()
     if "AVIF" in Image.SAVE:  # not of every Pillow

@@ -61,7 +61,10 @@ def make_tiff(samples, photometric, **options):
 def write_directory(tags, segments, order, *, tiled=False, big=False):
     """A TIFF of tags {number: (type, values)} and strips or tiles."""
     offset_type, word, count_type = (16, "Q", "Q") if big else (4, "I", "H")
-    tags = tags | {324 if tiled else 273: (offset_type, [0] * len(segments)), 325 if tiled else 279: (4, [*map(len, segments)])}
+    tags = tags | {
+        324 if tiled else 273: (offset_type, [0] * len(segments)),
+        325 if tiled else 279: (4, [*map(len, segments)]),
+    }
     codes = {1: "B", 2: "B", 3: "H", 4: "I", 5: "I", 7: "B", 16: "Q"}
     size = struct.calcsize(f"={word}")
     head = 16 if big else 8
@@ -84,7 +87,9 @@ def write_directory(tags, segments, order, *, tiled=False, big=False):
             blobs += content
         else:
             entries.append((number, kind, n, content.ljust(size, b"\0")))
-    out = (b"II" if order == "<" else b"MM") + struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0, 16) if big else (42, 8)))
+    out = (b"II" if order == "<" else b"MM") + struct.pack(
+        order + ("HHHQ" if big else "HI"), *((43, 8, 0, 16) if big else (42, 8))
+    )
     out += struct.pack(order + count_type, len(entries))
     out += b"".join(struct.pack(f"{order}HH{word}", *entry[:3]) + entry[3] for entry in entries) + bytes(size)
     return out + blobs + b"".join(segments)

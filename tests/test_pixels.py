@@ -20,7 +20,13 @@ RNG = np.random.default_rng(16)
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB, ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
 COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, LAB: 3, ICC_LAB: 3}
-NUMBERS = [*(f"u{bits}" for bits in (1, 2, 4, 8, 10, 12, 16, 32)), *(f"i{bits}" for bits in (8, 16, 32)), "f16", "f32", "f64"]
+NUMBERS = [
+    *(f"u{bits}" for bits in (1, 2, 4, 8, 10, 12, 16, 32)),
+    *(f"i{bits}" for bits in (8, 16, 32)),
+    "f16",
+    "f32",
+    "f64",
+]
 # The values of ExtraSamples, and which of the extra samples is alpha.
 ALPHA = {
     "none": ((), None),
@@ -90,7 +96,9 @@ def find_wanted(photometric, numbers, values, bits, table):
         signed = np.where(signed >= 128 * step, signed - 256 * step, signed)
         return reference.from_lab(np.concatenate([values[..., :1] * 100, signed / step], -1))
     if photometric == ICC_LAB:
-        return reference.from_lab(np.concatenate([numbers[..., :1] / (255 * step) * 100, numbers[..., 1:] / step - 128], -1))
+        return reference.from_lab(
+            np.concatenate([numbers[..., :1] / (255 * step) * 100, numbers[..., 1:] / step - 128], -1)
+        )
     return values
 
 
@@ -109,7 +117,10 @@ def is_refused(photometric, name, alpha):
 # Compressions and predictors; each with the numbers that it is for.
 STORAGE = [
     ({}, "uif"),
-    *[({"compression": code}, "uif") for code in (files.LZW, files.DEFLATE, files.OLD_DEFLATE, files.PACKBITS, files.LZMA)],
+    *[
+        ({"compression": code}, "uif")
+        for code in (files.LZW, files.DEFLATE, files.OLD_DEFLATE, files.PACKBITS, files.LZMA)
+    ],
     *[({"compression": code, "predictor": files.HORIZONTAL}, "whole") for code in (files.LZW, files.DEFLATE)],
     *[({"compression": code, "predictor": files.FLOATING}, "f") for code in (files.LZW, files.DEFLATE)],
 ]
@@ -122,7 +133,12 @@ def fits(which, name):
 def choose_storage(i, name):
     """One of the ways to lay numbers out, other ones for other i."""
     options, _ = [storage for storage in STORAGE if fits(storage[1], name)][i % 7 % 6]
-    return options | {"order": "<>"[i // 3 % 2], "part": (H, 3, (16, 16))[i % 3], "reverse": i % 11 == 0, "big": i % 13 == 0}
+    return options | {
+        "order": "<>"[i // 3 % 2],
+        "part": (H, 3, (16, 16))[i % 3],
+        "reverse": i % 11 == 0,
+        "big": i % 13 == 0,
+    }
 
 
 @pytest.mark.parametrize("photometric", COLOURS)
@@ -155,8 +171,17 @@ def test_tiff_of_every_kind(photometric):
             cover = None if at is None else values[..., count + at :][..., :1]
             wanted = reference.compose(colours, cover, associated=alpha == "associated")
         note = {"unspecified": "they are ignored", "untagged": "they are ignored", "transparent": "only the background"}
-        atol = {CMYK: LEVEL if name == "u8" else EXACT, YCBCR: ROUNDED, LAB: ROUNDED, ICC_LAB: ROUNDED}.get(photometric, EXACT)
-        cells.check((photometric, name, alpha, separate, options), data, wanted, atol=atol, refused=refused, note=note.get(alpha))
+        atol = {CMYK: LEVEL if name == "u8" else EXACT, YCBCR: ROUNDED, LAB: ROUNDED, ICC_LAB: ROUNDED}.get(
+            photometric, EXACT
+        )
+        cells.check(
+            (photometric, name, alpha, separate, options),
+            data,
+            wanted,
+            atol=atol,
+            refused=refused,
+            note=note.get(alpha),
+        )
     cells.finish(180)
 
 
@@ -168,7 +193,13 @@ def test_tiff_stored_in_every_way(name):
     choices = itertools.product(STORAGE, "<>", (H, 3, (16, 16)), (False, True), (False, True))
     for i, ((storage, which), order, part, separate, reverse) in enumerate(choices):
         if fits(which, name):
-            options = storage | {"order": order, "part": part, "separate": separate, "reverse": reverse, "big": i % 5 == 0}
+            options = storage | {
+                "order": order,
+                "part": part,
+                "separate": separate,
+                "reverse": reverse,
+                "big": i % 5 == 0,
+            }
             cells.check(options, files.make_tiff(numbers, RGB, bits=bits, extra=(2,), **options), wanted)
     cells.finish(140)
 
@@ -178,7 +209,9 @@ def test_png_of_every_kind(bits):
     cells = Cells()
     top = 2**bits - 1
     kinds = {0: 1, 2: 3, 4: 2, 6: 4} if bits >= 8 else {0: 1}
-    for (kind, channels), alpha, interlaced in itertools.product(kinds.items(), ("none", "key", "transparent"), (False, True)):
+    for (kind, channels), alpha, interlaced in itertools.product(
+        kinds.items(), ("none", "key", "transparent"), (False, True)
+    ):
         numbers = RNG.integers(0, top, (H, W, channels), endpoint=True).astype(f"u{max(1, bits // 8)}")
         colours = numbers / top if kind in (0, 2) else numbers[..., :-1] / top
         cover, chunks = None if kind in (0, 2) else numbers[..., -1:] / top, []
@@ -248,7 +281,9 @@ def test_other_formats_without_loss():
     opaque, shown = reference.compose(values[..., :3]), reference.compose(values[..., :3], values[..., 3:])
     cells.check("WebP RGB", save(Image.fromarray(rgb), "WEBP", lossless=True), opaque)
     cells.check("WebP RGBA", save(Image.fromarray(pixels), "WEBP", lossless=True, exact=True), shown)
-    cells.check("WebP clear", save(Image.fromarray(clear), "WEBP", lossless=True, exact=True), np.ones((H, W, 3)), note="only")
+    cells.check(
+        "WebP clear", save(Image.fromarray(clear), "WEBP", lossless=True, exact=True), np.ones((H, W, 3)), note="only"
+    )
     one = reference.compose(values[..., :1])
     for extension, options in (("jp2", {}), ("j2k", {"no_jp2": True})):
         wide = {"irreversible": False, "num_resolutions": 1, **options}
@@ -259,7 +294,11 @@ def test_other_formats_without_loss():
         wanted = reference.compose(values[..., 2:3], values[..., 3:])
         cells.check((extension, "LA"), save(Image.fromarray(both), "JPEG2000", **wide), wanted)
         deep = RNG.integers(0, 65535, (H, W), endpoint=True).astype(np.uint16)
-        cells.check((extension, "I;16"), save(Image.fromarray(deep), "JPEG2000", **wide), reference.compose(deep[..., None] / 65535))
+        cells.check(
+            (extension, "I;16"),
+            save(Image.fromarray(deep), "JPEG2000", **wide),
+            reference.compose(deep[..., None] / 65535),
+        )
     few = RNG.integers(0, 3, (H, W), endpoint=True).astype(np.uint8)
     table = RNG.integers(0, 255, (4, 3), endpoint=True).astype(np.uint8)
     image = Image.fromarray(few)
@@ -283,7 +322,9 @@ def test_bmp_of_every_kind():
     opaque, shown = values[..., :3], reference.compose(values[..., :3], values[..., 3:])
     whole = [[0xFF0000, 0xFF00, 0xFF, 0xFF000000], [0xFF, 0xFF00, 0xFF0000, 0xFF000000], [0xFF0000, 0xFF00, 0xFF]]
     for masks in (None, *whole):
-        shifts = [16, 8, 0, 24] if masks is None else [(mask & -mask).bit_length() - 1 for mask in [*masks, 0xFF000000][:4]]
+        shifts = (
+            [16, 8, 0, 24] if masks is None else [(mask & -mask).bit_length() - 1 for mask in [*masks, 0xFF000000][:4]]
+        )
         numbers = sum(pixels[..., i].astype(np.uint64) << shift for i, shift in enumerate(shifts))
         wanted = shown if masks and len(masks) == 4 else opaque
         cells.check((32, masks), files.make_bmp(numbers, 32, masks=masks), wanted)
@@ -292,7 +333,9 @@ def test_bmp_of_every_kind():
         tops = np.array([mask >> ((mask & -mask).bit_length() - 1) for mask in masks])
         numbers = RNG.integers(0, tops, (H, W, 3), endpoint=True)
         stored = (numbers * [mask & -mask for mask in masks]).sum(-1)
-        cells.check((16, masks), files.make_bmp(stored, 16, masks=masks), numbers / tops, atol=LEVEL)  # Pillow rounds down
+        cells.check(
+            (16, masks), files.make_bmp(stored, 16, masks=masks), numbers / tops, atol=LEVEL
+        )  # Pillow rounds down
     cells.finish(9)
 
 
@@ -313,7 +356,9 @@ def test_jpeg_and_avif_of_every_kind():
     for progressive in (False, True):
         options = {"quality": 100, "subsampling": 0, "progressive": progressive}
         gray, rgb, inks = smooth(1)[..., 0], smooth(3), smooth(4)
-        cells.check("gray", save(Image.fromarray(gray), "JPEG", **options), reference.compose(gray[..., None] / 255), atol=near)
+        cells.check(
+            "gray", save(Image.fromarray(gray), "JPEG", **options), reference.compose(gray[..., None] / 255), atol=near
+        )
         cells.check("YCbCr", save(Image.fromarray(rgb), "JPEG", **options), rgb / 255, atol=near)
         cells.check("RGB", save(Image.fromarray(rgb), "JPEG", keep_rgb=True, **options), rgb / 255, atol=near)
         wanted = reference.from_cmyk(inks / 255)
@@ -337,7 +382,13 @@ def test_tiff_of_jpeg_and_fax():
     gray, rgb = smooth(1)[..., 0], smooth(3)
 
     def wrap(stream, photometric, count, compression=7, bits=8, **more):
-        tags = {256: (4, [24]), 257: (4, [16]), 258: (3, [bits] * count), 259: (3, [compression]), 262: (3, [photometric])}
+        tags = {
+            256: (4, [24]),
+            257: (4, [16]),
+            258: (3, [bits] * count),
+            259: (3, [compression]),
+            262: (3, [photometric]),
+        }
         tags |= {277: (3, [count]), 278: (4, [16]), **more.get("tags", {})}
         return files.write_directory(tags, [stream], more.get("order", "<"))
 
@@ -378,8 +429,10 @@ def test_odd_values_do_not_tip_the_range_of_floats(odd, top):
     cells = Cells()
     for dtype in ("f4", "f8"):
         data = files.make_tiff(stored.astype(dtype), RGB)
-        cells.check((dtype, odd, top), data, wanted, note=f"9 of its 1800 values are outside of 0 to {top} and are clipped")
-        assert f"its floats are taken as from 0 to {top}, and as sRGB's unless it has a profile" in find_notes(data)
+        cells.check(
+            (dtype, odd, top), data, wanted, note=f"9 of its 1800 values are outside of 0 to {top} and are clipped"
+        )
+        assert f"its floats are taken as values from 0 to {top}, of sRGB unless it has a profile" in find_notes(data)
     cells.finish(2)
 
 
@@ -396,7 +449,9 @@ def test_highlights_and_black_backgrounds():
         numbers = RNG.integers(0, top, (20, 30, 3), endpoint=True).astype(np.uint32)
         numbers[0, 0] = 2**32 - 1
         wanted = np.minimum(numbers / top, 1)
-        cells.check("integers", files.make_tiff(numbers, RGB), wanted, note=f"its integers of 32 bits are taken from 0 to {top}")
+        cells.check(
+            "integers", files.make_tiff(numbers, RGB), wanted, note=f"its integers of 32 bits are taken from 0 to {top}"
+        )
     cells.finish(5)
 
 
@@ -405,5 +460,7 @@ def test_numbers_that_are_not_finite():
         values = np.full((4, 4, 3), 0.5, np.float32)
         values[1, 2, 0] = value
         for data in (files.make_tiff(values, RGB), b"PF\n4 4\n-1.0\n" + values.tobytes()):
-            with pytest.raises(StartError, match=r"cannot read x: it has pixels that are not finite \(1 of them\); replace"):
+            with pytest.raises(
+                StartError, match=r"cannot read x: it has pixels that are not finite \(1 of them\); replace"
+            ):
                 decode(data, "x")

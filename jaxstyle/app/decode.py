@@ -65,9 +65,10 @@ def decode(
 ) -> Decoded:
     """Decode a picture as a person sees it.
 
-    It is converted to sRGB by its ICC profile (to 8 bits a channel: LittleCMS through Pillow takes no more), scaled
-    down by Lanczos's filter on sRGB values, put over a background and turned by its EXIF orientation. 16 bits a channel
-    stay 16 up to 17 million pixels and without a profile other than sRGB's; `gray_values` says what range floats have.
+    It is converted to sRGB by its ICC profile (to 8 bits a channel: LittleCMS through Pillow takes no more) or by what
+    else its file says of its colours, scaled down by Lanczos's filter on sRGB values, put over a background and turned
+    by its EXIF orientation. 16 bits a channel stay 16 up to 17 million pixels and without a profile other than sRGB's;
+    `scale` says what range floats have. What was guessed or ignored is a note.
 
     Args:
       data: the file's bytes; what they are is found in them.
@@ -186,7 +187,7 @@ def _to_srgb(stored: Stored, notes: list[str]) -> tuple[Image.Image | np.ndarray
     if premultiplied:
         picture = as_floats(_values(picture))
     if premultiplied and (profile or encoding):
-        picture, premultiplied = _divide(picture), False
+        picture, premultiplied = _divide(_values(picture)), False
     if profile:
         image = picture if isinstance(picture, Image.Image) else to_image(to_eight_bits(picture))
         image, used = _use_profile(image, profile, notes)

@@ -1,4 +1,4 @@
-"""The EXIF block of photographs: how they were held, their colours, and what may be copied to a picture made of them."""
+"""The EXIF block of photographs: how they were held, their colours, and what may be copied to other pictures."""
 
 import io
 from collections.abc import Callable

@@ -76,7 +76,7 @@ def from_code_points(primaries: int, transfer: int) -> Encoding | None:
 
 
 def encode_srgb(values: np.ndarray, encoding: Encoding) -> np.ndarray:
-    """sRGB values of values in an encoding, those outside of its gamut clipped.
+    """Values of sRGB for values in an encoding, those outside of its gamut clipped.
 
     Args:
       values: (h, w, 1 to 4), gray or RGB, perhaps with straight alpha, which stays; uint8 or float in [0, 1].
@@ -87,8 +87,8 @@ def encode_srgb(values: np.ndarray, encoding: Encoding) -> np.ndarray:
     """
     flat = values.reshape(-1, values.shape[-1]).copy()
     colours = 1 if values.shape[-1] < 3 else 3
-    matrix = np.linalg.inv(_to_xyz(_SRGB)) @ adapt(_white(encoding.primaries), _white(_SRGB)) @ _to_xyz(
-        encoding.primaries
+    matrix = (
+        np.linalg.inv(_to_xyz(_SRGB)) @ adapt(_white(encoding.primaries), _white(_SRGB)) @ _to_xyz(encoding.primaries)
     )
     for at in range(0, len(flat), _BLOCK):
         block = flat[at : at + _BLOCK, :colours]

@@ -1,4 +1,4 @@
-"""PNGs: 16 bits a channel and transparent colours of any depth, which Pillow doesn't read, and what chunks say of colours."""
+"""PNGs: their 16 bits a channel and transparent colours, of which Pillow reads some, and what they say of colours."""
 
 import re
 import struct

@@ -46,8 +46,8 @@ def scale(values: np.ndarray, bits: int, notes: list[str]) -> np.ndarray:
     """Numbers of a file as values in [0, 1], of which 1 is the largest that the file means.
 
     Unsigned integers of up to 16 bits are what their bits hold. Of signed ones 0 is black. Those of 32 bits and more
-    are 8, 16 or as many bits, and floats are in [0, 1], [0, 255] or [0, 65535], whichever nine tenths of the values that
-    aren't black fit: one odd value decides nothing. What is guessed, and how much is clipped, becomes a note.
+    are 8, 16 or as many bits, and floats are in [0, 1], [0, 255] or [0, 65535], whichever nine tenths of the values
+    above 0 fit: a few odd ones decide nothing. What is guessed, and how much is clipped, becomes a note.
 
     Args:
       values: (h, w, channels) of any type of number.
@@ -73,7 +73,7 @@ def scale(values: np.ndarray, bits: int, notes: list[str]) -> np.ndarray:
         notes.append(f"{outside} of its {values.size} values are outside of 0 to {top} and are clipped")
     values = values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32)
     values /= top
-    return np.clip(values, 0, 1).astype(np.float32)
+    return np.clip(values, 0, 1, out=values).astype(np.float32, copy=False)
 
 
 def reduce_deep(values: np.ndarray) -> np.ndarray:
@@ -103,7 +103,7 @@ def _find_top(values: np.ndarray, bits: int, notes: list[str]) -> float:
     """The value that is white; how it was guessed becomes a note."""
     if values.dtype.kind == "f":
         white = next(white for limit, white in _RANGES if _typical(values) <= limit)
-        notes.append(f"its floats are taken as from 0 to {white}, and as sRGB's unless it has a profile")
+        notes.append(f"its floats are taken as values from 0 to {white}, of sRGB unless it has a profile")
         return white
     top = 2 ** (bits - 1) - 1 if values.dtype.kind == "i" else 2**bits - 1
     if bits >= 32:

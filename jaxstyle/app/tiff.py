@@ -1,4 +1,4 @@
-"""The first picture of a TIFF. Pillow decodes JPEG and fax; all else is read by our own rules, since Pillow's are few."""
+"""The first picture of a TIFF: JPEG and fax by Pillow, all else by our own rules, since Pillow knows few kinds."""
 
 import io
 
@@ -8,7 +8,18 @@ from PIL import Image
 from jaxstyle.app.exif import honour, load_tiff_exif, read_exif
 from jaxstyle.app.gamut import Encoding, find_usable
 from jaxstyle.app.stored import SEVERAL, Stored, Unusable, as_floats, reduce_deep, scale, to_image
-from jaxstyle.app.tiff_colours import BLACK_IS_ZERO, CMYK, COLOURS, PROFILE, RGB, WHITE_IS_ZERO, YCBCR, find_colours
+from jaxstyle.app.tiff_colours import (
+    BLACK_IS_ZERO,
+    CMYK,
+    COLOURS,
+    ICC_LAB,
+    LAB,
+    PROFILE,
+    RGB,
+    WHITE_IS_ZERO,
+    YCBCR,
+    find_colours,
+)
 from jaxstyle.app.tiff_samples import GENERIC, NONE, read_samples
 from jaxstyle.app.tiff_tags import SAVE, Tags, find_layout, read_tags
 
@@ -55,7 +66,7 @@ def read_tiff(data: bytes, max_pixels: int, notes: list[str]) -> Stored:
     else:
         raise Unusable(f"it is a TIFF of a rare compression ({compression}); save it by LZW or Deflate")
     profile = tags.values.get(PROFILE)
-    profile = profile if isinstance(profile, bytes) else None
+    profile = profile if isinstance(profile, bytes) and photometric not in (LAB, ICC_LAB) else None
     encoding = None if profile else _find_encoding(tags, photometric, notes) or honour(said, notes)
     return stored._replace(profile=profile, encoding=encoding, turn=turn if turn in range(1, 9) else 1, exif=exif)
 
@@ -76,7 +87,9 @@ def _read_own(data: bytes, tags: Tags, size: tuple[int, int], limit: int, notes:
     layout, photometric = find_layout(tags, size), tags.one(262, -1)
     if photometric == -1:
         photometric = RGB if layout.shape[2] >= 3 else BLACK_IS_ZERO
-        notes.append(f"it doesn't say what its samples mean: they are taken as {'RGB' if photometric == RGB else 'gray'}")
+        notes.append(
+            f"it doesn't say what its samples mean: they are taken as {'RGB' if photometric == RGB else 'gray'}"
+        )
     colours = COLOURS.get(photometric, 0)
     if not colours or tags.one(332, 1) != 1:
         raise Unusable(f"it is a TIFF of colours that aren't known here; {SAVE}")
@@ -88,7 +101,7 @@ def _read_own(data: bytes, tags: Tags, size: tuple[int, int], limit: int, notes:
     samples = read_samples(data, layout, colours + alpha + 1, limit)
     if photometric == CMYK and alpha < 0 and layout.kind == "u" and (layout.bits, PROFILE in tags.values) in _INKS:
         inks = np.ascontiguousarray(samples if layout.bits == 8 else reduce_deep(samples))
-        return Stored(Image.frombuffer("CMYK", size[::-1], inks, "raw", "CMYK", 0, 1))
+        return Stored(Image.frombuffer("CMYK", (size[1], size[0]), inks, "raw", "CMYK", 0, 1))
     values = find_colours(photometric, samples[..., :colours], layout, tags, notes)
     if alpha >= 0:
         cover = scale(samples[..., -1:], layout.bits, [])
@@ -97,7 +110,11 @@ def _read_own(data: bytes, tags: Tags, size: tuple[int, int], limit: int, notes:
     return Stored(to_image(values) if values.dtype == np.uint8 else values, associated=kind == _ASSOCIATED)
 
 
-_INKS = ((8, False), (8, True), (16, True))  # bits, and whether there is a profile, of what LittleCMS or Pillow converts
+_INKS = (
+    (8, False),
+    (8, True),
+    (16, True),
+)  # bits, and whether there is a profile, of what LittleCMS or Pillow converts
 
 
 def _find_alpha(tags: Tags, extra: int, notes: list[str]) -> tuple[int, int]:

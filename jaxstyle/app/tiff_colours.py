@@ -17,9 +17,7 @@ COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBC
 _PIXELS_AT_ONCE = 2**18
 
 
-def find_colours(
-    photometric: int, samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]
-) -> np.ndarray:
+def find_colours(photometric: int, samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]) -> np.ndarray:
     """Gray or sRGB values (h, w, 1 or 3), uint8 or float32 in [0, 1], of the samples of colours.
 
     Args:
@@ -33,6 +31,7 @@ def find_colours(
       Unusable: for numbers that these colours don't have here.
     """
     return _MEANINGS[photometric](samples, layout, tags, notes)
+
 
 def _gray_or_rgb(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]) -> np.ndarray:
     return scale(samples, layout.bits, notes)
@@ -55,7 +54,8 @@ def _from_palette(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[s
     small = (table >> 8).astype(np.uint8)
     low = table & 255
     plain = not low.any() or (low == small).all()  # of 8 bits, times 256 or 257: both are written
-    return (small if plain else np.float32(table / 65535))[samples[..., 0]]
+    colours = small if plain else (table / 65535).astype(np.float32)
+    return colours[samples[..., 0]]
 
 
 def _from_cmyk(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]) -> np.ndarray:
@@ -128,5 +128,3 @@ _MEANINGS: dict[int, Callable[[np.ndarray, Layout, Tags, list[str]], np.ndarray]
 def _need_integers(layout: Layout, bits: Sequence[int] = range(1, 17)) -> None:
     if layout.kind != "u" or layout.bits not in bits:
         raise Unusable(f"it is a TIFF of colours other than RGB in a rare depth; {SAVE}")
-
-

@@ -52,12 +52,19 @@ def read_tags(data: bytes) -> Tags:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page: Any = file.pages.first
             values = {int(tag.code): _plain(tag) for tag in reversed(list(page.tags))}  # of several, the first counts
-            return Tags(values, file.byteorder, len(file.pages) > 1)
+            return Tags(values, file.byteorder, _has_second(file.pages))
     except MemoryError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise Unusable(f"the TIFF is damaged ({reason})") from error
+
+
+def _has_second(pages: Any) -> bool:
+    try:
+        return bool(pages[1])
+    except IndexError:
+        return False
 
 
 def _plain(tag: Any) -> Any:

@@ -51,7 +51,7 @@ def from_lab(lab):
 
 
 def from_primaries(values, corners, exponent):
-    """sRGB of RGB values whose primaries have chromaticities `corners` (3, 2) and white D65; light is values**exponent."""
+    """sRGB of values of primaries with chromaticities `corners` (3, 2) and white D65; light is values**exponent."""
     light = decode(values) if exponent is None else values**exponent
     return encode(light @ _to_xyz(corners).T @ np.linalg.inv(_to_xyz(((0.64, 0.33), (0.30, 0.60), (0.15, 0.06)))).T)
 
