@@ -143,9 +143,9 @@ def _decode(data: bytes, size: int | None, background: tuple[int, int, int], max
 
 
 def _read_by_pillow(data: bytes, notes: list[str]) -> Stored:
+    if data[:2] == b"\xff\xd8":
+        check_jpeg(data)
     with _open(data) as image:
-        if image.format in ("JPEG", "MPO"):
-            check_jpeg(data)
         if image.format in _SEVERAL and getattr(image, "is_animated", False):
             notes.append(SEVERAL)
         if image.format == "PNG":

@@ -73,7 +73,9 @@ def _plain(tag: Any) -> Any:
         return tuple(value.reshape(-1).tolist())
     if int(tag.dtype) in _RATIONAL and isinstance(value, tuple):
         return tuple(a / b if b else float("nan") for a, b in zip(value[::2], value[1::2], strict=False))
-    return value
+    if isinstance(value, tuple):
+        return tuple(int(v) if isinstance(v, int) else v for v in value)  # no names of enumerations
+    return int(value) if isinstance(value, int) else value
 
 
 def find_layout(tags: Tags, size: tuple[int, int]) -> Layout:
