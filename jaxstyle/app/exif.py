@@ -75,9 +75,15 @@ def copy_exif(source: Image.Exif) -> bytes | None:
 def _find_colours(exif: Image.Exif) -> Encoding | str | None:
     """Adobe RGB is written as uncalibrated with the index R03 (DCF 2.0), or as 2."""
     space = exif.get_ifd(_EXIF).get(_COLOUR_SPACE, _SRGB)
-    index = str(exif.get_ifd(_INTEROPERABILITY).get(1, "")).strip("\0 ")
-    if space == _ADOBE or (space == _UNCALIBRATED and index == "R03"):
+    if space == _ADOBE or (space == _UNCALIBRATED and _interoperability(exif) == "R03"):
         return ADOBE_RGB
     if space == _SRGB:
         return None
     return "its EXIF block says that its colours aren't sRGB, but not what they are; they are taken as sRGB"
+
+
+def _interoperability(exif: Image.Exif) -> str:
+    try:
+        return str(exif.get_ifd(_INTEROPERABILITY).get(1, "")).strip("\0 ")
+    except KeyError:  # of older Pillows, where there is none
+        return ""

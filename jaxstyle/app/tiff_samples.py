@@ -1,6 +1,7 @@
 """The numbers of a TIFF's strips or tiles, of any depth, compressed without loss; libtiff in Pillow unpacks them."""
 
 import io
+import itertools
 import struct
 from typing import NamedTuple
 
@@ -87,8 +88,13 @@ def read_samples(data: bytes, layout: Layout, wanted: int, limit: int) -> np.nda
 def _unpack(data: bytes, layout: Layout, part: slice, lines: int, line: int) -> np.ndarray:
     """The bytes of strips or tiles one below the other, (lines, line)."""
     rows = layout.part[0]
+    offsets = layout.offsets[part]
+    if layout.compression == NONE and not layout.reversed_bits:
+        together = all(b - a == rows * line for a, b in itertools.pairwise(offsets))
+        if together and offsets[0] + lines * line <= len(data):  # as they mostly are: nothing is copied
+            return np.frombuffer(data, np.uint8, lines * line, offsets[0]).reshape(lines, line)
     segments = []
-    for i, offset in enumerate(layout.offsets[part]):
+    for i, offset in enumerate(offsets):
         size = min(rows, lines - i * rows) * line
         count = size if layout.compression == NONE else layout.counts[part][i]
         segment = data[offset : offset + count]
