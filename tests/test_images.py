@@ -253,6 +253,18 @@ def test_what_is_odd_is_told(tmp_path, rgb, capsys):
     assert third == f"2 of 3 images in {tmp_path} are smaller than --other 64: they keep their size"
 
 
+def test_notes_that_differ_in_counts_are_one_line(tmp_path, capsys):
+    for i in range(3):
+        values = np.full((8, 8), 0.5, "<f4")
+        values[0, :i] = 2
+        (tmp_path / f"{i}.pfm").write_bytes(b"Pf 8 8 -1\n" + values.tobytes())
+    load_source(str(tmp_path), 8)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"3 of 3 images in {tmp_path}: its floats are taken as values from 0 to 1")
+    counts = "1 of its 64 values are outside of 0 to 1 and are clipped (of the first; others have other numbers)"
+    assert second == f"2 of 3 images in {tmp_path}: {counts}"
+
+
 def test_options_reach_every_kind_of_source(tmp_path):
     save(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), tmp_path / "a.png")
     for text in (str(tmp_path), str(tmp_path / "a.png")):

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ PAIRINGS: tuple[str, ...] = ("all", "zip")
 _MAX_PIXELS = 2**27  # of a source's pictures together: 1.5 GiB as float32
 _MAX_NAMED = 5
 _SLICE = re.compile(r"(.+)\[(-?\d*):(-?\d*)\]")
+_COUNTS = re.compile(r"\d+ of its \d+")
 _CROPS = (0.02, 0.03, 0.04, 0.05)
 
 _Content = TypeVar("_Content")
@@ -173,10 +173,19 @@ def _read_many(
         raise StartError(f"{text} holds no image that can be used" + (f": {named}" if named else ""))
     if skipped:
         tell(f"skipped {len(skipped)} of {len(pictures) + len(skipped)} in {text}: {named}")
-    for note, count in Counter(note for found in used for note in found.notes).items():
-        tell(f"{count} of {len(used)} images in {text}: {note}")
+    _tell_notes(text, used)
     _tell_small(text, used, option, size)
     return Source(pictures, skipped)
+
+
+def _tell_notes(text: str, used: Sequence[Decoded]) -> None:
+    """One line for each note; those that differ only in what they count share one, with the first's numbers."""
+    kinds: dict[str, list[str]] = {}
+    for note in (note for found in used for note in found.notes):
+        kinds.setdefault(_COUNTS.sub("", note), []).append(note)
+    for notes in kinds.values():
+        more = " (of the first; others have other numbers)" if len(set(notes)) > 1 else ""
+        tell(f"{len(notes)} of {len(used)} images in {text}: {notes[0]}{more}")
 
 
 def _tell_small(text: str, used: Sequence[Decoded], option: _ShowSize, size: int) -> None:
