@@ -55,9 +55,11 @@ def read_tags(data: bytes) -> Tags:
             return Tags(values, file.byteorder, _has_second(file.pages))
     except MemoryError:
         raise
-    except Exception as error:
+    except tifffile.TiffFileError as error:
         reason = " ".join(str(error).split())[:160]
         raise Unusable(f"the TIFF is damaged ({reason})") from error
+    except Exception as error:  # what damaged tags raise is of any kind
+        raise Unusable("the TIFF is truncated or damaged: its tags can't be read") from error
 
 
 def _has_second(pages: Any) -> bool:
