@@ -93,12 +93,12 @@ def _look_up(indices: np.ndarray, chunks: dict[bytes, bytes]) -> np.ndarray:
 def _read_deep(
     data: bytes, image: Image.Image, reopen: Callable[[bytes], Image.Image], always: bool
 ) -> np.ndarray | None:
-    """uint16 values (h, w, 1 to 4) of a picture of 16 bits a channel; None for large ones, unless `always`."""
-    if image.width * image.height > MAX_DEEP and not always:
-        return None
-    if data[25] == _GRAY:
+    """uint16 values (h, w, 1 to 4) of a picture of 16 bits a channel; None for large ones in colour, unless `always`."""
+    if data[25] == _GRAY:  # which Pillow reads whole
         image.load()
         return np.asarray(image, np.uint16)[..., None]
+    if image.width * image.height > MAX_DEEP and not always:
+        return None
     if data[25] == _GRAY_ALPHA:  # four bytes a pixel, as of RGB with alpha of 8 bits
         header = data[12:24] + bytes([8, _RGB_ALPHA]) + data[26:29]
         pairs = np.asarray(reopen(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]))
