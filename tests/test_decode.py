@@ -273,6 +273,8 @@ def test_srgb_profile_keeps_sixteen_bits():
     found = read(tiff(values, photometric="rgb", iccprofile=profile))
     np.testing.assert_allclose(found.image, values / 65535, atol=3e-7)
     assert found.profile == profile
+    found = read(tiff(values[..., 0], photometric="minisblack", iccprofile=profile))
+    np.testing.assert_allclose(found.image, gray(values[..., 0] / 65535), atol=3e-7)
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def _to_srgb(stored: Stored, notes: list[str]) -> tuple[Image.Image | np.ndarray
     picture, profile, encoding = stored.picture, stored.profile, stored.encoding
     if encoding and is_plain(encoding):
         encoding = None
-    if profile and isinstance(picture, np.ndarray) and picture.shape[-1] >= 3 and is_srgb(profile):
+    if profile and isinstance(picture, np.ndarray) and is_srgb(profile):
         profile = None
     premultiplied = stored.associated
     if premultiplied:

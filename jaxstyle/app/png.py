@@ -93,7 +93,7 @@ def _look_up(indices: np.ndarray, chunks: dict[bytes, bytes]) -> np.ndarray:
 def _read_deep(
     data: bytes, image: Image.Image, reopen: Callable[[bytes], Image.Image], always: bool
 ) -> np.ndarray | None:
-    """uint16 values (h, w, 1 to 4) of a picture of 16 bits a channel; None for large ones in colour, unless `always`."""
+    """uint16 values (h, w, 1 to 4) of a picture of 16 bits a channel; None if in colour and large, unless `always`."""
     if data[25] == _GRAY:  # which Pillow reads whole
         image.load()
         return np.asarray(image, np.uint16)[..., None]
