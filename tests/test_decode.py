@@ -372,15 +372,6 @@ def test_only_pillows_own_decoders(monkeypatch):
     fails(b"", "it is empty, not an image")
 
 
-def test_not_finite():
-    for value in (np.nan, np.inf):
-        for values in (np.full((4, 4), value, np.float32), np.full((4, 4, 3), value, np.float32)):
-            fails(
-                tiff(values, photometric="rgb" if values.ndim == 3 else "minisblack"),
-                "it has pixels that are not finite",
-            )
-
-
 def test_libraries_print_nothing(rgba, capfd, tmp_path):
     data = tiff(rgba[..., :3], photometric="rgb", compression="zlib")
     for end in range(0, len(data), 60):

@@ -2,14 +2,10 @@
 
 import numpy as np
 
-# IEC 61966-2-1, and Lindbloom's matrix of Bradford's adaptation from D50 to D65.
-XYZ_TO_SRGB = np.array(
-    [[3.2404542, -1.5371385, -0.4985314], [-0.9692660, 1.8760108, 0.0415560], [0.0556434, -0.2040259, 1.0572252]]
-)
-D50_TO_D65 = np.array(
-    [[0.9555766, -0.0230393, 0.0631636], [-0.0282895, 1.0099416, 0.0210077], [0.0122982, -0.0204830, 1.3299098]]
-)
-D50 = np.array([0.96422, 1.0, 0.82521])
+SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
+D50 = np.array([0.9642, 1.0, 0.8249])  # of ICC
+D65 = np.array([0.3127 / 0.3290, 1, (1 - 0.3127 - 0.3290) / 0.3290])
+BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
 def compose(colours, alpha=None, *, background=(255, 255, 255), associated=False):
@@ -47,16 +43,18 @@ def from_lab(lab):
     fy = (lab[..., 0] + 16) / 116
     f = np.stack([fy + lab[..., 1] / 500, fy, fy - lab[..., 2] / 200], -1)
     xyz = np.where(f**3 > 216 / 24389, f**3, (116 * f - 16) / (24389 / 27)) * D50
-    return encode(xyz @ D50_TO_D65.T @ XYZ_TO_SRGB.T)
+    cones = xyz @ BRADFORD.T * ((BRADFORD @ D65) / (BRADFORD @ D50))
+    return encode(
+        np.linalg.solve(_to_xyz(SRGB), np.linalg.solve(BRADFORD, cones.reshape(-1, 3).T)).T.reshape(lab.shape)
+    )
 
 
 def from_primaries(values, corners, exponent):
     """sRGB of values of primaries with chromaticities `corners` (3, 2) and white D65; light is values**exponent."""
     light = decode(values) if exponent is None else values**exponent
-    return encode(light @ _to_xyz(corners).T @ np.linalg.inv(_to_xyz(((0.64, 0.33), (0.30, 0.60), (0.15, 0.06)))).T)
+    return encode(light @ _to_xyz(corners).T @ np.linalg.inv(_to_xyz(SRGB)).T)
 
 
 def _to_xyz(corners):
-    white = np.array([0.3127 / 0.3290, 1, (1 - 0.3127 - 0.3290) / 0.3290])
     columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in corners]).T
-    return columns * np.linalg.solve(columns, white)
+    return columns * np.linalg.solve(columns, D65)
