@@ -189,6 +189,10 @@ def test_odd_pnm():
     found = decode(b"P5 3 1 100\n" + numbers.tobytes(), "x")
     np.testing.assert_allclose(found.image[0, :, 0], [0, 0.5, 1], atol=1e-6)
     assert found.notes == ("it has values above 100, which it says is the largest; they are clipped",)
+    found = decode(b"P2 3 1 100 0 # nothing\n50\n200 ", "x")
+    np.testing.assert_allclose(found.image[0, :, 0], [0, 0.5, 1], atol=1e-6)
+    for body in (b"0 50", b"0 fifty 100", b"0 1e"):
+        fails(b"P2 3 1 100 " + body, "the image is truncated or damaged: it ends before its last pixel")
     values = np.array([[0.25]], "<f4")
     found = decode(b"Pf 1 1 -3.5\n" + values.tobytes(), "x")
     assert found.notes[0] == "its scale, 3.5, is ignored"

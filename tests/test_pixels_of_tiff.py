@@ -203,6 +203,8 @@ def test_tiff_of_jpeg_and_fax():
         cells.check("YCbCr", wrap(stream, YCBCR, 3, order=order, tags=tags), rgb / 255, atol=4 / 255)
         stream = save(Image.fromarray(rgb), "JPEG", keep_rgb=True, **options)
         cells.check("RGB", wrap(stream, RGB, 3, order=order), rgb / 255, atol=2 * LEVEL)
+        turned = wrap(stream, RGB, 3, order=order, tags={274: (3, [6])})
+        cells.check("turned", turned, np.rot90(rgb / 255, -1), atol=2 * LEVEL)
         cells.check("CMYK", wrap(stream, CMYK, 4, order=order), 0, refused=True)
         alpha = {338: (3, [1]), 284: (3, [1])}
         cells.check("alpha", wrap(stream, RGB, 4, order=order, tags=alpha), 0, refused=True)

@@ -26,9 +26,11 @@ def read_png(data: bytes, image: Image.Image, reopen: Callable[[bytes], Image.Im
       notes: what to add notes to.
 
     Raises:
-      Unusable: if it lacks its palette.
+      Unusable: if it lacks its header or its palette.
       Exception: of Pillow, if it is damaged.
     """
+    if data[12:16] != b"IHDR":
+        raise Unusable("the image is damaged: it doesn't begin with its header")
     chunks = _read_chunks(data)
     image.info.pop("transparency", None)  # ours is of the right depth
     profile, encoding = _find_colours(chunks, image, notes)

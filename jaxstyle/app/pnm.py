@@ -1,4 +1,4 @@
-"""Binary PGM and PPM of any largest value, and PFM: Pillow reads few of them at their depth."""
+"""PGM and PPM of any largest value, and PFM: Pillow reads few of them at their depth."""
 
 import re
 
@@ -7,12 +7,13 @@ from PIL import Image
 
 from jaxstyle.app.stored import Stored, Unusable, scale, to_image
 
+_COMMENT = re.compile(rb"#[^\r\n]*")
 _TOKEN = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+([^\s#]{1,20})(?=\s)")
 
 
 def is_pnm(data: bytes) -> bool:
     """Whether a file is one of them."""
-    return data[:2] in (b"P5", b"P6", b"Pf", b"PF") and data[2:3].isspace()
+    return data[:2] in (b"P2", b"P3", b"P5", b"P6", b"Pf", b"PF") and data[2:3].isspace()
 
 
 def read_pnm(data: bytes, max_pixels: int, notes: list[str]) -> Stored:
@@ -28,25 +29,43 @@ def read_pnm(data: bytes, max_pixels: int, notes: list[str]) -> Stored:
       Image.DecompressionBombError: if it has more than `max_pixels`.
     """
     (w, h, last), at = _read_header(data)
-    channels, floats = 3 if data[1:2] in b"6F" else 1, data[1:2] in b"fF"
+    channels = 3 if data[1:2] in b"36F" else 1
     if w * h > max_pixels:
         raise Image.DecompressionBombError(f"{w * h} pixels")
-    kind = np.dtype(("<f4" if last < 0 else ">f4") if floats else ("u1" if last < 256 else ">u2"))
-    count = w * h * channels
-    if len(data) - at < count * kind.itemsize:
-        raise Unusable("the image is truncated or damaged: it ends before its last pixel")
-    values = np.frombuffer(data, kind, count, at).reshape(h, w, channels)
-    values = values.astype(kind.newbyteorder("="), copy=False)
-    if floats:
+    values = _read_values(data, at, w * h * channels, last).reshape(h, w, channels)
+    if data[1:2] in b"fF":
         if abs(last) != 1:
             notes.append(f"its scale, {abs(last):g}, is ignored")
         return Stored(scale(values[::-1], 32, notes))
-    if last in (255, 65535):
-        values = scale(values, 8 * kind.itemsize, notes)
-        return Stored(to_image(values) if values.dtype == np.uint8 else values)
     if values.max() > last:
         notes.append(f"it has values above {last:.0f}, which it says is the largest; they are clipped")
-    return Stored(np.minimum(values / np.float32(last), 1))
+        values = np.minimum(values, values.dtype.type(last))
+    if last in (255, 65535):
+        values = scale(values, 8 * values.dtype.itemsize, notes)
+        return Stored(to_image(values) if values.dtype == np.uint8 else values)
+    return Stored(values / np.float32(last))
+
+
+def _read_values(data: bytes, at: int, count: int, last: float) -> np.ndarray:
+    if data[1:2] in b"23":
+        values = _read_digits(data[at - 1 :], count, 255 if last < 256 else 65535)
+    else:
+        floats = "<f4" if last < 0 else ">f4"
+        kind = np.dtype(floats if data[1:2] in b"fF" else "u1" if last < 256 else ">u2")
+        values = np.frombuffer(data, kind, min(count, (len(data) - at) // kind.itemsize), at)
+        values = values.astype(kind.newbyteorder("="), copy=False)
+    if len(values) < count:
+        raise Unusable("the image is truncated or damaged: it ends before its last pixel")
+    return values
+
+
+def _read_digits(text: bytes, count: int, top: int) -> np.ndarray:
+    """Up to `count` numbers that are written in digits."""
+    try:
+        numbers = np.fromstring(_COMMENT.sub(b" ", text), np.float32, sep=" ")[:count]
+    except ValueError:  # there is something else; older NumPys give the numbers before it
+        numbers = np.zeros(0, np.float32)
+    return np.clip(numbers, 0, top).astype(np.uint8 if top == 255 else np.uint16)
 
 
 def _read_header(data: bytes) -> tuple[tuple[int, int, float], int]:
