@@ -1,15 +1,13 @@
 """TIFFs, PNGs and bitmaps of every layout, made by hand after the formats' specifications."""
 
-import lzma
 import struct
 import zlib
-from functools import partial
 
 import numpy as np
 
 from tests.image_files import png_chunk
 
-NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA = 1, 5, 8, 32946, 32773, 34925
+NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 8, 32946, 32773
 HORIZONTAL, FLOATING = 2, 3
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -149,7 +147,6 @@ _COMPRESSIONS = {
     DEFLATE: zlib.compress,
     OLD_DEFLATE: zlib.compress,
     PACKBITS: _packbits,
-    LZMA: partial(lzma.compress, preset=0),
 }
 
 

@@ -74,6 +74,7 @@ def test_rare_tiffs_are_refused_with_one_line_that_helps():
     rgb = rng.integers(0, 255, (H, W, 3), endpoint=True).astype(np.uint8)
     cases = [
         ({"tags": {259: (3, [34712])}}, "it is a TIFF of a rare compression (34712); save it by LZW or Deflate"),
+        ({"tags": {259: (3, [34925])}}, "it is a TIFF of a rare compression (34925); save it by LZW or Deflate"),
         ({"tags": {317: (3, [9])}, "compression": files.LZW}, f"it is a TIFF of a rare predictor (9); {SAVE}"),
         ({"tags": {339: (3, [6, 6, 6])}}, f"it is a TIFF of rare numbers (bits [8], format [6]); {SAVE}"),
         ({"tags": {258: (3, [5, 6, 5])}}, f"it is a TIFF of rare numbers (bits [5, 6], format [1]); {SAVE}"),

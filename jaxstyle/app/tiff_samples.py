@@ -11,7 +11,8 @@ from PIL import Image
 from jaxstyle.app.stored import Unusable
 
 NONE = 1
-GENERIC = (5, 8, 32946, 32773, 34925, 50000)  # LZW, Deflate by both its numbers, PackBits, LZMA, Zstandard
+# LZW, Deflate by both its numbers, PackBits, Zstandard; not LZMA, whose files say how much memory is taken.
+GENERIC = (5, 8, 32946, 32773, 50000)
 HORIZONTAL, FLOATING = 2, 3  # predictors
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
