@@ -165,7 +165,7 @@ def test_rare_jpegs_and_more_bits_than_are_kept():
         data = save(Image.fromarray(smooth(3)), "AVIF")
         at = data.index(b"av1C") + 6
         notes: list[str] = []
-        read_avif_boxes(data[:at] + bytes([data[at] | 0x40]) + data[at + 1 :], notes)
+        read_avif_boxes(data[:at] + bytes([data[at] | 0x40]) + data[at + 1 :], True, notes)
         assert notes == [note]
 
 

@@ -8,8 +8,8 @@ _INSIDE = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"jp2h": 0}  # boxes that hold bo
 _KNOWN_SPACES = (12, 16, 17, 18)  # CMYK, sRGB, gray and sYCC, which Pillow converts
 
 
-def read_avif_boxes(data: bytes, notes: list[str]) -> Encoding | None:
-    """The encoding that an AVIF names by code points; what can't be honoured becomes a note."""
+def read_avif_boxes(data: bytes, has_profile: bool, notes: list[str]) -> Encoding | None:
+    """The encoding that an AVIF without a profile names by code points; what can't be honoured becomes a note."""
     codes: set[bytes] = set()
     deep = False
     for name, content in _walk(data, 0, len(data)):
@@ -18,7 +18,7 @@ def read_avif_boxes(data: bytes, notes: list[str]) -> Encoding | None:
         deep |= name == b"av1C" and len(content) > 2 and bool(content[2] & 0x40)
     if deep:
         notes.append("it has more than 8 bits a channel, of which 8 are kept")
-    if not codes:
+    if not codes or has_profile:  # which is stronger
         return None
     (first, *others) = sorted(codes)
     encoding = None if others else from_code_points(int.from_bytes(first[:2]), int.from_bytes(first[2:]))

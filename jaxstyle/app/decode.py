@@ -152,10 +152,10 @@ def _read_by_pillow(data: bytes, notes: list[str]) -> Stored:
             stored = read_png(data, image, _open, notes)
         else:
             stored = Stored(_load(image, data, notes), image.info.get("icc_profile") or None)
-        if image.format == "AVIF" and not stored.profile:
-            stored = stored._replace(encoding=read_avif_boxes(data, notes))
+        if image.format == "AVIF":
+            stored = stored._replace(encoding=read_avif_boxes(data, bool(stored.profile), notes))
         elif image.format == "JPEG2000":
-            stored = stored._replace(profile=read_jpeg2000_boxes(data, notes))
+            stored = stored._replace(profile=stored.profile or read_jpeg2000_boxes(data, notes))
         turn, exif, said = read_exif(image.getexif, notes)
     if not stored.profile and not stored.encoding:  # which are stronger
         stored = stored._replace(encoding=honour(said, notes))
