@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from jaxstyle.objective import Losses, LossWeights, Targets
+from jaxstyle.scaling import check_weights
 from jaxstyle.transfer import StateT, Transfer, run
 from jaxstyle.vgg import Params, as_image
 
@@ -44,7 +45,7 @@ class SweepResult(NamedTuple):
     """Outcome of a sweep.
 
     Attributes:
-      images: (lanes, h, w, 3).
+      images: (lanes, h, w, 3), the picture of each lane's state.
       losses: Losses with leaves (lanes, steps): column i is of the images before step i; the loss, from `make_loss`,
         gives those of the last.
       state: of the transfer, with a leading lane axis, to go on from.
@@ -173,7 +174,7 @@ def make_lanes(
     and works with `run`, which then returns losses of shape (steps, lanes).
 
     Args:
-      transfer: from `make_transfer`.
+      transfer: from `make_transfer`, `make_averaging` or `make_stopping`.
       weights: LossWeights with lanes; only their shapes are used.
       microbatch: lanes that a step computes at once on a device, group after group (of equal size, so that it may be
         fewer): the memory for features is that of one group, whatever the number of lanes. None: all.
@@ -196,6 +197,7 @@ def make_lanes(
     def step(
         state: StateT, params: Params, targets: Targets | StackedTargets, weights: LossWeights
     ) -> tuple[StateT, Losses]:
+        check_weights(weights)
         by_lane = {name: leaf for name, leaf in weights._asdict().items() if getattr(axes, name) == 0}
         indices = (targets.content_index, targets.style_index) if isinstance(targets, StackedTargets) else ()
 
@@ -329,7 +331,7 @@ def sweep(
     `disabled_checks=[jax.export.DisabledSafetyCheck.custom_call("LayoutConstraint")]`, for the layout of lanes there.
 
     Args:
-      transfer: from `make_transfer`.
+      transfer: from `make_transfer`, `make_averaging` or `make_stopping`.
       image: where to start: one (h, w, 3) for all lanes, or (lanes, h, w, 3).
       params: the network's parameters.
       targets: from `make_targets`, the same for all lanes; or `StackedTargets`.
@@ -344,7 +346,8 @@ def sweep(
       SweepResult, with the lanes in the order of the weights'.
 
     Raises:
-      ValueError: for weights without lanes or of different lane counts, or as many images as there aren't lanes.
+      ValueError: for weights without lanes or of different lane counts, or as many images as there aren't lanes; and
+        for a lane whose weights are all 0, where values are known.
 
     Example:
       >>> import jax, jaxstyle as js, optax
@@ -361,6 +364,7 @@ def sweep(
     # A list of numbers is a leaf with lanes, not a tree.
     weights = weights._replace(**{name: jnp.asarray(x) for name, x in weights._asdict().items() if x is not None})
     image, count = as_image(image), num_lanes(weights)
+    check_weights(weights)
     if image.ndim == 3:
         image = jnp.broadcast_to(image, (count, *image.shape))
     if image.ndim != 4 or image.shape[0] != count:

@@ -43,6 +43,11 @@ class LbfgsState(NamedTuple):
     value: Float[Array, "*lanes"]
     radius: Float[Array, "*lanes"]
 
+    @property
+    def accepted(self) -> Float[Array, "*lanes h w 3"]:
+        """(h, w, 3) the best image so far; the one to start from before the first step."""
+        return self.image
+
 
 export.register_namedtuple_serialization(LbfgsState, serialized_name="jaxstyle.LbfgsState")
 
@@ -62,11 +67,12 @@ def lbfgs(
     knows the curvature, L-BFGS takes all directions for equal; here low spatial frequencies are expected to move most,
     as 1 / f, as they do in pictures. The step is no longer than a radius, and clipped to the bounds; s is what is
     left. Where the loss has gone up, the next step begins at the best image again, within half the
-    length of the one that failed, whose s and y count nevertheless. A pair counts if its curvature is positive.
+    length of the one that failed, whose s and y count nevertheless. A pair counts if its curvature is positive. An
+    image whose loss or gradient is not finite is gone back from likewise, but tells nothing about the curvature.
 
     Nothing is searched for and nothing branches, so lanes cost what one costs each. `update` wants the keyword `value`,
-    the loss at `params`, as `make_transfer` gives it. The image after the last step is the only one whose loss has not
-    been looked at.
+    the loss at `params`, as `make_transfer` gives it. The loss of the image after the last step has not been looked at:
+    a transfer's picture is the best one before it, `LbfgsState.accepted`.
 
     Args:
       memory_size: pairs that are kept, two images each.
@@ -101,8 +107,9 @@ def lbfgs(
     def update(
         gradient: jax.Array, state: LbfgsState, image: jax.Array, *, value: jax.Array, **_: Any
     ) -> tuple[jax.Array, LbfgsState]:
-        begun = jnp.isfinite(state.value)
-        better = value <= state.value
+        begun, finite = jnp.isfinite(state.value), jnp.isfinite(value) & jnp.isfinite(gradient).all()
+        better = finite & (value <= state.value)
+        gradient = jnp.where(finite, gradient, state.gradient)  # no change, so that no pair is stored
         step, change = image - state.image, gradient - state.gradient
         length = _rms(step)
         radius = jnp.where(better, jnp.maximum(state.radius, _GROWTH * length), _SHRINKAGE * length)

@@ -8,6 +8,7 @@ with jit.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.objective import Losses, LossWeights
-from jaxstyle.transfer import Transfer, TransferState, run
+from jaxstyle.transfer import StateT, Transfer, TransferState, run
 from jaxstyle.vgg import Params
 
 _IMAGES = "lanczos3"
@@ -80,11 +81,11 @@ def _resample(x: jax.Array, shape: Sequence[int], method: str) -> jax.Array:
 
 def carry(
     transfer: Transfer,
-    state: TransferState,
+    state: StateT,
     shape: Sequence[int],
     *,
     detail: Float[Array, "*lanes h_detail w_detail 3"] | None = None,
-) -> TransferState:
+) -> StateT:
     """The state at another size, to go on from there.
 
     The image is resampled, and gets back from `detail`, such as the content, what the coarser size could not hold: at
@@ -94,37 +95,59 @@ def carry(
     Leaves that don't depend on the size, such as counts of steps, are kept. An optimiser with any other leaf that does,
     such as a history of gradients, which tells nothing about another size, starts afresh as a whole.
 
+    An average starts anew. A transfer that has failed stays so; one that has converged goes on, and what it measures
+    by its totals, such as where it diverges, is measured anew.
+
     Args:
-      transfer: what the state is of; of lanes (see `lanes.make_lanes`) if that has a lane axis.
+      transfer: what the state is of: from `make_transfer`, `make_averaging` or `make_stopping`; of lanes (see
+        `lanes.make_lanes`) if that has a lane axis.
       state: with an image (..., h, w, 3).
       shape: (h, w) to go to.
       detail: (..., H, W, 3) image of which the band of frequencies between the two sizes is added; None: nothing is.
 
     Returns:
       The state, with an image (..., *shape, 3).
+
+    Raises:
+      ValueError: for a state of another kind, without a method `carried`.
     """
     before = state.image.shape
     if before[-3:-1] == tuple(shape[:2]):
         return state
     image = _resample(state.picture, shape, _IMAGES)
     if detail is not None:
-        fine = resize(detail, shape)
+        fine = resize(detail, shape).astype(image.dtype)
         image = image + (fine - _resample(_resample(fine, before[-3:-1], _IMAGES), shape, _IMAGES))
-    fresh = transfer.init(jnp.clip(image, 0, 1))
-    ratio = math.prod(before[-3:-1]) / math.prod(shape[:2])
+    return _carry_parts(state, transfer.init(jnp.clip(image, 0, 1)), before)
+
+
+def _carry_parts(state: Any, fresh: Any, before: tuple[int, ...]) -> Any:
+    """The fresh state of another size, with what goes on of the state whose images have the shape `before`."""
+    if isinstance(state, TransferState):
+        return fresh._replace(optimizer=_carry_optimizer(state.optimizer, fresh.optimizer, before, fresh.image.shape))
+    if not hasattr(state, "carried"):
+        raise ValueError(
+            f"carry takes states of make_transfer, make_averaging and make_stopping, got {type(state).__name__}: "
+            "give it a method carried(fresh, inner)"
+        )
+    return state.carried(fresh, partial(_carry_parts, before=before))
+
+
+def _carry_optimizer(optimizer: Any, fresh: Any, before: tuple[int, ...], after: tuple[int, ...]) -> Any:
+    ratio = math.prod(before[-3:-1]) / math.prod(after[-3:-1])
 
     def fits(old: jax.Array, new: jax.Array) -> bool:
-        return old.shape == new.shape or (old.shape == before and new.shape == fresh.image.shape)
+        return old.shape == new.shape or (old.shape == before and new.shape == after)
 
     def move(path: tuple[Any, ...], old: jax.Array) -> jax.Array:
         if old.shape != before or not jnp.issubdtype(old.dtype, jnp.floating):
             return old
         second = any(getattr(key, "name", getattr(key, "key", None)) == "nu" for key in path)
-        return _resample(old, shape, "linear") * ratio ** (2 if second else 1)
+        return _resample(old, after[-3:-1], "linear") * ratio ** (2 if second else 1)
 
-    if not all(jax.tree.leaves(jax.tree.map(fits, state.optimizer, fresh.optimizer))):
+    if not all(jax.tree.leaves(jax.tree.map(fits, optimizer, fresh))):
         return fresh
-    return fresh._replace(optimizer=jax.tree_util.tree_map_with_path(move, state.optimizer))
+    return jax.tree_util.tree_map_with_path(move, optimizer)
 
 
 def run_pyramid(
@@ -139,11 +162,11 @@ def run_pyramid(
     num_steps: Sequence[int],
     start: Float[Array, "*lanes h_start w_start 3"] | None = None,
     detail: Float[Array, "*detail_lanes h_detail w_detail 3"] | None = None,
-) -> tuple[TransferState, list[Losses]]:
+) -> tuple[Any, list[Losses]]:
     """Run a transfer at each size, from what the size before has made; the style image shrinks as the content does.
 
     Args:
-      transfer: from `make_transfer`, or of lanes, from `make_lanes`.
+      transfer: from `make_transfer`, `make_averaging` or `make_stopping`, or of lanes, from `make_lanes`.
       targets_of: makes the targets of (params, content, style), such as `partial(make_targets, features)`.
       params: the network's parameters; `prepare` them first if there is more than one size.
       content: (h, w, 3) at full size.

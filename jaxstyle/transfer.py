@@ -13,13 +13,21 @@ import optax
 from jax import export, lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from jaxstyle.losses import widen
 from jaxstyle.objective import Loss, Losses, LossWeights, Targets
+from jaxstyle.optimizers import check_optimizer
+from jaxstyle.scaling import check_weights, scaled
 from jaxstyle.vgg import Params, as_image, prepare
 
 
 @runtime_checkable
 class State(Protocol):
-    """State of an optimisation, a pytree: `TransferState`, or what holds one, such as `stopping.StoppingState`."""
+    """State of an optimisation, a pytree: `TransferState`, or what holds one, such as `stopping.StoppingState`.
+
+    Parts of it may offer more (see `offered`): `accepted`, the best image so far, by an optimiser that goes back to it
+    from worse ones; `stopped` and `failed`, by transfers that stop by themselves. A state that holds another has a
+    method `carried`, for `pyramid.carry`.
+    """
 
     @property
     def image(self) -> Float[Array, "*lanes h w 3"]:
@@ -35,6 +43,37 @@ class State(Protocol):
 StateT = TypeVar("StateT", bound=State)
 
 
+def offered(state: Any, name: str) -> Any:
+    """What a part of a state offers under a name.
+
+    Args:
+      state: a pytree, such as the state of a transfer, or of an optimiser that is made of others.
+      name: of an attribute.
+
+    Returns:
+      That attribute of the first part that has it; None where none has.
+    """
+    parts = jax.tree.leaves(state, is_leaf=lambda part: hasattr(part, name))
+    return next((getattr(part, name) for part in parts if hasattr(part, name)), None)
+
+
+def check_one_image(image: ArrayLike, wrapper: str) -> None:
+    """Check that a transfer is wrapped before it takes lanes.
+
+    Args:
+      image: (h, w, 3) what a state is made of.
+      wrapper: name of the function that wraps it.
+
+    Raises:
+      ValueError: for an image with other axes.
+    """
+    if jnp.ndim(image) != 3:
+        raise ValueError(
+            f"{wrapper} takes a transfer of one image (h, w, 3), got shape {jnp.shape(image)}; "
+            f"lanes come last: make_lanes({wrapper}(transfer), weights)"
+        )
+
+
 class TransferState(NamedTuple):
     """State of the optimisation.
 
@@ -48,8 +87,9 @@ class TransferState(NamedTuple):
 
     @property
     def picture(self) -> Float[Array, "*lanes h w 3"]:
-        """(h, w, 3) what the transfer has made so far: the image."""
-        return self.image
+        """(h, w, 3) what the transfer has made so far: the image, or the one that the optimiser has accepted."""
+        accepted = offered(self.optimizer, "accepted")
+        return self.image if accepted is None else accepted
 
 
 export.register_namedtuple_serialization(TransferState, serialized_name="jaxstyle.TransferState")
@@ -75,11 +115,18 @@ def make_transfer(
 ) -> Transfer:
     """Make (init, step) of a transfer that minimises `loss` over the pixels.
 
-    A step whose loss or gradient is not finite leaves the state as it was and returns a NaN total.
+    The optimiser sees the loss over the power of two that brings the largest of alpha, beta and tv between 1 and 2, so
+    that only their ratios matter to it; Losses are not divided. `init` copies the image, of half precision to float32,
+    and every array of the state is memory of its own, which may be donated.
+
+    A step whose loss or gradient is not finite returns a NaN total and leaves the state as it was. But an optimiser
+    with an `accepted` image (see `State`), such as `lbfgs.lbfgs`, is told: it gets an infinite value and a gradient of
+    0 instead of those, and goes back by itself.
 
     Args:
       loss: from `make_loss`, or any function (image, params, targets, weights) -> (scalar, Losses).
-      optimizer: any optax transformation; line searches such as `optax.lbfgs()` get their value and value_fn.
+      optimizer: any optax transformation of one image; line searches such as `optax.lbfgs()` get their value and
+        value_fn.
       bounds: pixels are clipped to [low, high] after each step; the paper does not clip. None: no
         clipping, which `optax.lbfgs` needs, since clipping spoils its model of the curvature.
 
@@ -87,8 +134,9 @@ def make_transfer(
       Transfer: `init` of a starting image, and `step`.
 
     Raises:
-      ValueError: for an optimizer that is no optax transformation, and bounds that are not (low, high); from
-        `init`, for an image that is not floating-point.
+      ValueError: for an optimizer that is no optax transformation or can't work on one image, and bounds that are not
+        (low, high); from `init`, for an image that is not floating-point; from `step`, for weights that are all 0
+        (where values are known), and updates of another shape than the image's.
 
     Example:
       >>> import jax, jaxstyle as js, optax
@@ -104,32 +152,51 @@ def make_transfer(
     """
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
         raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
-    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-        raise ValueError(f"optimizer must be an optax transformation, such as optax.adam(0.03), got {optimizer!r}")
-    optimizer = optax.with_extra_args_support(optimizer)
+    transformation = check_optimizer(optimizer)
 
     def init(image: Float[ArrayLike, "h w 3"]) -> TransferState:
-        image = as_image(image)
-        return TransferState(image, optimizer.init(image))
+        image = jnp.array(widen(as_image(image)), copy=True)
+        return TransferState(image, jax.tree.map(partial(jnp.array, copy=True), transformation.init(image)))
 
     def step(
         state: TransferState, params: Params, targets: Targets, weights: LossWeights
     ) -> tuple[TransferState, Losses]:
-        def value_fn(image: jax.Array) -> jax.Array:
-            return loss(image, params, targets, weights)[0]
+        check_weights(weights)
 
-        (value, losses), gradient = jax.value_and_grad(loss, has_aux=True)(state.image, params, targets, weights)
-        updates, optimizer_state = optimizer.update(
-            gradient, state.optimizer, state.image, value=value, grad=gradient, value_fn=value_fn
-        )
-        image = cast(jax.Array, optax.apply_updates(state.image, updates))
-        if bounds is not None:
-            image = jnp.clip(image, *bounds)
+        def objective(image: jax.Array) -> tuple[jax.Array, Losses]:
+            value, losses = loss(image, params, targets, weights)
+            return scaled(value, losses, weights), losses
+
+        (value, losses), gradient = jax.value_and_grad(objective, has_aux=True)(state.image)
         finite = jnp.isfinite(value) & jnp.isfinite(gradient).all()
-        state = jax.tree.map(partial(jnp.where, finite), TransferState(image, optimizer_state), state)
-        return state, losses._replace(total=jnp.where(finite, losses.total, jnp.nan))
+        goes_back = offered(state.optimizer, "accepted") is not None
+        if goes_back:
+            value, gradient = jnp.where(finite, value, jnp.inf), jnp.where(finite, gradient, 0)
+        updates, after = transformation.update(
+            gradient,
+            state.optimizer,
+            state.image,
+            value=value,
+            grad=gradient,
+            value_fn=lambda image: objective(image)[0],
+        )
+        image = _move(state.image, updates, bounds)
+        finite_image = jnp.isfinite(image).all()
+        taken = finite_image if goes_back else finite & finite_image
+        state = jax.tree.map(partial(jnp.where, taken), TransferState(image, after), state)
+        return state, losses._replace(total=jnp.where(finite & finite_image, losses.total, jnp.nan))
 
     return Transfer(init, step)
+
+
+def _move(image: jax.Array, updates: Any, bounds: tuple[float, float] | None) -> jax.Array:
+    if jnp.shape(updates) != image.shape:
+        raise ValueError(
+            f"optimizer gives updates of shape {jnp.shape(updates)} for an image of shape {image.shape}: "
+            "take one that works on a single array"
+        )
+    image = cast(jax.Array, optax.apply_updates(image, updates))
+    return image if bounds is None else jnp.clip(image, *bounds)
 
 
 def run(
@@ -144,7 +211,7 @@ def run(
     """Take `num_steps` steps in one `lax.scan`, with `params` prepared before it (see `prepare`).
 
     Args:
-      transfer: from `make_transfer`, `make_lanes`, `make_stopping` or `shard_rows`.
+      transfer: from `make_transfer`, `make_averaging`, `make_stopping`, `make_lanes` or `shard_rows`.
       state: from `transfer.init`, or a state to go on from.
       params: the network's parameters.
       targets: from `make_targets`.
@@ -155,7 +222,7 @@ def run(
       The state, and Losses with leaves (num_steps,): row i is of the image before step i.
 
     Raises:
-      ValueError: for a negative num_steps.
+      ValueError: for a negative num_steps, and as the step does.
 
     Example:
       >>> import jax, jaxstyle as js, optax

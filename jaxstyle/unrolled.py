@@ -41,7 +41,7 @@ def run_checkpointed(
     30.
 
     Args:
-      transfer: from `make_transfer`.
+      transfer: from `make_transfer`, `make_averaging` or `make_stopping`.
       state: from `transfer.init`.
       params: the network's parameters.
       targets: from `make_targets`.

@@ -89,8 +89,8 @@ def test_a_larger_size_starts_from_the_average_and_averages_anew():
     grown: Any = carry(averaging, state, (4, 6))
     assert grown.weight == 0
     np.testing.assert_allclose(grown.image, jnp.full((4, 6, 3), state.picture[0, 0, 0]), rtol=1e-6)
-    assert grown.optimizer[0].mu.shape == (4, 6, 3)
-    assert np.abs(grown.optimizer[0].mu).max() > 0
+    assert grown.transfer.optimizer[0].mu.shape == (4, 6, 3)
+    assert np.abs(grown.transfer.optimizer[0].mu).max() > 0
 
 
 @pytest.mark.parametrize("decay", [1.0, -0.1, float("nan")])

@@ -145,9 +145,9 @@ class _Course:
         return self.stage == len(self.part.stages) - 1
 
     def _limits(self) -> np.ndarray:
-        """Totals above which lanes diverge; of one whose weights are all 0, none."""
+        """Totals above which lanes diverge; where that is not known, none."""
         grey = np.full((len(self.everyone), *self.shape, 3), 0.5, np.float32)
-        return np.nan_to_num(_DIVERGENCE * self.whole.evaluate(grey)[0].total, nan=np.inf)
+        return np.nan_to_num(_DIVERGENCE * self.whole.evaluate(grey)[2], nan=np.inf)
 
     def _take_stage(self, lanes: Lanes, state: StoppingState) -> StoppingState:
         end = sum(stage.steps for stage in self.part.stages[: self.stage + 1])
@@ -185,7 +185,10 @@ class _Course:
         full = jax.tree.map(of_all, losses)
         self.rows.append(full)
         last = jax.tree.map(lambda rows: rows[-1], full)
-        count, active = len(self.part.lanes), int(np.isfinite(last.total).sum())
+        count, active = (
+            len(self.part.lanes),
+            int((~np.isnan(last.total)).sum()),
+        )  # one that is too large for float32 has not failed
         converged = int((self.status == CONVERGED).sum())
         failed = count - active - converged if self.tolerance is None else int((self.status > CONVERGED).sum())
         height, width = self.part.stages[self.stage].shape
@@ -268,18 +271,18 @@ class _Course:
         count = len(self.members)
         self.images[self.members] = np.clip(np.asarray(state.picture)[:count], 0, 1)  # a start may be outside
         self._note(state)
-        final, layers = self._evaluate()
+        final, layers, totals = self._evaluate()
         history = self._history(final)
-        totals, limits = final.total[self.members], np.asarray(state.limit)[:count]
+        totals, limits = totals[self.members], np.asarray(state.limit)[:count]
         late = (self.status[self.members] == RUNNING) & ~(totals <= limits)  # the last step went wrong
         if late.any():
             self.images[self.members[late]] = np.asarray(state.good)[:count][late] / np.float32(255)
             self.status[self.members[late]] = np.where(np.isfinite(totals[late]), DIVERGED, NOT_FINITE)
-            final, layers = self._evaluate()
+            final, layers, _ = self._evaluate()
         retries = np.zeros_like(self.steps)
         return Outcome(list(self.images), history, final, layers, self.steps, self.status, retries)
 
-    def _evaluate(self) -> tuple[Losses, LayerLosses]:
+    def _evaluate(self) -> tuple[Losses, LayerLosses, np.ndarray]:
         found = self.whole.evaluate(self.images[self.everyone])
         return jax.tree.map(lambda x: x[: len(self.part.lanes)], found)
 

@@ -30,6 +30,9 @@ from jaxstyle.transfer import Transfer, make_transfer
 from jaxstyle.vgg import Features, Params, make_features
 
 
+_LEAST_WEIGHT = 1.18e-38  # smaller ones are 0 to float32
+
+
 class OptimizerChoice(NamedTuple):
     """An optimiser of the command: the optimiser, its default learning rate, how many images it keeps of a lane.
 
@@ -205,7 +208,10 @@ def _make_rows(settings: Settings) -> list[Row]:
         for lane, row in product(of_file, make_rows(axes))
     ]
     check_count(len(rows))
-    for row in rows:
+    for number, row in enumerate(rows):
+        if max(row["alpha"], row["beta"], row["tv"]) < _LEAST_WEIGHT:
+            of_lane = f" of lane {number}" if len(rows) > 1 else ""
+            raise StartError(f"alpha, beta and tv{of_lane} are all 0: one must be larger, or there is nothing to do")
         weights = row.get("style_layer_weights", settings.style_layers)
         if len(weights) != len(settings.style_layers):
             raise StartError(

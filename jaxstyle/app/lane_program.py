@@ -16,6 +16,7 @@ from jaxstyle.app.memory import check_memory, release_memory
 from jaxstyle.lanes import StackedTargets, lane_axes, lane_specs, make_lanes, targets_of_lane
 from jaxstyle.objective import LayerLosses, Losses, LossWeights
 from jaxstyle.pyramid import carry
+from jaxstyle.scaling import scaled
 from jaxstyle.stopping import StoppingState, make_stopping
 from jaxstyle.transfer import Transfer, TransferState, run_chunk
 from jaxstyle.vgg import Params
@@ -75,8 +76,7 @@ class Lanes:
         self._job, self._mesh, self._group = job, mesh, group
         self._transfer = make_stopping(job.transfer, tolerance=tolerance)
         self._lanes = make_lanes(self._transfer, batch.weights, microbatch=group, mesh=mesh)
-        # Of a copy: the state's memory is used up by the first chunk.
-        self._init = jax.jit(lambda starts: self._lanes.init(jnp.copy(starts)))
+        self._init = jax.jit(self._lanes.init)
         self._batch = batch
         shared: Any = PartitionSpec()
         specs = (shared, *lane_specs(lane_axes(batch.weights), self._by_lane))
@@ -92,13 +92,10 @@ class Lanes:
 
     def grow(self, state: StoppingState, shape: tuple[int, ...]) -> StoppingState:
         """The state of a coarser size, carried over to this one."""
-        plain = Transfer(jax.vmap(self._job.transfer.init), self._job.transfer.step)
+        lanes = Transfer(jax.vmap(self._transfer.init), self._transfer.step)
         detail = self._batch.starts if self._job.settings.init == "content" else None
-        grow = jax.jit(lambda state, detail: carry(plain, state, shape, detail=detail))
-        larger: TransferState = grow(state.transfer, detail)
-        fresh = self._init(larger.image)
-        moved = fresh._replace(transfer=larger, limit=state.limit, steps=state.steps, status=state.status)
-        return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), moved, fresh)
+        larger = jax.jit(lambda state, detail: carry(lanes, state, shape, detail=detail))(state, detail)
+        return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), larger, self._init(larger.image))
 
     def adopt(self, leaves: Sequence[Any]) -> StoppingState:
         """The state whose leaves these arrays are, on its devices."""
@@ -118,15 +115,16 @@ class Lanes:
         check_memory(compiled)
         return lambda state, count: compiled(state, *self._arguments, count)
 
-    def evaluate(self, images: np.ndarray) -> tuple[Losses, LayerLosses]:
-        """Losses and losses by layer, with leaves (lanes,), of images (lanes, h, w, 3)."""
+    def evaluate(self, images: np.ndarray) -> tuple[Losses, LayerLosses, np.ndarray]:
+        """Of images (lanes, h, w, 3): losses, losses by layer, and totals as optimisers see them, leaves (lanes,)."""
         return jax.device_get(self._evaluate(self._put(images, self._by_lane), *self._arguments))
 
     def _evaluate_all(self, images: jax.Array, params: Params, targets: StackedTargets, weights: LossWeights) -> Any:
         def one(lane: Any) -> Any:
             image, weights, content, style = lane
             own = targets_of_lane(targets, (content, style))
-            return self._job.loss(image, params, own, weights)[1], self._job.terms(image, params, own, weights)
+            losses = self._job.loss(image, params, own, weights)[1]
+            return losses, self._job.terms(image, params, own, weights), scaled(losses.total, losses, weights)
 
         lanes = (images, weights, targets.content_index, targets.style_index)
         return lax.map(one, lanes, batch_size=self._group)
@@ -151,10 +149,12 @@ class Lanes:
 
     def _with_rates(self, state: StoppingState) -> StoppingState:
         """With each lane's own learning rate, if the optimiser has one."""
-        optimizer = state.transfer.optimizer
-        hyperparams = getattr(optimizer, "hyperparams", {})
-        if "learning_rate" not in hyperparams:
-            return state
         rates = self._put(self._batch.rates, self._by_lane)
-        optimizer = optimizer._replace(hyperparams={**hyperparams, "learning_rate": rates})
-        return state._replace(transfer=state.transfer._replace(optimizer=optimizer))
+
+        def with_rates(part: Any) -> Any:
+            hyperparams = getattr(getattr(part, "optimizer", None), "hyperparams", {})
+            if "learning_rate" not in hyperparams:
+                return part
+            return part._replace(optimizer=part.optimizer._replace(hyperparams={**hyperparams, "learning_rate": rates}))
+
+        return jax.tree.map(with_rates, state, is_leaf=lambda part: isinstance(part, TransferState))

@@ -1,0 +1,61 @@
+"""Which optimisers a transfer takes: any optax transformation of one image, but for those that want more than one."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import optax
+
+_REFUSED = {
+    "lookahead": ("optax.lookahead", "it keeps two images"),
+    "sam": ("optax.contrib.sam", "every other step of it goes where the loss is high"),
+    "differentially_private_aggregate": ("optax.contrib.dpsgd", "it wants the gradients of many examples"),
+    "hutchinson_estimator_diag_hessian": ("optax.contrib.sophia", "it wants a function for the loss's curvature"),
+}
+"""By the name of the function that makes them: a name of optax, and why they can't work."""
+
+
+def check_optimizer(optimizer: object) -> optax.GradientTransformationExtraArgs:
+    """Check an optimiser, also those that it is made of.
+
+    Args:
+      optimizer: an optax transformation.
+
+    Returns:
+      The same, which takes any keyword in its update.
+
+    Raises:
+      ValueError: for what is no optax transformation, and for one that can't work on one image.
+    """
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise ValueError(f"optimizer must be an optax transformation, such as optax.adam(0.03), got {optimizer!r}")
+    for name in _makers(optimizer, set()):
+        if name in _REFUSED:
+            shown, why = _REFUSED[name]
+            raise ValueError(f"optimizer can't be or contain {shown}: {why}; take another, such as optax.adam(0.03)")
+    return optax.with_extra_args_support(optimizer)  # pyright: ignore[reportArgumentType]
+
+
+def _makers(part: Any, seen: set[int]) -> Iterable[str]:
+    """Names of the functions of optax that made the transformations in something, found in what its functions hold."""
+    if id(part) in seen:
+        return
+    seen.add(id(part))
+    for held in _held(part):
+        yield from _makers(held, seen)
+    if isinstance(part, Callable) and getattr(part, "__module__", "").startswith("optax"):
+        yield getattr(part, "__qualname__", "").split(".")[0]
+
+
+def _held(part: Any) -> Iterable[Any]:
+    if isinstance(part, Mapping):
+        return list(part.values())
+    if isinstance(part, tuple | list):
+        return part
+    if isinstance(part, partial):
+        return [part.func, *part.args, *part.keywords.values()]
+    owner = getattr(part, "__self__", None)  # of a bound method, such as optax.MultiSteps's
+    if owner is not None:
+        return list(getattr(owner, "__dict__", {}).values())
+    cells = getattr(part, "__closure__", None) or ()
+    return [cell.cell_contents for cell in cells]
