@@ -43,7 +43,15 @@ class AveragingState(NamedTuple):
         return jnp.where(averaged[..., None, None, None], self.total / weight, self.transfer.picture)
 
     def carried(self, fresh: "AveragingState", inner: Callable[[Any, Any], Any]) -> "AveragingState":
-        """The state at another size, which averages anew (see `pyramid.carry`)."""
+        """The state at another size, which averages anew (see `pyramid.carry`).
+
+        Args:
+          fresh: a new state of that size.
+          inner: of the old and the new state within, the state that goes on.
+
+        Returns:
+          The new state, with what goes on of this one.
+        """
         return fresh._replace(transfer=inner(self.transfer, fresh.transfer))
 
 

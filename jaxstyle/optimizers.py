@@ -54,8 +54,8 @@ def _held(part: Any) -> Iterable[Any]:
         return part
     if isinstance(part, partial):
         return [part.func, *part.args, *part.keywords.values()]
-    owner = getattr(part, "__self__", None)  # of a bound method, such as optax.MultiSteps's
-    if owner is not None:
+    owner = getattr(part, "__self__", part)  # of a bound method
+    if hasattr(owner, "init") and hasattr(owner, "update"):  # an object, such as optax.MultiSteps
         return list(getattr(owner, "__dict__", {}).values())
     cells = getattr(part, "__closure__", None) or ()
     return [cell.cell_contents for cell in cells]

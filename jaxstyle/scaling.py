@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxstyle.losses import widen
@@ -29,12 +30,12 @@ def check_weights(weights: Any) -> None:
     if not isinstance(weights, LossWeights):
         return
     terms = (weights.alpha, weights.beta, weights.tv)
-    if any(isinstance(x, jax.core.Tracer) or not getattr(x, "is_fully_addressable", True) for x in terms):
+    if any(isinstance(x, Tracer) or not getattr(x, "is_fully_addressable", True) for x in terms):
         return
     values = [np.abs(np.asarray(x, float)) for x in terms]
     if len({x.shape for x in values if x.shape}) > 1:
         return  # which lanes.lane_axes refuses
-    nothing = np.all([x < jnp.finfo(float).tiny for x in np.broadcast_arrays(*values)], axis=0)
+    nothing = np.all([x < jnp.finfo(jnp.result_type(float)).tiny for x in np.broadcast_arrays(*values)], axis=0)
     if nothing.any():
         of_lane = f" of lane {np.argmax(nothing)}" if nothing.ndim else ""
         raise ValueError(f"weights.alpha, beta and tv{of_lane} are all 0: one must be larger, or there is no objective")

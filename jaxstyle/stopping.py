@@ -64,7 +64,15 @@ class StoppingState(NamedTuple):
         return self._unless_failed(self.transfer.picture)
 
     def carried(self, fresh: "StoppingState", inner: Callable[[Any, Any], Any]) -> "StoppingState":
-        """The state at another size: one that has failed stays so, one that has converged goes on (see `carry`)."""
+        """The state at another size: one that has failed stays so, one that has converged goes on.
+
+        Args:
+          fresh: a new state of that size.
+          inner: of the old and the new state within, the state that goes on.
+
+        Returns:
+          The new state, with what goes on of this one.
+        """
         return fresh._replace(
             transfer=inner(self.transfer, fresh.transfer),
             limit=self.limit,
@@ -87,12 +95,12 @@ def make_stopping(
 ) -> Transfer:
     """The transfer, which stops by itself and then leaves its state as it is.
 
-    It fails where it can't go on: where a loss or gradient is not finite and the next step would be from the same image
-    again, or where the total is above `factor` times that of the start, or above the state's own `limit` if that is
-    larger (0 from `init`; a caller may know a better scale than the start, whose total can be tiny). It then goes back
-    to the image before, of which 8 bits a channel are kept. Optimisers that go back by themselves, such as
-    `lbfgs.lbfgs`, don't diverge. It has converged when the lowest total so far fell by no more than `tolerance`,
-    relative to itself, in `window` steps.
+    It fails where it can't go on: where a loss or gradient is not finite and the next step would be from an image
+    again whose step has been taken, or where the total is above `factor` times that of the start, or above the state's
+    own `limit` if that is larger (0 from `init`; a caller may know a better scale than the start, whose total can be
+    tiny). It then goes back to the image before, of which 8 bits a channel are kept. Optimisers that go back by
+    themselves, such as `lbfgs.lbfgs`, don't diverge. It has converged when the lowest total so far fell by no more than
+    `tolerance`, relative to itself, in `window` steps.
 
     Args:
       transfer: from `make_transfer` or `make_averaging`, before `make_lanes`.
@@ -133,9 +141,12 @@ def make_stopping(
         started = lowest < jnp.inf
         limit = jnp.where(known & ~started, jnp.maximum(state.limit, factor * total), state.limit)
         lowest = jnp.where(known, jnp.minimum(lowest, total), lowest)
-        goes_on = known | (jnp.isfinite(after.image).all() & (after.image != before.image).any())
-        status = jnp.where(goes_on, RUNNING, NOT_FINITE)
-        if offered(after, "accepted") is None:
+        accepted = offered(after, "accepted")
+        # Once it starts from an image again whose step has been taken, it goes on like that for ever.
+        again = [before.image] if accepted is None else [before.image, accepted]
+        new = jnp.array([(after.image != image).any() for image in again]).all() & jnp.isfinite(after.image).all()
+        status = jnp.where(known | new, RUNNING, NOT_FINITE)
+        if accepted is None:
             status = jnp.where(total > limit, DIVERGED, status)
         if tolerance is not None:
             oldest = state.best[state.steps % window]
@@ -144,7 +155,7 @@ def make_stopping(
         running = ~state.stopped
         status = jnp.where(running, status, state.status)
         going = running & (status == RUNNING)
-        new = StoppingState(
+        stopping = StoppingState(
             jax.tree.map(partial(jnp.where, going), after, before),
             jnp.where(going & known, _to_bytes(before.image), state.good),
             jnp.where(going, state.best.at[state.steps % len(state.best)].set(lowest), state.best),
@@ -152,7 +163,7 @@ def make_stopping(
             state.steps + going,
             status.astype(jnp.int32),
         )
-        return new, jax.tree.map(lambda x: jnp.where(running, x, jnp.nan), losses)
+        return stopping, jax.tree.map(lambda x: jnp.where(running, x, jnp.nan), losses)
 
     return Transfer(init, step)
 

@@ -119,9 +119,9 @@ def make_transfer(
     that only their ratios matter to it; Losses are not divided. `init` copies the image, of half precision to float32,
     and every array of the state is memory of its own, which may be donated.
 
-    A step whose loss or gradient is not finite returns a NaN total and leaves the state as it was. But an optimiser
-    with an `accepted` image (see `State`), such as `lbfgs.lbfgs`, is told: it gets an infinite value and a gradient of
-    0 instead of those, and goes back by itself.
+    A step whose loss, gradient or update is not finite returns a NaN total and leaves the state as it was. But an
+    optimiser with an `accepted` image (see `State`), such as `lbfgs.lbfgs`, is told: it gets an infinite value and a
+    gradient of 0 instead of those, and goes back by itself.
 
     Args:
       loss: from `make_loss`, or any function (image, params, targets, weights) -> (scalar, Losses).
@@ -180,23 +180,24 @@ def make_transfer(
             grad=gradient,
             value_fn=lambda image: objective(image)[0],
         )
-        image = _move(state.image, updates, bounds)
-        finite_image = jnp.isfinite(image).all()
-        taken = finite_image if goes_back else finite & finite_image
+        image = _move(state.image, updates)
+        moves = jnp.isfinite(image).all()
+        if bounds is not None:
+            image = jnp.clip(image, *bounds)
+        taken = moves if goes_back else finite & moves
         state = jax.tree.map(partial(jnp.where, taken), TransferState(image, after), state)
-        return state, losses._replace(total=jnp.where(finite & finite_image, losses.total, jnp.nan))
+        return state, losses._replace(total=jnp.where(finite & moves, losses.total, jnp.nan))
 
     return Transfer(init, step)
 
 
-def _move(image: jax.Array, updates: Any, bounds: tuple[float, float] | None) -> jax.Array:
+def _move(image: jax.Array, updates: Any) -> jax.Array:
     if jnp.shape(updates) != image.shape:
         raise ValueError(
             f"optimizer gives updates of shape {jnp.shape(updates)} for an image of shape {image.shape}: "
             "take one that works on a single array"
         )
-    image = cast(jax.Array, optax.apply_updates(image, updates))
-    return image if bounds is None else jnp.clip(image, *bounds)
+    return cast(jax.Array, optax.apply_updates(image, updates))
 
 
 def run(

@@ -1,5 +1,7 @@
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -9,8 +11,10 @@ from PIL import Image
 import jaxstyle as js
 from jaxstyle.averaging import make_averaging
 from jaxstyle.lanes import make_lanes
-from jaxstyle.pyramid import carry
-from jaxstyle.stopping import DIVERGED, make_stopping
+from jaxstyle.pyramid import carry, run_pyramid
+from jaxstyle.stopping import CONVERGED, DIVERGED, NOT_FINITE, RUNNING, make_stopping
+from jaxstyle.transfer import offered
+from jaxstyle.unrolled import run_checkpointed
 from tests.command import QUICK, fails, jaxstyle
 from tests.test_stopping import quadratic
 
@@ -91,6 +95,93 @@ def test_a_larger_size_starts_from_the_average_and_averages_anew():
     np.testing.assert_allclose(grown.image, jnp.full((4, 6, 3), state.picture[0, 0, 0]), rtol=1e-6)
     assert grown.transfer.optimizer[0].mu.shape == (4, 6, 3)
     assert np.abs(grown.transfer.optimizer[0].mu).max() > 0
+
+
+ENDS = {
+    "runs": (RUNNING, 0.1, None, 0.0),
+    "converges": (CONVERGED, 0.05, 0.5, 0.0),
+    "diverges": (DIVERGED, 2.0, None, 0.0),
+    "is not finite": (NOT_FINITE, 0.1, None, 1.0),
+}
+START = 0.9
+
+
+def both_orders(rate, tolerance, inner=None):
+    plain = sgd(rate) if inner is None else inner
+    stop = partial(make_stopping, tolerance=tolerance, window=3)
+    return stop(make_averaging(plain, decay=DECAY)), make_averaging(stop(plain), decay=DECAY)
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_stopping_and_averaging_work_in_either_order(name):
+    """Alone, as lanes, and as a scan whose steps are computed again: the same picture at every step."""
+    status, rate, tolerance, beta = ENDS[name]
+    weights = js.LossWeights(1.0, beta, 0.0)
+    start, found = jnp.full((2, 3, 3), START), []
+    for transfer in both_orders(rate, tolerance):
+        states = [transfer.init(start)]
+        step = jax.jit(transfer.step)
+        for _ in range(12):
+            state, _ = step(states[-1], {}, targets(), weights)
+            states.append(state)
+        assert offered(state, "status") == status
+        found.append(np.stack([state.picture for state in states]))
+        again, _ = jax.jit(partial(run_checkpointed, transfer, num_steps=12))(states[0], {}, targets(), weights)
+        np.testing.assert_allclose(again.picture, found[-1][-1], rtol=1e-6)
+        two = js.LossWeights(jnp.ones(2), jnp.array([0.0, beta]), jnp.zeros(2))
+        lanes = jax.jit(partial(js.sweep, transfer, num_steps=12))(start, {}, targets(), two)
+        np.testing.assert_allclose(lanes.images[1], found[-1][-1], rtol=1e-6)
+        assert np.isfinite(lanes.images).all()
+    np.testing.assert_allclose(*found, rtol=1e-6)
+    stopped = next((i for i, x in enumerate(found[0]) if (found[0][i:] == x).all()), None)
+    assert (stopped is None or stopped == 12) == (status == RUNNING)
+
+
+def test_both_orders_are_carried_to_other_sizes():
+    """Failed lanes stay failed, with their picture; others go on, and average anew."""
+    weights = js.LossWeights(jnp.ones(3), jnp.array([0.0, 1.0, 0.0]), jnp.zeros(3))
+    start = jnp.stack([jnp.full((4, 4, 3), x) for x in (0.9, 0.3, 0.5)])  # the second is not finite where it starts
+    shapes, steps = ((2, 2), (4, 4)), (4, 3)
+    pictures = []
+    for transfer in both_orders(None, 1e-9, js.make_transfer(quadratic, optax.adam(0.05))):
+        lanes = make_lanes(transfer, weights)
+        runs = partial(run_pyramid, lanes, lambda params, content, style: jnp.zeros(content.shape))
+        state, losses = runs({}, start[0], start[0], weights, shapes=shapes, num_steps=steps, start=start)
+        assert offered(state, "status").tolist() == [RUNNING, NOT_FINITE, RUNNING]
+        assert offered(state, "steps").tolist() == [7, 0, 7]
+        assert [rows.total.shape for rows in losses] == [(4, 3), (3, 3)]
+        assert np.isnan(losses[1].total[:, 1]).all()
+        np.testing.assert_allclose(state.picture[1], 0.3, atol=1 / 255)
+        np.testing.assert_allclose(offered(state, "weight"), [1 - DECAY**3, 0, 1 - DECAY**3], rtol=1e-5)
+        moved = offered(state, "optimizer")
+        np.testing.assert_array_equal(moved[0].count, [7, 0, 7])
+        pictures.append(state.picture)
+        alone = carry(transfer, jax.tree.map(lambda x: x[0], state), (6, 5))
+        assert alone.picture.shape == (6, 5, 3)
+        assert offered(alone, "weight") == 0
+    np.testing.assert_allclose(*pictures, rtol=1e-6)
+
+
+def test_a_step_that_is_not_taken_does_not_count():
+    averaging = make_averaging(sgd(), decay=DECAY)
+    state, _ = descend(averaging, 3)
+    after, losses = averaging.step(state, {}, targets(), js.LossWeights(np.nan, 0.0))
+    assert np.isnan(losses.total)
+    jax.tree.map(np.testing.assert_array_equal, after, state)
+
+
+def test_a_gradient_through_both_is_that_of_the_steps():
+    start = jnp.full((2, 3, 3), START)
+    for transfer in both_orders(0.1, None):
+
+        def f(alpha, runner, transfer=transfer):
+            state, _ = runner(transfer, transfer.init(start), {}, targets(), js.LossWeights(alpha, 0.0), num_steps=4)
+            return state.picture.sum()
+
+        found, wanted = (jax.grad(f)(jnp.float32(1.3), runner) for runner in (run_checkpointed, js.run))
+        assert np.isfinite(found)
+        assert abs(found) > 1e-3
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize("decay", [1.0, -0.1, float("nan")])

@@ -223,8 +223,9 @@ def test_bad_options_of_transfer(images, capsys):
 
 
 def test_a_failed_lane_is_named_and_the_rest_written(images, capsys):
-    # 3e38 times a total variation above 1 is beyond float32
-    sweep = ["sweep", "c.png", "s.png", *QUICK, "--init", "noise", "--out", "run", "--beta", "1", "--tv", "1", "3e38"]
+    # The product of both weights is beyond float32.
+    ill = ["--style-layer-weights", "1e10,1e10", "--style-mix", "1", "3e38"]
+    sweep = ["sweep", "c.png", "s.png", *QUICK, "--init", "noise", "--out", "run", "--beta", "1", *ill]
     Image.fromarray(np.uint8(255 * (np.indices((20, 24)).sum(0) % 2))).save("c.png")  # a checkerboard
     assert jaxstyle(*sweep, "--init", "content") == 1
     assert "jaxstyle: lane 1 (a loss or gradient was not finite at step 0) failed" in capsys.readouterr().err

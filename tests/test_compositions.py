@@ -184,8 +184,12 @@ ROWS = {
     "transfer.init": Row(lambda x: ADAM.init(x).image, lambda: (picture(0),)),
     "transfer.step": Row(of_transfer(a_step), problem, **LIKE_LOSS),
     "transfer.step of lbfgs": Row(of_transfer(a_step, LBFGS), problem, **LIKE_LOSS, slow=True),
-    "transfer.step of make_stopping": Row(of_transfer(a_step, make_stopping(ADAM)), problem, **LIKE_LOSS, slow=True),
-    "transfer.step of make_averaging": Row(of_transfer(a_step, make_averaging(ADAM)), problem, **LIKE_LOSS, slow=True),
+    "transfer.step of make_stopping": Row(
+        of_transfer(a_step, make_stopping(make_averaging(ADAM))), problem, **LIKE_LOSS, slow=True
+    ),
+    "transfer.step of make_averaging": Row(
+        of_transfer(a_step, make_averaging(make_stopping(ADAM))), problem, **LIKE_LOSS, slow=True
+    ),
     "run": Row(of_transfer(js.run, num_steps=2), problem, **LIKE_LOSS, slow=True),
     "run_checkpointed": Row(of_transfer(run_checkpointed, num_steps=2), problem, **LIKE_LOSS, slow=True),
     "implicit_gradient": Row(implicit, problem, **LIKE_LOSS, slow=True),

@@ -3,11 +3,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxstyle as js
 from jaxstyle.lanes import make_lanes
 from jaxstyle.lbfgs import lbfgs
+from jaxstyle.stopping import NOT_FINITE, RUNNING, make_stopping
 from jaxstyle.transfer import TransferState
 from tests.conftest import relative_error, widen
 
@@ -50,7 +52,7 @@ def projected_lbfgs(evaluate, x, steps, memory=5, first=0.01, longest=0.1, bound
             best = (value, x, slope)
         else:
             s, y = x - best[1], slope - best[2]
-            if s @ y > 1e-4 * np.linalg.norm(s) * np.linalg.norm(y):
+            if np.isfinite(value) and s @ y > 1e-4 * np.linalg.norm(s) * np.linalg.norm(y):
                 pairs = [*pairs, (s, y)][-memory:]
             if value <= best[0]:
                 best, radius = (value, x, slope), max(radius, 2 * rms(s))
@@ -83,15 +85,93 @@ def projected_lbfgs(evaluate, x, steps, memory=5, first=0.01, longest=0.1, bound
     return [*trail, x]
 
 
-def as_loss(problem):
+def as_loss(problem, fence=np.inf, beyond=np.nan):
+    """The quadratic; `beyond`, farther than `fence` from its minimum."""
     hessian, centre = (jnp.asarray(x) for x in problem)
 
     def loss(image, params, targets, weights):
         offset = image.ravel() - centre
         value = 0.5 * jnp.dot(offset, jnp.dot(hessian, offset))
+        value = jnp.where(jnp.sqrt(jnp.mean(offset**2)) <= fence, value, beyond)
         return value, js.Losses(value, value, value, value)
 
     return loss
+
+
+@pytest.mark.parametrize("beyond", [np.nan, np.inf, -np.inf])
+def test_a_trial_that_is_not_finite_is_gone_back_from(x64, beyond):
+    """As the oracle does, whose first steps go beyond the fence; the picture is the best image of those evaluated."""
+    problem, fence = quadratic(3, inside=True), 0.4
+    start = problem[1] + np.random.default_rng(1).normal(0, 0.1, SIZE)
+    evaluated = []
+
+    def evaluate(x):
+        value, slope = value_and_gradient(problem, x)
+        value = value if np.sqrt(np.mean((x - problem[1]) ** 2)) <= fence else np.nan
+        evaluated.append((value, x))
+        return value, slope
+
+    wanted = projected_lbfgs(evaluate, start, 16, 3, 3, 10, None)
+    plain = js.make_transfer(
+        as_loss(problem, fence, beyond), lbfgs(3, bounds=None, first_step=3, max_step=10), bounds=None
+    )
+    transfer = make_stopping(plain)
+    state, step = transfer.init(jnp.asarray(start.reshape(SHAPE))), jax.jit(transfer.step)
+    totals = []
+    for expected in wanted[1:]:
+        state, losses = step(state, None, None, js.LossWeights())
+        totals.append(float(losses.total))
+        assert np.abs(np.ravel(state.image) - expected).max() < 1e-7
+    values = np.array([value for value, _ in evaluated])
+    np.testing.assert_allclose(totals, values, rtol=1e-6)
+    assert np.isnan(values[1:3]).all()
+    assert np.nanmin(values) < 0.02 * values[0]
+    np.testing.assert_allclose(np.ravel(state.picture), evaluated[np.nanargmin(values)][1], atol=1e-7)
+    assert (state.status, state.steps) == (RUNNING, 16)
+
+
+def test_one_that_is_finite_nowhere_else_fails_with_the_image_it_started_from():
+    problem = quadratic(3, inside=True)
+    transfer = make_stopping(js.make_transfer(as_loss(problem, 0.0), lbfgs(3)))
+    run = jax.jit(partial(js.run, transfer, num_steps=40))
+    centre = jnp.asarray(problem[1].reshape(SHAPE), jnp.float32)
+
+    def loss(image, params, targets, weights):
+        value = jnp.where((image == centre).all(), image.sum(), jnp.nan)
+        return value, js.Losses(value, value, value, value)
+
+    alone = make_stopping(js.make_transfer(loss, lbfgs(3)))
+    state, losses = js.run(alone, alone.init(centre), None, None, js.LossWeights(), num_steps=40)
+    assert state.status == NOT_FINITE
+    assert 10 < state.steps < 30  # each trial is half as long, until there is none
+    assert np.isfinite(losses.total[0])
+    assert np.isnan(losses.total[1:]).all()
+    np.testing.assert_array_equal(state.picture, centre)
+    state, losses = run(transfer.init(centre + 0.1), None, None, js.LossWeights())  # not even where it starts
+    assert (state.status, state.steps) == (NOT_FINITE, 0)
+    np.testing.assert_array_equal(state.picture, centre + 0.1)
+
+
+def test_a_gradient_that_is_not_finite_is_no_part_of_the_history():
+    optimizer, image = lbfgs(3), jnp.full(SHAPE, 0.5)
+    update, state = optimizer.update(jnp.ones(SHAPE), optimizer.init(image), image, value=jnp.float32(2))
+    for _ in range(2):
+        image = image + update
+        update, after = optimizer.update(jnp.full(SHAPE, jnp.nan), state, image, value=jnp.float32(1))
+        assert np.isfinite(update).all()
+        assert after.radius < 0.6 * state.radius
+        jax.tree.map(np.testing.assert_array_equal, after._replace(radius=0), state._replace(radius=0))
+        state = after
+
+
+def test_the_picture_is_the_best_image_also_where_it_is_part_of_an_optimiser():
+    problem = quadratic(3, inside=True)
+    optimizer = optax.chain(lbfgs(2, first_step=10.0, max_step=10.0), optax.scale(1.0))
+    transfer = js.make_transfer(as_loss(problem), optimizer)
+    start = transfer.init(jnp.asarray(problem[1].reshape(SHAPE) + 0.01, jnp.float32))
+    far, losses = jax.jit(transfer.step)(start, None, None, js.LossWeights())
+    np.testing.assert_array_equal(far.picture, start.image)
+    assert as_loss(problem)(far.image, None, None, None)[0] > losses.total
 
 
 @pytest.mark.parametrize(("bounds", "memory", "p"), [((0.0, 1.0), 1, 1.0), ((0.0, 1.0), 5, 1.0), (None, 5, 0.0)])
@@ -229,7 +309,7 @@ def test_lanes_are_transfers_alone(x64, shallow, params, content):
     alone = jax.jit(partial(js.run, transfer, num_steps=8))
     for i, beta in enumerate(weights.beta):
         state, losses = alone(transfer.init(content), params, targets, js.LossWeights(beta=beta))
-        assert relative_error(result.images[i], state.image) < 1e-7
+        assert relative_error(result.images[i], state.picture) < 1e-7
         assert relative_error(result.losses.total[i], losses.total) < 1e-8
 
 

@@ -1,5 +1,6 @@
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import jaxstyle as js
 from jaxstyle.lanes import make_lanes
 from jaxstyle.lbfgs import lbfgs
 from jaxstyle.pyramid import carry, resize, run_pyramid, scales
+from jaxstyle.stopping import CONVERGED, RUNNING, make_stopping
 from jaxstyle.transfer import TransferState
 from tests.conftest import relative_error, widen
 
@@ -135,6 +137,41 @@ def test_lanes_are_carried_as_alone_and_under_jit(optimizer):
     for i in range(2):
         alone = carry(transfer, jax.tree.map(lambda x, i=i: x[i], state), (24, 18))
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a, b[i], rtol=1e-5, atol=1e-7), alone, together)
+
+
+def test_where_it_diverges_is_measured_anew_at_each_size():
+    def area(image, params, targets, weights):
+        return loss(image, params, targets, weights)[0] * image.size**3, js.Losses(*[image.sum() * image.size**3] * 4)
+
+    transfer = make_stopping(js.make_transfer(area, optax.sgd(1e-12)), factor=4.0)
+    state, _ = transfer.step(transfer.init(jnp.full((4, 4, 3), 0.5)), None, None, js.LossWeights())
+    grown = carry(transfer, state, (8, 8))  # 64 times the total
+    grown, _ = transfer.step(grown, None, None, js.LossWeights())
+    assert (grown.status, grown.steps) == (RUNNING, 2)
+    assert grown.limit == pytest.approx(64 * float(state.limit), rel=1e-3)
+
+
+def test_one_that_has_converged_goes_on_at_the_next_size():
+    transfer = make_stopping(js.make_transfer(loss, optax.sgd(0.0)), tolerance=0.0, window=2)
+    state, _ = js.run(transfer, transfer.init(jnp.full((4, 4, 3), 0.5)), None, None, js.LossWeights(), num_steps=4)
+    assert (state.status, state.steps) == (CONVERGED, 2)
+    grown = carry(transfer, state, (8, 8))
+    assert grown.status == RUNNING
+    grown, _ = js.run(transfer, grown, None, None, js.LossWeights(), num_steps=4)
+    assert (grown.status, grown.steps) == (CONVERGED, 4)
+
+
+def test_a_state_of_another_kind_is_refused_by_name():
+    class Own(NamedTuple):
+        image: jax.Array
+
+        @property
+        def picture(self):
+            return self.image
+
+    transfer = js.Transfer(Own, lambda *_: None)
+    with pytest.raises(ValueError, match=r"got Own: give it a method carried\(fresh, inner\)"):
+        carry(transfer, Own(jnp.ones((4, 4, 3))), (8, 8))
 
 
 def loss_of_targets(image, params, targets, weights):

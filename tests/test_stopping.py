@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,8 @@ import optax
 import pytest
 
 import jaxstyle as js
+from jaxstyle.averaging import make_averaging
+from jaxstyle.lanes import make_lanes
 from jaxstyle.objective import Losses
 from jaxstyle.stopping import CONVERGED, DIVERGED, NOT_FINITE, RUNNING, make_stopping
 
@@ -81,6 +85,48 @@ def test_it_has_converged_when_the_best_total_falls_too_little_in_the_window():
     assert follow(stopping, 10)[0][-1].status == RUNNING
     _, stopping = sgd(0.0, tolerance=0.0, window=2)
     assert follow(stopping, 5)[0][-1].steps == 2
+
+
+def test_what_is_too_large_or_too_small_for_float32_is_measured_all_the_same():
+    """Adam does well, at weights for which float32 holds no total, or 0."""
+
+    def distance(image, params, targets, weights):
+        content = 10 * jnp.square(image).sum()
+        total = weights.alpha * content
+        return total, Losses(content, content, content, total)
+
+    transfer = make_stopping(js.make_transfer(distance, optax.adam(0.05)), tolerance=0.05, window=3)
+    run = jax.jit(partial(js.run, transfer, num_steps=40))
+    ends = []
+    for power in (0, 126, -126):
+        state, losses = run(transfer.init(jnp.ones((2, 2, 3))), None, None, js.LossWeights(2.0**power, 0.0))
+        assert state.status in (RUNNING, CONVERGED)
+        ends.append((state, losses.content))
+    assert np.isinf(run(transfer.init(jnp.ones((2, 2, 3))), None, None, js.LossWeights(2.0**126, 0.0))[1].total[0])
+    for end in ends[1:]:
+        jax.tree.map(np.testing.assert_array_equal, end, ends[0])
+
+
+def test_one_whose_loss_is_not_finite_at_the_start_keeps_the_start():
+    _, stopping = sgd(0.1)
+    states, totals = follow(stopping, 3, beta=1.0, start=0.2)
+    assert (states[-1].status, states[-1].steps) == (NOT_FINITE, 0)
+    assert np.isnan(totals).all()
+    np.testing.assert_allclose(states[-1].picture, 0.2, atol=1e-6)
+
+
+def test_every_array_of_the_state_can_be_donated():
+    _, stopping = sgd(0.1)
+    state = stopping.init(jnp.ones((2, 2, 3)))
+    jax.jit(stopping.step, donate_argnums=0)(state, None, jnp.zeros((2, 2, 3)), js.LossWeights())
+
+
+def test_lanes_come_last():
+    plain, _ = sgd(0.1)
+    lanes = make_lanes(plain, js.LossWeights(jnp.ones(2)))
+    for wrapper in (make_stopping, make_averaging):
+        with pytest.raises(ValueError, match=f"{wrapper.__name__} takes a transfer of one image .*; lanes come last"):
+            wrapper(lanes).init(jnp.ones((2, 2, 2, 3)))
 
 
 def test_bad_arguments():

@@ -185,10 +185,8 @@ class _Course:
         full = jax.tree.map(of_all, losses)
         self.rows.append(full)
         last = jax.tree.map(lambda rows: rows[-1], full)
-        count, active = (
-            len(self.part.lanes),
-            int((~np.isnan(last.total)).sum()),
-        )  # one that is too large for float32 has not failed
+        # Not NaN: a total that is too large for float32 is no failure.
+        count, active = len(self.part.lanes), int((~np.isnan(last.total)).sum())
         converged = int((self.status == CONVERGED).sum())
         failed = count - active - converged if self.tolerance is None else int((self.status > CONVERGED).sum())
         height, width = self.part.stages[self.stage].shape

@@ -29,7 +29,6 @@ from jaxstyle.style_statistics import style_statistic
 from jaxstyle.transfer import Transfer, make_transfer
 from jaxstyle.vgg import Features, Params, make_features
 
-
 _LEAST_WEIGHT = 1.18e-38  # smaller ones are 0 to float32
 
 
