@@ -235,6 +235,16 @@ def test_a_failed_lane_is_named_and_the_rest_written(images, capsys):
         np.testing.assert_array_equal(np.asarray(kept), np.asarray(start.convert("RGB")))
 
 
+def test_weights_that_are_all_0_are_refused(images, capsys):
+    nothing = ["--alpha", "0", "--beta", "0", "--tv", "0"]
+    wanted = "alpha, beta and tv are all 0: one must be larger"
+    fails(capsys, 2, wanted, "transfer", "c.png", "s.png", *QUICK, *nothing, "-o", "x.png")
+    wanted = "alpha, beta and tv of lane 1 are all 0"  # to float32
+    some = ["--alpha", "0", "--beta", "1", "1e-40", "--tv", "0", "--out", "run"]
+    fails(capsys, 2, wanted, "sweep", "c.png", "s.png", *QUICK, *some)
+    assert not (images / "run").exists()
+
+
 def test_help_names_the_commands(capsys):
     assert jaxstyle("--help") == 0
     out = capsys.readouterr().out

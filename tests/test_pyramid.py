@@ -145,10 +145,10 @@ def test_where_it_diverges_is_measured_anew_at_each_size():
 
     transfer = make_stopping(js.make_transfer(area, optax.sgd(1e-12)), factor=4.0)
     state, _ = transfer.step(transfer.init(jnp.full((4, 4, 3), 0.5)), None, None, js.LossWeights())
-    grown = carry(transfer, state, (8, 8))  # 64 times the total
+    grown = carry(transfer, state, (8, 8))  # 256 times the total
     grown, _ = transfer.step(grown, None, None, js.LossWeights())
     assert (grown.status, grown.steps) == (RUNNING, 2)
-    assert grown.limit == pytest.approx(64 * float(state.limit), rel=1e-3)
+    assert grown.limit == pytest.approx(256 * float(state.limit), rel=1e-3)
 
 
 def test_one_that_has_converged_goes_on_at_the_next_size():
