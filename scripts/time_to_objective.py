@@ -115,7 +115,7 @@ def run_ours(params: Any, content: np.ndarray, style: np.ndarray, schedule: Sche
         for _ in range(0, schedule.fine if last else schedule.coarse, EVERY):
             state, _ = chunk(state, prepared, targets, weights, EVERY)
             if last:
-                image = np.asarray(state.image)
+                image = np.asarray(state.picture)
                 seconds += time.perf_counter() - began
                 yield seconds, image
                 time.sleep(REST_S)

@@ -65,5 +65,5 @@ for name, optimizer in optimizers.items():
     run = jax.jit(lambda *args, transfer=transfer: js.run(transfer, *args, num_steps=STEPS))
     state, losses = run(transfer.init(content), params, targets, weights)
     print(f"{name}: total {losses.total[0]:.4g} to {losses.total[-1]:.4g}")
-    pictures.append(np.asarray(state.image))
+    pictures.append(np.asarray(state.picture))
 Image.fromarray(np.uint8(np.round(255 * np.concatenate(pictures, axis=1)))).save("optimizers.png")

@@ -57,5 +57,5 @@ for style_loss in ("gram", StyleStatistic(measure, distance)):
     weights = js.LossWeights(1.0, jnp.float32(3.0), jnp.float32(1.0))
     state, losses = run(transfer.init(content), params, targets, weights)
     print(f"style loss {losses.style[0]:.4g} to {losses.style[-1]:.4g}")
-    pictures.append(np.asarray(state.image))
+    pictures.append(np.asarray(state.picture))
 Image.fromarray(np.uint8(np.round(255 * np.concatenate(pictures, axis=1)))).save("statistics.png")

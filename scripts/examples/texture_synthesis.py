@@ -46,7 +46,7 @@ def synthesise(params: Params, source: jax.Array, key: jax.Array) -> tuple[jax.A
         num_steps=[STEPS] * len(sizes),
         start=starting_image("statistics", empty, source, key),
     )
-    return state.image, losses
+    return state.picture, losses
 
 
 texture, losses = synthesise(params, source, jax.random.key(0))
