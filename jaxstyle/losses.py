@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxstyle.dtypes import promoted, wide, widen
+
 CONVENTIONS: tuple[str, ...] = ("mean", "gatys", "johnson", "relative")
 r"""Scalings of the two losses. With features F, content P, Gram matrices G and A, each F'F / N with N = h w:
 
@@ -45,18 +47,6 @@ def check_convention(convention: str) -> str:
     return convention
 
 
-def widen(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Half precision as float32; float32 and float64 as they are.
-
-    Args:
-      x: an array of any shape.
-
-    Returns:
-      An array of the same shape.
-    """
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 @jax.jit
 def gram_matrix(features: Float[Array, "h w c"], mask: Float[Array, "h w"] | None = None) -> Float[Array, "c c"]:
     r"""Gram matrix of a layer's features F, over their $N = h w$ positions (Gatys et al., arXiv 1505.07376).
@@ -84,6 +74,7 @@ def gram_matrix(features: Float[Array, "h w c"], mask: Float[Array, "h w"] | Non
     """
     if mask is None:
         return _products(features) / (features.shape[0] * features.shape[1])
+    mask = mask.astype(wide(features.dtype))
     return _products(widen(features) * mask[..., None]) / mask_area(mask)
 
 
@@ -101,7 +92,7 @@ def mask_area(mask: Float[Array, "h w"]) -> Float[Array, ""]:
 
 @jax.custom_jvp
 def _products(f: jax.Array) -> jax.Array:
-    return _sum_products(f, f, jnp.promote_types(f.dtype, jnp.float32))
+    return _sum_products(f, f, wide(f.dtype))
 
 
 @_products.defjvp
@@ -150,7 +141,7 @@ def content_loss(
     check_convention(convention)
     if features.shape != target.shape:
         raise ValueError(f"features have shape {features.shape}, the content target has {target.shape}")
-    features, target = widen(features), widen(target)
+    features, target = promoted(widen(features), widen(target))
     squares = jnp.square(features - target)
     if convention == "gatys":
         return squares.sum() / 2
@@ -184,6 +175,7 @@ def style_loss(gram: Float[Array, "c c"], target: Float[Array, "c c"], *, conven
     check_convention(convention)
     if gram.shape != target.shape:
         raise ValueError(f"gram has shape {gram.shape}, the style target has {target.shape}")
+    gram, target = promoted(gram, target)
     loss = jnp.square(gram - target).mean()
     if convention == "gatys":
         return loss / 4

@@ -14,6 +14,7 @@ from jax import export
 from jaxtyping import Array, Float
 
 from jaxstyle import alexnet
+from jaxstyle.dtypes import promoted
 from jaxstyle.losses import gram_matrix, total_variation
 from jaxstyle.similarity import (
     check_image,
@@ -99,7 +100,7 @@ def measure(
       ValueError: for images too small, not floating-point or of the wrong shape, and for other parameters.
     """
     image, content = check_pair(image, content, alexnet.MIN_SIZE)
-    style = check_image(style, alexnet.MIN_SIZE)
+    image, content, style = promoted(image, content, check_image(style, alexnet.MIN_SIZE))
     with jax.default_matmul_precision("highest"):
         found = _alexnet(params, image)
         return Metrics(
@@ -140,7 +141,8 @@ def lpips(params: _Params, image_a: Float[Array, "h w 3"], image_b: Float[Array,
 
 def _lpips(params: _Params, a: _Found, b: _Found) -> jax.Array:
     terms = [
-        (jnp.square(_unit(a[layer]) - _unit(b[layer])) * head).sum(-1).mean() for layer, head in params["heads"].items()
+        (jnp.square(_unit(a[layer]) - _unit(b[layer])) * head.astype(a[layer].dtype)[None, None]).sum(-1).mean()
+        for layer, head in params["heads"].items()
     ]
     return jnp.stack(terms).sum()
 
@@ -172,7 +174,7 @@ def gram_distance(
     Raises:
       ValueError: for images too small, not floating-point or of the wrong shape, and for other parameters.
     """
-    image, style = check_image(image, alexnet.MIN_SIZE), check_image(style, alexnet.MIN_SIZE)
+    image, style = promoted(check_image(image, alexnet.MIN_SIZE), check_image(style, alexnet.MIN_SIZE))
     with jax.default_matmul_precision("highest"):
         return _gram_distance(params, _alexnet(params, image), image, style)
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxstyle.dtypes import promoted
 from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, check_content_layers, check_layers
 from jaxstyle.losses import check_convention, content_loss, total_variation
 from jaxstyle.regions import content_masks, region_distances, region_targets, stack, style_masks, unstack
@@ -345,7 +346,9 @@ def make_loss(
         content = jnp.zeros_like(style)
         if of_content:
             content = _weighted_sum("content_layers", weights.content_layers, list(of_content.values()))
-        total = weights.alpha * content + weights.beta * style + weights.tv * tv
+        content, style, tv = promoted(content, style, tv)
+        alpha, beta, of_tv = (jnp.asarray(x, style.dtype) for x in (weights.alpha, weights.beta, weights.tv))
+        total = alpha * content + beta * style + of_tv * tv
         return total, Losses(content, style, tv, total)
 
     return loss
@@ -397,11 +400,13 @@ def _check_scalars(weights: LossWeights) -> None:
 
 def _weighted_sum(name: str, weights: jax.typing.ArrayLike | None, terms: list[jax.Array]) -> jax.Array:
     if weights is None:
+        terms = promoted(*terms)
         return sum(terms[1:], terms[0]) / len(terms)
     weights = jnp.asarray(weights)
     if weights.shape != (len(terms),):
         raise ValueError(f"weights.{name} must have shape ({len(terms)},), got {weights.shape}")
-    return jnp.dot(weights, jnp.stack(terms), precision="highest")
+    stacked = jnp.stack(promoted(*terms))
+    return jnp.dot(weights.astype(stacked.dtype), stacked, precision="highest")
 
 
 def _select(found: Mapping[str, Any], layers: Iterable[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from jax import export
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxstyle.dtypes import promoted, wide
 from jaxstyle.layers import block_of, check_layers
 from jaxstyle.style_statistics import StyleStatistic
 
@@ -155,7 +156,8 @@ def region_distances(
     for style, present in zip(unstack(target.statistic), target.present, strict=True):
         pairs = zip(measured, unstack(style), strict=True)
         terms = [statistic.distance(*pair, convention=convention) for pair in pairs]
-        found.append(jnp.dot(shares * present, jnp.stack(terms), precision="highest"))
+        share, *terms = promoted(shares * present.astype(shares.dtype), *terms)
+        found.append(jnp.dot(share, jnp.stack(terms), precision="highest"))
     return found
 
 
@@ -168,7 +170,7 @@ def stack(trees: list[Any]) -> Any:
     Returns:
       A pytree, each leaf with a leading axis for them.
     """
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    return jax.tree.map(lambda *leaves: jnp.stack(promoted(*leaves)), *trees)
 
 
 def unstack(tree: Any) -> list[Any]:
@@ -192,7 +194,7 @@ def _check(masks: Any, image: jax.Array, what: str) -> jax.Array:
         known = np.asarray(masks)  # NumPy, since in a jitted function even what jax computes of constants is unknown
         if not ((known >= 0) & (known <= 1)).all():
             raise ValueError(f"{what} masks must be between 0 and 1: divide bytes by 255")
-    return masks.astype(jnp.promote_types(image.dtype, jnp.float32))
+    return masks.astype(wide(image.dtype))
 
 
 def _check_present(masks: Sequence[dict[str, jax.Array]], what: str) -> None:

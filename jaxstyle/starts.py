@@ -51,9 +51,9 @@ def starting_image(
         return jax.random.uniform(key, shape, dtype, 0.5 - 0.5 / 255, 0.5 + 0.5 / 255)
     if start == "statistics":
         mean, covariance = colour_moments(style.astype(dtype))
-        noise = jax.random.normal(key, shape, dtype)
+        noise = jax.random.normal(key, shape, mean.dtype)
         noise = jnp.einsum("hwc,cd->hwd", noise, symmetric_sqrt(covariance), precision="highest")
-        return jnp.clip(noise + mean, 0, 1)
+        return jnp.clip(noise + mean[None, None], 0, 1).astype(dtype)
     raise ValueError(f"unknown start {start!r}; valid: {', '.join(STARTS)}")
 
 

@@ -113,7 +113,7 @@ def make_stopping(
             jnp.where(going, _to_bytes(state.image), state.good),
             jnp.where(going, best, state.best),
             jnp.where(running, limit, state.limit),
-            state.steps + going,
+            state.steps + going.astype(jnp.int32),
             status.astype(jnp.int32),
         )
         return new, jax.tree.map(lambda x: jnp.where(running, x, jnp.nan), losses)

@@ -13,8 +13,9 @@ import numpy as np
 from jax import export, lax
 from jaxtyping import Array, Float
 
+from jaxstyle.dtypes import promoted, widen
 from jaxstyle.layers import STYLE_LOSSES
-from jaxstyle.losses import check_convention, gram_matrix, mask_area, style_loss, widen
+from jaxstyle.losses import check_convention, gram_matrix, mask_area, style_loss
 from jaxstyle.matrix_root import SMALLEST, matrix_root, root_trace
 
 _EPSILON = 1e-12
@@ -118,12 +119,13 @@ def _mean(f: jax.Array, mask: jax.Array | None) -> jax.Array:
     """Mean (c,) of features over all positions, or with the weight T^2 of a mask T."""
     if mask is None:
         return f.mean((0, 1))
+    mask = mask.astype(f.dtype)
     return jnp.einsum("hwc,hw->c", f, jnp.square(mask), precision=lax.Precision.HIGHEST) / mask_area(mask)
 
 
 def _measure_centered_gram(features: jax.Array, mask: jax.Array | None) -> jax.Array:
     f = widen(features)
-    return gram_matrix(f - _mean(f, mask), mask)
+    return gram_matrix(f - _mean(f, mask)[None, None], mask)
 
 
 class Moments(NamedTuple):
@@ -141,10 +143,11 @@ class Moments(NamedTuple):
 def _measure_moments(features: jax.Array, mask: jax.Array | None) -> Moments:
     f = widen(features)
     mean = _mean(f, mask)
-    return Moments(mean, jnp.sqrt(_mean(jnp.square(f - mean), mask) + 1e-5))
+    return Moments(mean, jnp.sqrt(_mean(jnp.square(f - mean[None, None]), mask) + 1e-5))
 
 
 def _distance_of_moments(found: Moments, target: Moments, *, convention: str) -> jax.Array:
+    found, target = promoted(found, target)
     distance = jnp.square(found.mean - target.mean).mean() + jnp.square(found.deviation - target.deviation).mean()
     energy = jnp.square(target.mean).mean() + jnp.square(target.deviation).mean()
     return _scaled("moments", distance, energy, convention)
@@ -187,9 +190,12 @@ def _measure_gaussian(features: jax.Array, mask: jax.Array | None) -> Gaussian:
     mean = _mean(f, mask)
     h, w, c = f.shape
     if h * w >= c:
-        return Gaussian(mean, gram_matrix(f - mean, mask))
-    weights = 1 / np.sqrt(h * w) if mask is None else (mask / jnp.sqrt(mask_area(mask)))[..., None]
-    return Gaussian(mean, ((f - mean) * weights).reshape(-1, c))
+        return Gaussian(mean, gram_matrix(f - mean[None, None], mask))
+    weights = jnp.full((h, w), 1 / np.sqrt(h * w), f.dtype)
+    if mask is not None:
+        mask = mask.astype(f.dtype)
+        weights = mask / jnp.sqrt(mask_area(mask))
+    return Gaussian(mean, ((f - mean[None, None]) * weights[..., None]).reshape(-1, c))
 
 
 def _prepare_gaussian(found: Gaussian) -> GaussianTarget:
@@ -209,6 +215,7 @@ def _prepare_gaussian(found: Gaussian) -> GaussianTarget:
 
 
 def _distance_of_gaussians(found: Gaussian, target: GaussianTarget, *, convention: str) -> jax.Array:
+    found, target = promoted(found, target)
     channels = len(target.mean)
     side = _times(found.spread, target.root)
     if len(found.spread) == channels:
@@ -255,7 +262,7 @@ def sliced(*, key: int = 0, projections: int | None = None, bins: int = 1024) ->
         f = widen(features)
         count = f.shape[0] * f.shape[1]
         directions = jax.random.normal(jax.random.key(key), (f.shape[2], projections or f.shape[2]), f.dtype)
-        directions /= jnp.sqrt(jnp.square(directions).sum(0))
+        directions /= jnp.sqrt(jnp.square(directions).sum(0, keepdims=True))
         ordered = jnp.sort(_times(f.reshape(count, -1), directions), axis=0)
         first = np.arange(bins) * count // bins
         last = np.maximum(first + 1, np.arange(1, bins + 1) * count // bins)
@@ -265,6 +272,7 @@ def sliced(*, key: int = 0, projections: int | None = None, bins: int = 1024) ->
         return jnp.einsum("bnd,bn->bd", taken, shares.astype(f.dtype), precision=lax.Precision.HIGHEST)
 
     def distance(found: jax.Array, target: jax.Array, *, convention: str) -> jax.Array:
+        found, target = promoted(found, target)
         return _scaled("sliced", jnp.square(found - target).mean(), jnp.square(target).mean(), convention)
 
     return StyleStatistic(measure, distance)

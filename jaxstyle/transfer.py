@@ -119,9 +119,11 @@ def make_transfer(
             return loss(image, params, targets, weights)[0]
 
         (value, losses), gradient = jax.value_and_grad(loss, has_aux=True)(state.image, params, targets, weights)
-        updates, optimizer_state = optimizer.update(
-            gradient, state.optimizer, state.image, value=value, grad=gradient, value_fn=value_fn
-        )
+        # Code of optax relies on promotions that the caller's program may forbid in its own.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            updates, optimizer_state = optimizer.update(
+                gradient, state.optimizer, state.image, value=value, grad=gradient, value_fn=value_fn
+            )
         image = cast(jax.Array, optax.apply_updates(state.image, updates))
         if bounds is not None:
             image = jnp.clip(image, *bounds)
