@@ -69,4 +69,4 @@ def make_averaging(transfer: Transfer, *, decay: float = 0.95) -> Transfer:
         total = decay * state.total + (1 - decay) * after.image
         return AveragingState(after.image, after.optimizer, total, decay * state.weight + (1 - decay)), losses
 
-    return Transfer(init, step)
+    return Transfer(init, step, transfer.losses)

@@ -118,7 +118,7 @@ def make_stopping(
         )
         return new, jax.tree.map(lambda x: jnp.where(running, x, jnp.nan), losses)
 
-    return Transfer(init, step)
+    return Transfer(init, step, transfer.losses)
 
 
 def _to_bytes(image: jax.Array) -> jax.Array:

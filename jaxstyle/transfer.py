@@ -56,15 +56,17 @@ export.register_namedtuple_serialization(TransferState, serialized_name="jaxstyl
 
 
 class Transfer(NamedTuple):
-    """A style transfer as two pure functions, neither of them jitted, of a state of its own kind.
+    """A style transfer as pure functions, none of them jitted, of a state of its own kind.
 
     Attributes:
       init: image -> state: a TransferState, if the transfer is from `make_transfer`.
       step: (state, params, targets, weights) -> (state, Losses of the image before the step).
+      losses: (image, params, targets, weights) -> Losses of the image.
     """
 
     init: Callable[[Float[ArrayLike, "*lanes h w 3"]], Any]
     step: Callable[[Any, Params, Any, LossWeights], tuple[Any, Losses]]
+    losses: Callable[[Float[Array, "*lanes h w 3"], Params, Any, LossWeights], Losses]
 
 
 def make_transfer(
@@ -131,7 +133,10 @@ def make_transfer(
         state = jax.tree.map(partial(jnp.where, finite), TransferState(image, optimizer_state), state)
         return state, losses._replace(total=jnp.where(finite, losses.total, jnp.nan))
 
-    return Transfer(init, step)
+    def losses_of(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> Losses:
+        return loss(image, params, targets, weights)[1]
+
+    return Transfer(init, step, losses_of)
 
 
 def run(

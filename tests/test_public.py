@@ -32,9 +32,9 @@ ROOT = Path(__file__).parent.parent
 SIGNATURES = {
     js.LossWeights: "alpha beta tv content_layers style_layers style_mix",
     js.Losses: "content style tv total",
-    js.SweepResult: "images losses state",
+    js.SweepResult: "images losses final state",
     js.Targets: "content style masks",
-    js.Transfer: "init step",
+    js.Transfer: "init step losses",
     js.TransferState: "image optimizer",
     js.load_params: "name",
     js.load_run: "path",

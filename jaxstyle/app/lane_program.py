@@ -17,7 +17,7 @@ from jaxstyle.lanes import StackedTargets, lane_axes, lane_specs, make_lanes, ta
 from jaxstyle.objective import LayerLosses, Losses, LossWeights
 from jaxstyle.pyramid import carry
 from jaxstyle.stopping import StoppingState, make_stopping
-from jaxstyle.transfer import Transfer, TransferState, run_chunk
+from jaxstyle.transfer import TransferState, run_chunk
 from jaxstyle.vgg import Params
 
 
@@ -92,7 +92,7 @@ class Lanes:
 
     def grow(self, state: StoppingState, shape: tuple[int, ...]) -> StoppingState:
         """The state of a coarser size, carried over to this one."""
-        plain = Transfer(jax.vmap(self._job.transfer.init), self._job.transfer.step)
+        plain = self._job.transfer._replace(init=jax.vmap(self._job.transfer.init))
         detail = self._batch.starts if self._job.settings.init == "content" else None
         grow = jax.jit(lambda state, detail: carry(plain, state, shape, detail=detail))
         larger: TransferState = grow(state.transfer, detail)
