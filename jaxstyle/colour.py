@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxstyle.checks import check_shape
 from jaxstyle.dtypes import promoted, widen
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -70,6 +71,7 @@ def with_colours_of(image: Float[Array, "h w 3"], content: Float[Array, "h w 3"]
     Returns:
       (h, w, 3) in [0, 1].
     """
+    check_shape("image", image, ("h", "w", "3"))
     image, content = promoted(image, content)
     y = jnp.clip(luminance(image), 0, 1)[..., None]
     chroma = content - to_gray(content)
@@ -137,6 +139,7 @@ def colour_moments(image: Float[Array, "h w 3"]) -> tuple[Float[Array, "3"], Flo
     Returns:
       The mean (3,), and the covariance (3, 3) with h * w in the denominator, both at least float32.
     """
+    check_shape("image", image, ("h", "w", "3"))
     image = widen(image)
     mean = image.mean((0, 1))
     centred = image - mean[None, None]

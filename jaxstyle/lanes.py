@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export, lax
-from jax.core import Tracer
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
+from jaxstyle.checks import check_count, check_type, known
 from jaxstyle.objective import Losses, LossWeights, Targets
 from jaxstyle.transfer import StateT, Transfer
 from jaxstyle.vgg import Params, as_image
@@ -61,8 +61,8 @@ def weight_grid(
       LossWeights with alpha, beta and tv of shape (len(alpha) * len(beta) * len(tv),).
 
     Raises:
-      ValueError: for an empty list or one of more than one dimension, and for what is no number >= 0 (looked at
-        unless it is an array of jax, which may be on its way).
+      ValueError: for an empty list or one of more than one dimension, and for what is no number >= 0 (where values are
+        known: not in a function that is traced).
 
     Example:
       >>> import jaxstyle as js
@@ -80,11 +80,12 @@ def weight_grid(
 
 
 def _check_weights(name: str, value: Any) -> Any:
-    """The value; raises ValueError unless it is of numbers >= 0, or of jax, whose arrays only the device knows."""
-    if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
+    """The value; raises ValueError unless it is of numbers >= 0, where values are known."""
+    values = [known(leaf) for leaf in jax.tree.leaves(value)]
+    if any(v is None for v in values):
         return value
     try:
-        if not (np.asarray(value, float) >= 0).all():
+        if not all((np.asarray(v, float) >= 0).all() for v in values):
             raise ValueError
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be a number >= 0 or a list of them, got {value!r}") from None
@@ -171,8 +172,9 @@ def make_lanes(
     Raises:
       ValueError: for a microbatch below 1, or lanes that don't divide by the devices (see `pad_lanes`).
     """
-    if microbatch is not None and microbatch < 1:
-        raise ValueError(f"microbatch must be None or 1 or more, got {microbatch}")
+    check_type("transfer", transfer, Transfer)
+    if microbatch is not None:
+        check_count("microbatch", microbatch, 1)
     axes = lane_axes(weights)
     count = num_lanes(weights)
     if mesh is not None and count % mesh.size:
@@ -336,7 +338,8 @@ def check_targets(targets: Any, lanes: tuple[int, ...]) -> None:
         counts = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(part)}
         if len(counts) > 1:
             raise ValueError(f"the leaves of targets.{name} must hold one number of images, got {sorted(counts)}")
-        if counts and not isinstance(index, Tracer):
-            known, (count,) = np.asarray(index), counts
-            if ((known < 0) | (known >= count)).any():
-                raise ValueError(f"targets.{name}_index must be from 0 to {count - 1}, got {known.tolist()}")
+        values = known(index)
+        if counts and values is not None:
+            (count,) = counts
+            if ((values < 0) | (values >= count)).any():
+                raise ValueError(f"targets.{name}_index must be from 0 to {count - 1}, got {values.tolist()}")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxstyle.checks import check_shape
 from jaxstyle.dtypes import promoted, wide, widen
 
 CONVENTIONS: tuple[str, ...] = ("mean", "gatys", "johnson", "relative")
@@ -72,8 +73,10 @@ def gram_matrix(features: Float[Array, "h w c"], mask: Float[Array, "h w"] | Non
       >>> gram_matrix(jnp.ones((4, 6, 2))).tolist()
       [[1.0, 1.0], [1.0, 1.0]]
     """
+    check_shape("features", features, ("h", "w", "c"))
     if mask is None:
         return _products(features) / (features.shape[0] * features.shape[1])
+    check_shape("mask", mask, ("h", "w"))
     mask = mask.astype(wide(features.dtype))
     return _products(widen(features) * mask[..., None]) / mask_area(mask)
 
@@ -139,6 +142,7 @@ def content_loss(
       {'mean': 4.0, 'gatys': 96.0}
     """
     check_convention(convention)
+    check_shape("features", features, ("h", "w", "c"))
     if features.shape != target.shape:
         raise ValueError(f"features have shape {features.shape}, the content target has {target.shape}")
     features, target = promoted(widen(features), widen(target))
@@ -173,6 +177,7 @@ def style_loss(gram: Float[Array, "c c"], target: Float[Array, "c c"], *, conven
       9.0
     """
     check_convention(convention)
+    check_shape("gram", gram, ("c", "c"))
     if gram.shape != target.shape:
         raise ValueError(f"gram has shape {gram.shape}, the style target has {target.shape}")
     gram, target = promoted(gram, target)
@@ -206,5 +211,6 @@ def total_variation(image: Float[Array, "h w channels"]) -> Float[Array, ""]:
       >>> float(total_variation(board[..., None].astype(float)))
       2.0
     """
+    check_shape("image", image, ("h", "w", "channels"))
     image = widen(image)
     return jnp.square(jnp.diff(image, axis=0)).mean() + jnp.square(jnp.diff(image, axis=1)).mean()

@@ -14,6 +14,7 @@ from jax import export
 from jaxtyping import Array, Float
 
 from jaxstyle import alexnet
+from jaxstyle.checks import reverse_mode_only
 from jaxstyle.dtypes import promoted
 from jaxstyle.losses import gram_matrix, total_variation
 from jaxstyle.similarity import (
@@ -76,6 +77,7 @@ class Metrics(NamedTuple):
 export.register_namedtuple_serialization(Metrics, serialized_name="jaxstyle.Metrics")
 
 
+@reverse_mode_only()
 @jax.jit
 def measure(
     params: _Params,
@@ -113,6 +115,7 @@ def measure(
         )
 
 
+@reverse_mode_only()
 @jax.jit
 def lpips(params: _Params, image_a: Float[Array, "h w 3"], image_b: Float[Array, "h w 3"]) -> Float[Array, ""]:
     """Learned perceptual distance LPIPS 0.1 of Zhang et al. (arXiv 1801.03924).
@@ -152,6 +155,7 @@ def _unit(features: jax.Array) -> jax.Array:
     return features / (safe_sqrt(jnp.square(features).sum(-1, keepdims=True)) + 1e-10)
 
 
+@reverse_mode_only()
 @jax.jit
 def gram_distance(
     params: _Params, image: Float[Array, "h w 3"], style: Float[Array, "h_style w_style 3"]
@@ -206,6 +210,7 @@ def _alexnet(params: _Params, image: jax.Array) -> _Found:
     return alexnet.alexnet_features(params, image)
 
 
+@reverse_mode_only()
 @jax.jit
 def frechet_distance(
     params: _Params, images: Float[Array, "n h w 3"], references: Float[Array, "m h_reference w_reference 3"]
@@ -245,6 +250,7 @@ def _set_features(params: _Params, images: jax.Array, name: str) -> jax.Array:
         return jax.vmap(one)(images)
 
 
+@reverse_mode_only()
 @jax.jit
 def lpips_frechet(
     params: _Params,

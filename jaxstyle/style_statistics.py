@@ -13,6 +13,7 @@ import numpy as np
 from jax import export, lax
 from jaxtyping import Array, Float
 
+from jaxstyle.checks import check_shape
 from jaxstyle.dtypes import promoted, widen
 from jaxstyle.layers import STYLE_LOSSES
 from jaxstyle.losses import check_convention, gram_matrix, mask_area, style_loss
@@ -108,6 +109,33 @@ def style_statistic(style_loss: str | StyleStatistic) -> StyleStatistic:
     return _BY_NAME[style_loss]
 
 
+def check_statistic(statistic: StyleStatistic, layer: str, features: Float[Array, "h w c"]) -> None:
+    """Check that a statistic is of the same shape for images of any size.
+
+    Args:
+      statistic: of whoever wrote it.
+      layer: whose features these are, for the message.
+      features: of an image.
+
+    Raises:
+      ValueError: for one whose `prepare` gives arrays of another shape for an image of twice the size.
+    """
+    if statistic in _BY_NAME.values():
+        return
+
+    def shapes(h: int, w: int, c: int) -> Any:
+        f = jax.ShapeDtypeStruct((h, w, c), features.dtype)
+        return jax.tree.map(jnp.shape, jax.eval_shape(lambda f: statistic.prepare(statistic.measure(f, None)), f))
+
+    h, w, c = features.shape
+    small, large = shapes(h, w, c), shapes(2 * h, 2 * w, c)
+    if small != large:
+        raise ValueError(
+            f"style_loss has a statistic whose shape depends on the image's size: {small} and {large} for features of "
+            f"{layer} of {h}x{w} and {2 * h}x{2 * w} positions; StyleStatistic.prepare must give one shape for all"
+        )
+
+
 def _scaled(name: str, distance: jax.Array, energy: jax.Array, convention: str) -> jax.Array:
     """A distance that is no Gram matrix's, in a convention."""
     if check_convention(convention) not in ("mean", "relative"):
@@ -124,6 +152,7 @@ def _mean(f: jax.Array, mask: jax.Array | None) -> jax.Array:
 
 
 def _measure_centered_gram(features: jax.Array, mask: jax.Array | None) -> jax.Array:
+    check_shape("features", features, ("h", "w", "c"))
     f = widen(features)
     return gram_matrix(f - _mean(f, mask)[None, None], mask)
 
@@ -141,6 +170,7 @@ class Moments(NamedTuple):
 
 
 def _measure_moments(features: jax.Array, mask: jax.Array | None) -> Moments:
+    check_shape("features", features, ("h", "w", "c"))
     f = widen(features)
     mean = _mean(f, mask)
     return Moments(mean, jnp.sqrt(_mean(jnp.square(f - mean[None, None]), mask) + 1e-5))
@@ -186,6 +216,7 @@ for _type in (Moments, Gaussian, GaussianTarget):
 
 
 def _measure_gaussian(features: jax.Array, mask: jax.Array | None) -> Gaussian:
+    check_shape("features", features, ("h", "w", "c"))
     f = widen(features)
     mean = _mean(f, mask)
     h, w, c = f.shape
@@ -259,6 +290,7 @@ def sliced(*, key: int = 0, projections: int | None = None, bins: int = 1024) ->
     def measure(features: jax.Array, mask: jax.Array | None) -> jax.Array:
         if mask is not None:
             raise ValueError("style_loss 'sliced' takes no masks; use gram, centered_gram, wasserstein or moments")
+        check_shape("features", features, ("h", "w", "c"))
         f = widen(features)
         count = f.shape[0] * f.shape[1]
         directions = jax.random.normal(jax.random.key(key), (f.shape[2], projections or f.shape[2]), f.dtype)

@@ -14,6 +14,7 @@ from jax import export
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, ArrayLike, Float
 
+from jaxstyle.checks import as_weights, check_count, check_type, reverse_mode_only
 from jaxstyle.lanes import StackedTargets, check_targets, lane_axes, make_lanes, num_lanes, pad_lanes
 from jaxstyle.objective import Losses, LossWeights, Targets
 from jaxstyle.transfer import Transfer, run
@@ -75,8 +76,9 @@ def sweep(
       SweepResult, with the lanes in the order of the weights'.
 
     Raises:
-      ValueError: for weights without lanes or of different lane counts, or as many images as there aren't lanes; for an
-        index of `StackedTargets` that is of no image (where values are known; elsewhere that lane's losses are NaN).
+      ValueError: for weights without lanes, below 0 (where values are known) or of different lane counts, or as many
+        images as there aren't lanes; for an index of `StackedTargets` that is of no image (where values are known;
+        elsewhere that lane's losses are NaN).
 
     Example:
       >>> import jax, jaxstyle as js, optax
@@ -91,7 +93,10 @@ def sweep(
       ((3, 12, 16, 3), (3, 2))
     """
     # A list of numbers is a leaf with lanes, not a tree.
-    weights = weights._replace(**{name: jnp.asarray(x) for name, x in weights._asdict().items() if x is not None})
+    check_type("transfer", transfer, Transfer)
+    check_type("weights", weights, LossWeights)
+    check_count("num_steps", num_steps, 0)
+    weights = as_weights(weights)
     image, count = as_image(image), num_lanes(weights)
     if image.ndim == 3:
         image = jnp.broadcast_to(image, (count, *image.shape))
@@ -102,7 +107,8 @@ def sweep(
         if count % mesh.size:
             image, targets, weights = _pad((image, targets, weights), mesh.size)
         image = jax.device_put(image, NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
-    return _program(transfer, num_steps, microbatch, mesh, count)(image, params, targets, weights)
+    with reverse_mode_only():
+        return _program(transfer, num_steps, microbatch, mesh, count)(image, params, targets, weights)
 
 
 def _pad(operands: tuple[jax.Array, Any, LossWeights], multiple: int) -> tuple[jax.Array, Any, LossWeights]:

@@ -13,6 +13,7 @@ import optax
 from jax import export, lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from jaxstyle.checks import check_count, check_function, check_hyperparameters, check_state, reverse_mode_only
 from jaxstyle.objective import Loss, Losses, LossWeights, Targets
 from jaxstyle.vgg import Params, as_image, prepare
 
@@ -108,10 +109,12 @@ def make_transfer(
         raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise ValueError(f"optimizer must be an optax transformation, such as optax.adam(0.03), got {optimizer!r}")
+    check_function("loss", loss, "js.make_loss")
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(image: Float[ArrayLike, "h w 3"]) -> TransferState:
         image = as_image(image)
+        check_hyperparameters(optimizer, image)
         return TransferState(image, optimizer.init(image))
 
     def step(
@@ -175,14 +178,15 @@ def run(
       >>> state.image.shape, losses.total.shape
       ((12, 16, 3), (4,))
     """
-    if num_steps < 0:
-        raise ValueError(f"num_steps must be 0 or more, got {num_steps}")
+    check_count("num_steps", num_steps, 0)
+    check_state(state)
     params = prepare(params)
 
     def body(state: StateT, _: None) -> tuple[StateT, Losses]:
         return transfer.step(state, params, targets, weights)
 
-    return lax.scan(body, state, length=num_steps)
+    with reverse_mode_only():
+        return lax.scan(body, state, length=num_steps)
 
 
 def run_chunk(

@@ -17,6 +17,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.activations import average_pool, max_pool, relu, scaled_average_pool
+from jaxstyle.checks import reverse_mode_only
 from jaxstyle.conv import conv3x3, prepare_kernel
 from jaxstyle.dtypes import promoted
 from jaxstyle.layers import (
@@ -249,7 +250,13 @@ def as_image(image: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     Raises:
       ValueError: unless it is floating-point.
     """
-    image = jnp.asarray(image)
+    try:
+        if hasattr(image, "_fields") or isinstance(image, Mapping):
+            raise TypeError
+        image = jnp.asarray(image)
+    except (TypeError, ValueError):
+        hint = "; a state's image is state.image" if hasattr(image, "image") else ""
+        raise ValueError(f"image must be an array of shape (h, w, 3), got {type(image).__name__}{hint}") from None
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise ValueError(f"image must be floating-point RGB in [0, 1], got {image.dtype}: divide bytes by 255")
     return image
@@ -354,6 +361,7 @@ def make_features(
                 f"{', '.join(layers)}: height and width must be at least {smallest}"
             )
         _check_params(params, needed)
-        return network(params, image)
+        with reverse_mode_only():
+            return network(params, image)
 
     return features
