@@ -1,6 +1,6 @@
 """Checks of arguments, each of which raises one line that names the argument, what is wrong with it and what to do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ def known(x: Any) -> np.ndarray | None:
 
 
 @contextmanager
-def reverse_mode_only() -> Iterator[None]:
+def reverse_mode_only() -> Generator[None]:
     """Say what to do instead where forward mode meets a gradient of our own; a context, or a decorator.
 
     In a function that the caller jits, it is jax that finds this out later, in its own words.

@@ -356,7 +356,7 @@ def make_loss(
         if of_content:
             content = _weighted_sum("content_layers", weights.content_layers, list(of_content.values()))
         content, style, tv = promoted(content, style, tv)
-        alpha, beta, of_tv = (x.astype(style.dtype) for x in (weights.alpha, weights.beta, weights.tv))
+        alpha, beta, of_tv = (jnp.asarray(x, style.dtype) for x in (weights.alpha, weights.beta, weights.tv))
         total = alpha * content + beta * style + of_tv * tv
         return total, Losses(content, style, tv, total)
 
@@ -432,7 +432,7 @@ def _weighted_sum(name: str, weights: jax.typing.ArrayLike | None, terms: list[j
     return jnp.dot(weights.astype(stacked.dtype), stacked, precision="highest")
 
 
-def _select(found: Mapping[str, Any], layers: Iterable[str]) -> dict[str, Any]:
+def _select(found: Any, layers: Iterable[str]) -> dict[str, Any]:
     layers = check_layers(layers)
     if not isinstance(found, Mapping):
         raise ValueError(f"features must return a mapping of layers to arrays, got {type(found).__name__}")
