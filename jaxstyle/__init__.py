@@ -11,8 +11,6 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from jaxstyle import metrics as metrics
     from jaxstyle.app.run import load_run as load_run
-    from jaxstyle.lanes import SweepResult as SweepResult
-    from jaxstyle.lanes import sweep as sweep
     from jaxstyle.lanes import weight_grid as weight_grid
     from jaxstyle.objective import Losses as Losses
     from jaxstyle.objective import LossWeights as LossWeights
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
     from jaxstyle.pretrained import load_params as load_params
     from jaxstyle.rows import shard_rows as shard_rows
     from jaxstyle.rows import split_rows as split_rows
+    from jaxstyle.sweeps import SweepResult as SweepResult
+    from jaxstyle.sweeps import sweep as sweep
     from jaxstyle.transfer import Transfer as Transfer
     from jaxstyle.transfer import TransferState as TransferState
     from jaxstyle.transfer import make_transfer as make_transfer
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _HOME = {
     "LossWeights": "objective",
     "Losses": "objective",
-    "SweepResult": "lanes",
+    "SweepResult": "sweeps",
     "Targets": "objective",
     "Transfer": "transfer",
     "TransferState": "transfer",
@@ -46,7 +46,7 @@ _HOME = {
     "run": "transfer",
     "shard_rows": "rows",
     "split_rows": "rows",
-    "sweep": "lanes",
+    "sweep": "sweeps",
     "weight_grid": "lanes",
 }
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.conv import conv3x3
+from jaxstyle.dtypes import promoted
 from jaxstyle.vgg import relu
 
 CHANNELS: tuple[int, ...] = (64, 192, 384, 256, 256)
@@ -37,7 +38,8 @@ def alexnet_features(params: Mapping[str, Any], image: Float[Array, "h w 3"]) ->
       {layer: (h', w', c)}; h' is (h - 7) // 4 + 1 at relu1, and two 3x3 poolings of stride 2 follow. At least
       float32, whatever the image, and float64 for a float64 image.
     """
-    x = image - params["mean"]
+    image, mean = promoted(image, params["mean"])
+    x = image - mean[None, None]
     found = {}
     for layer in LAYERS:
         if layer in _POOL_BEFORE:
@@ -46,7 +48,7 @@ def alexnet_features(params: Mapping[str, Any], image: Float[Array, "h w 3"]) ->
         kernel = weights["kernel"].astype(x.dtype)
         # conv3x3 holds for every odd size of kernel: conv2's is 5x5.
         x = _first_convolution(x, kernel) if layer == "relu1" else conv3x3(x, kernel)
-        x = found[layer] = relu(x + weights["bias"])
+        x = found[layer] = relu(x + weights["bias"].astype(x.dtype)[None, None])
     return found
 
 

@@ -93,4 +93,4 @@ def make_averaging(transfer: Transfer, *, decay: float = 0.95) -> Transfer:
         total, weight = (jnp.where(taken, a, b) for a, b in ((total, state.total), (weight, state.weight)))
         return AveragingState(after, total, weight), losses
 
-    return Transfer(init, step)
+    return Transfer(init, step, transfer.losses)

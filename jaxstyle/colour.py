@@ -13,6 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxstyle.checks import check_shape
+from jaxstyle.dtypes import promoted, widen
+
 _LUMA = (0.299, 0.587, 0.114)
 _EPSILON = 1e-5  # added to variances, (0.8 / 255)^2: noise of 8 bits or of JPEG must not be blown up to colours
 
@@ -26,7 +29,7 @@ def luminance(image: Float[Array, "h w 3"]) -> Float[Array, "h w"]:
     Returns:
       (h, w) in [0, 1].
     """
-    return (image * jnp.asarray(_LUMA, image.dtype)).sum(-1)
+    return (image * jnp.asarray(_LUMA, image.dtype)[None, None]).sum(-1)
 
 
 def to_gray(image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
@@ -68,6 +71,8 @@ def with_colours_of(image: Float[Array, "h w 3"], content: Float[Array, "h w 3"]
     Returns:
       (h, w, 3) in [0, 1].
     """
+    check_shape("image", image, ("h", "w", "3"))
+    image, content = promoted(image, content)
     y = jnp.clip(luminance(image), 0, 1)[..., None]
     chroma = content - to_gray(content)
     room = jnp.where(chroma > 0, 1 - y, y)
@@ -97,13 +102,15 @@ def match_colours(
     Returns:
       (h', w', 3), clipped to [0, 1]: where that changes pixels, mean and covariance are not quite the content's.
     """
+    style, content = promoted(style, content)
     mean, covariance = colour_moments(style)
     new_mean, new_covariance = colour_moments(content)
     with jax.default_matmul_precision("highest"):
         root = symmetric_sqrt(covariance + _EPSILON * jnp.eye(3, dtype=covariance.dtype))
         inverse = jnp.linalg.inv(root)
         transport = inverse @ symmetric_sqrt(root @ new_covariance @ root) @ inverse
-        return jnp.clip((style - mean) @ transport + new_mean, 0, 1)
+        matched = (widen(style) - mean[None, None]) @ transport + new_mean[None, None]
+    return jnp.clip(matched, 0, 1).astype(style.dtype)
 
 
 def match_luminance(
@@ -130,10 +137,12 @@ def colour_moments(image: Float[Array, "h w 3"]) -> tuple[Float[Array, "3"], Flo
       image: (h, w, 3).
 
     Returns:
-      The mean (3,), and the covariance (3, 3) with h * w in the denominator.
+      The mean (3,), and the covariance (3, 3) with h * w in the denominator, both at least float32.
     """
+    check_shape("image", image, ("h", "w", "3"))
+    image = widen(image)
     mean = image.mean((0, 1))
-    centred = image - mean
+    centred = image - mean[None, None]
     products = jnp.einsum("hwc,hwd->cd", centred, centred, precision="highest")
     return mean, products / (image.shape[0] * image.shape[1])
 

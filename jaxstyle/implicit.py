@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import export
 from jax.scipy.sparse.linalg import cg
 
+from jaxstyle.checks import check_shape
 from jaxstyle.objective import Loss, LossWeights
 from jaxstyle.vgg import Params, as_image
 
@@ -92,6 +93,7 @@ def implicit_gradient(
       >>> pull(found.targets)  # gradient of phi with respect to the style image  # doctest: +SKIP
     """
     image, cotangent = as_image(image), jnp.asarray(cotangent)
+    check_shape("image", image, ("h", "w", "3"))
     if cotangent.shape != image.shape:
         raise ValueError(f"cotangent must have the image's shape {image.shape}, got {cotangent.shape}")
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):

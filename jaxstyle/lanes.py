@@ -3,7 +3,7 @@
 Images are float RGB in [0, 1], shape (h, w, 3); here they get a leading lane axis.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,9 +15,10 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
+from jaxstyle.checks import check_count, check_type, known
 from jaxstyle.objective import Losses, LossWeights, Targets
 from jaxstyle.scaling import check_weights
-from jaxstyle.transfer import StateT, Transfer, run
+from jaxstyle.transfer import StateT, Transfer
 from jaxstyle.vgg import Params, as_image
 
 _RANKS = {"alpha": 0, "beta": 0, "tv": 0, "content_layers": 1, "style_layers": 1, "style_mix": 1}
@@ -41,23 +42,7 @@ class StackedTargets(NamedTuple):
     masks: Mapping[str, Float[Array, "_contents _regions _h _w"]] | None = None
 
 
-class SweepResult(NamedTuple):
-    """Outcome of a sweep.
-
-    Attributes:
-      images: (lanes, h, w, 3), the picture of each lane's state.
-      losses: Losses with leaves (lanes, steps): column i is of the images before step i; the loss, from `make_loss`,
-        gives those of the last.
-      state: of the transfer, with a leading lane axis, to go on from.
-    """
-
-    images: Float[Array, "lanes h w 3"]
-    losses: Losses
-    state: Any
-
-
-for _type in (StackedTargets, SweepResult):
-    export.register_namedtuple_serialization(_type, serialized_name=f"jaxstyle.{_type.__name__}")
+export.register_namedtuple_serialization(StackedTargets, serialized_name="jaxstyle.StackedTargets")
 
 
 def weight_grid(
@@ -77,8 +62,8 @@ def weight_grid(
       LossWeights with alpha, beta and tv of shape (len(alpha) * len(beta) * len(tv),).
 
     Raises:
-      ValueError: for an empty list or one of more than one dimension, and for what is no number >= 0 (looked at
-        unless it is an array of jax, which may be on its way).
+      ValueError: for an empty list or one of more than one dimension, and for what is no number >= 0 (where values are
+        known: not in a function that is traced).
 
     Example:
       >>> import jaxstyle as js
@@ -96,11 +81,12 @@ def weight_grid(
 
 
 def _check_weights(name: str, value: Any) -> Any:
-    """The value; raises ValueError unless it is of numbers >= 0, or of jax, whose arrays only the device knows."""
-    if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
+    """The value; raises ValueError unless it is of numbers >= 0, where values are known."""
+    values = [known(leaf) for leaf in jax.tree.leaves(value)]
+    if any(v is None for v in values):
         return value
     try:
-        if not (np.asarray(value, float) >= 0).all():
+        if not all((np.asarray(v, float) >= 0).all() for v in values):
             raise ValueError
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be a number >= 0 or a list of them, got {value!r}") from None
@@ -187,31 +173,37 @@ def make_lanes(
     Raises:
       ValueError: for a microbatch below 1, or lanes that don't divide by the devices (see `pad_lanes`).
     """
-    if microbatch is not None and microbatch < 1:
-        raise ValueError(f"microbatch must be None or 1 or more, got {microbatch}")
+    check_type("transfer", transfer, Transfer)
+    if microbatch is not None:
+        check_count("microbatch", microbatch, 1)
     axes = lane_axes(weights)
     count = num_lanes(weights)
     if mesh is not None and count % mesh.size:
         raise ValueError(f"{count} lanes do not divide by {mesh.size} devices: pad_lanes repeats the last one")
 
-    def step(
-        state: StateT, params: Params, targets: Targets | StackedTargets, weights: LossWeights
-    ) -> tuple[StateT, Losses]:
-        check_weights(weights)
-        by_lane = {name: leaf for name, leaf in weights._asdict().items() if getattr(axes, name) == 0}
-        indices = (targets.content_index, targets.style_index) if isinstance(targets, StackedTargets) else ()
+    def of_lanes(of_one: Callable[..., tuple[StateT, Losses]]) -> Callable[..., tuple[StateT, Losses]]:
+        def apply(
+            state: StateT, params: Params, targets: Targets | StackedTargets, weights: LossWeights
+        ) -> tuple[StateT, Losses]:
+            check_weights(weights)
+            check_targets(targets, (len(jax.tree.leaves(state)[0]),))
+            by_lane = {name: leaf for name, leaf in weights._asdict().items() if getattr(axes, name) == 0}
+            indices = (targets.content_index, targets.style_index) if isinstance(targets, StackedTargets) else ()
 
-        def one(state: StateT, lane: tuple[dict[str, jax.Array], tuple[jax.Array, ...]]) -> Any:
-            leaves, indices = lane
-            return transfer.step(state, params, targets_of_lane(targets, indices), weights._replace(**leaves))
+            def one(state: StateT, lane: tuple[dict[str, jax.Array], tuple[jax.Array, ...]]) -> Any:
+                leaves, indices = lane
+                return of_one(state, params, targets_of_lane(targets, indices), weights._replace(**leaves))
 
-        def together(state: StateT, lanes: Any) -> tuple[StateT, Losses]:
-            state, losses = jax.vmap(one)(jax.tree.map(_keep_layout, state), lanes)
-            return jax.tree.map(_keep_layout, state), losses
+            def together(state: StateT, lanes: Any) -> tuple[StateT, Losses]:
+                state, losses = jax.vmap(one)(jax.tree.map(_keep_layout, state), lanes)
+                return jax.tree.map(_keep_layout, state), losses
 
-        return _step_groups(together, microbatch, state, (by_lane, indices))
+            return _step_groups(together, microbatch, state, (by_lane, indices))
 
-    lanes = Transfer(jax.vmap(transfer.init), step)
+        return apply
+
+    evaluate: Any = of_lanes(lambda image, *others: (image, transfer.losses(image, *others)))
+    lanes = Transfer(jax.vmap(transfer.init), of_lanes(transfer.step), lambda *operands: evaluate(*operands)[1])
     return lanes if mesh is None else _shard(lanes, axes, mesh)
 
 
@@ -272,14 +264,15 @@ def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
         image = jax.device_put(as_image(image), NamedSharding(mesh, by_lane))
         return split(lanes.init, in_specs=by_lane, out_specs=by_lane)(image)
 
-    def step(
-        state: StateT, params: Params, targets: Targets | StackedTargets, weights: LossWeights
-    ) -> tuple[StateT, Losses]:
-        of_targets = of_stacked if isinstance(targets, StackedTargets) else shared
-        specs = (by_lane, shared, of_targets, of_weights)
-        return split(lanes.step, in_specs=specs, out_specs=by_lane)(state, params, targets, weights)
+    def of_devices(function: Callable[..., Any]) -> Callable[..., Any]:
+        def apply(x: Any, params: Params, targets: Targets | StackedTargets, weights: LossWeights) -> Any:
+            of_targets = of_stacked if isinstance(targets, StackedTargets) else shared
+            specs = (by_lane, shared, of_targets, of_weights)
+            return split(function, in_specs=specs, out_specs=by_lane)(x, params, targets, weights)
 
-    return Transfer(init, step)
+        return apply
+
+    return Transfer(init, of_devices(lanes.step), of_devices(lanes.losses))
 
 
 def lane_specs(axes: LossWeights, by_lane: Any) -> tuple[StackedTargets, LossWeights]:
@@ -310,75 +303,45 @@ def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[Int[Array,
     if not isinstance(targets, StackedTargets):
         return targets
     content, style = indices
-    of_content = jax.tree.map(lambda x: x[content], (targets.content, targets.masks))
-    return Targets(of_content[0], jax.tree.map(lambda x: x[style], targets.style), of_content[1])
+    of_content = _take((targets.content, targets.masks), content)
+    return Targets(of_content[0], _take(targets.style, style), of_content[1])
 
 
-def sweep(
-    transfer: Transfer,
-    image: Float[ArrayLike, "*lanes h w 3"],
-    params: Params,
-    targets: Targets | StackedTargets,
-    weights: LossWeights,
-    *,
-    num_steps: int,
-    microbatch: int | None = None,
-    mesh: Mesh | None = None,
-) -> SweepResult:
-    """Run one transfer a lane of `weights`, all lanes together, with shared parameters and targets.
+def _take(tree: Any, index: jax.Array) -> Any:
+    """Each leaf's part of an index; NaN for an index of nothing, where jax would take the last part instead."""
 
-    Lane i is what `run` gives for the i-th weights alone, to rounding. `jax.export` for a TPU wants
-    `disabled_checks=[jax.export.DisabledSafetyCheck.custom_call("LayoutConstraint")]`, for the layout of lanes there.
+    def take(x: jax.Array) -> jax.Array:
+        of_something = jnp.where(index < 0, len(x), index)  # or -1 would be the last
+        return jnp.take(x, of_something, axis=0, mode="fill")
+
+    return jax.tree.map(take, tree)
+
+
+def check_targets(targets: Any, lanes: tuple[int, ...]) -> None:
+    """Check the indices of `StackedTargets`.
 
     Args:
-      transfer: from `make_transfer`, `make_averaging` or `make_stopping`.
-      image: where to start: one (h, w, 3) for all lanes, or (lanes, h, w, 3).
-      params: the network's parameters.
-      targets: from `make_targets`, the same for all lanes; or `StackedTargets`.
-      weights: LossWeights of which at least one leaf has a lane axis, for example from `weight_grid`.
-      num_steps: steps to take.
-      microbatch: lanes computed at once within a step on a device (see `make_lanes`); None: all.
-      mesh: devices to share the lanes out among; where their number doesn't divide, the last lane is computed more
-        than once, and the results are exchanged between devices after the last step, to cut it off. None: where jax
-        computes by default.
-
-    Returns:
-      SweepResult, with the lanes in the order of the weights'.
+      targets: of lanes; other ones than `StackedTargets` are left to the loss.
+      lanes: the shape that the indices of `StackedTargets` must have: (number of lanes,), or () of one lane.
 
     Raises:
-      ValueError: for weights without lanes or of different lane counts, or as many images as there aren't lanes; and
-        for a lane whose weights are all 0, where values are known.
-
-    Example:
-      >>> import jax, jaxstyle as js, optax
-      >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
-      >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
-      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
-      >>> targets = js.make_targets(features, params, content, style, **layers)
-      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
-      >>> grid = js.weight_grid(beta=[0.1, 1.0, 10.0])
-      >>> result = js.sweep(transfer, content, params, targets, grid, num_steps=2)
-      >>> result.images.shape, result.losses.total.shape
-      ((3, 12, 16, 3), (3, 2))
+      ValueError: for indices of another shape or dtype, images of different numbers in the leaves, and an index of no
+        image (looked at where values are known).
     """
-    # A list of numbers is a leaf with lanes, not a tree.
-    weights = weights._replace(**{name: jnp.asarray(x) for name, x in weights._asdict().items() if x is not None})
-    image, count = as_image(image), num_lanes(weights)
-    check_weights(weights)
-    if image.ndim == 3:
-        image = jnp.broadcast_to(image, (count, *image.shape))
-    if image.ndim != 4 or image.shape[0] != count:
-        raise ValueError(f"image must have shape (h, w, 3) or ({count}, h, w, 3), got {image.shape}")
-    if mesh is not None and count % mesh.size:
-        axes = lane_axes(weights)._asdict()
-        by_lane = {name: leaf for name, leaf in weights._asdict().items() if axes[name] == 0}
-        image, by_lane = pad_lanes((image, by_lane), mesh.size)
-        weights = weights._replace(**by_lane)
-        if isinstance(targets, StackedTargets):
-            content_index, style_index = pad_lanes((targets.content_index, targets.style_index), mesh.size)
-            targets = targets._replace(content_index=content_index, style_index=style_index)
-    lanes = make_lanes(transfer, weights, microbatch=microbatch, mesh=mesh)
-    state, losses = run(lanes, lanes.init(image), params, targets, weights, num_steps=num_steps)
-    if len(state.image) > count:
-        state, losses = jax.tree.map(lambda x: x[:count], state), jax.tree.map(lambda x: x[:, :count], losses)
-    return SweepResult(state.picture, jax.tree.map(jnp.transpose, losses), state)
+    if not isinstance(targets, StackedTargets):
+        return
+    for name, part in (("content", (targets.content, targets.masks)), ("style", targets.style)):
+        index = getattr(targets, f"{name}_index")
+        if jnp.shape(index) != lanes or not jnp.issubdtype(jnp.result_type(index), jnp.integer):
+            raise ValueError(
+                f"targets.{name}_index must be whole numbers of shape {lanes}, "
+                f"got {jnp.result_type(index)} of shape {jnp.shape(index)}"
+            )
+        counts = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(part)}
+        if len(counts) > 1:
+            raise ValueError(f"the leaves of targets.{name} must hold one number of images, got {sorted(counts)}")
+        values = known(index)
+        if counts and values is not None:
+            (count,) = counts
+            if ((values < 0) | (values >= count)).any():
+                raise ValueError(f"targets.{name}_index must be from 0 to {count - 1}, got {values.tolist()}")

@@ -1,6 +1,6 @@
 """Names and sizes of VGG19's layers (Simonyan and Zisserman, arXiv 1409.1556). Plain Python: imports no jax."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 """(convolutions, channels) of each block; a 2x2 pooling follows every block."""
@@ -55,40 +55,50 @@ def block_of(layer: str) -> int:
     return int(layer[4])
 
 
-def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
+def check_layers(layers: Iterable[str], argument: str = "layers") -> tuple[str, ...]:
     """Check the names of layers.
 
     Args:
       layers: names, or one of them.
+      argument: that the names are given as, for the message.
 
     Returns:
       The names as a tuple.
 
     Raises:
-      ValueError: for no layer, a repeated one, or one that is not in `LAYERS`; the message lists the valid names.
+      ValueError: for no layer, a repeated one, one that is not in `LAYERS` (the message lists the valid names), or a
+        mapping.
     """
-    if isinstance(layers, str):
-        layers = (layers,)
-    layers = tuple(layers)
+    layers = _as_names(layers, argument)
     for layer in layers:
         if layer not in LAYERS:
-            raise ValueError(f"unknown layer {layer!r}; valid layers: {', '.join(LAYERS)}")
+            raise ValueError(f"unknown layer {layer!r} in {argument}; valid layers: {', '.join(LAYERS)}")
     if not layers or len(set(layers)) < len(layers):
-        raise ValueError(f"layers must be one or more different names, got {list(layers)}")
+        raise ValueError(f"{argument} must be one or more different names, got {list(layers)}")
     return layers
 
 
-def check_content_layers(layers: Iterable[str]) -> tuple[str, ...]:
+def _as_names(layers: Iterable[str], argument: str) -> tuple[str, ...]:
+    if isinstance(layers, str):
+        return (layers,)
+    if isinstance(layers, Mapping) or not isinstance(layers, Iterable):
+        hint = "; the weights of layers are fields of LossWeights" if isinstance(layers, Mapping) else ""
+        raise ValueError(f"{argument} must be a sequence of names of layers, got {type(layers).__name__}{hint}")
+    return tuple(layers)
+
+
+def check_content_layers(layers: Iterable[str], argument: str = "content_layers") -> tuple[str, ...]:
     """Like `check_layers`, but there may be none: a texture has no content.
 
     Args:
       layers: names, or one of them, or none.
+      argument: that the names are given as, for the message.
 
     Returns:
       The names as a tuple.
     """
-    layers = (layers,) if isinstance(layers, str) else tuple(layers)
-    return check_layers(layers) if layers else ()
+    layers = _as_names(layers, argument)
+    return check_layers(layers, argument) if layers else ()
 
 
 def convolutions_for(layers: Iterable[str]) -> tuple[str, ...]:

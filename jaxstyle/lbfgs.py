@@ -134,7 +134,7 @@ def _remember(
         history.at[row].set(jnp.where(store, new, history[row]))
         for history, new in ((state.steps, step), (state.changes, change))
     )
-    return steps, changes, state.stored + store
+    return steps, changes, state.stored + store.astype(state.stored.dtype)
 
 
 def _next_step(state: LbfgsState, bounds: tuple[float, float] | None, smoothness: float) -> jax.Array:
@@ -161,10 +161,11 @@ def _precondition(state: LbfgsState, gradient: jax.Array, free: jax.Array, smoot
     steps, changes = state.steps, state.changes
     # Oldest first, in the small arrays only; histories are not masked where what they meet is.
     order = (state.stored + jnp.arange(len(steps))) % len(steps)
-    sy = _dot(steps, changes * free)[order][:, order]
+    mask = free.astype(gradient.dtype)[None]
+    sy = _dot(steps, changes * mask)[order][:, order]
     d = jnp.diagonal(sy)
     # By products with the mask, which XLA's CPU backend vectorises here; selections it doesn't.
-    ss, yy = ((jnp.square(x) * free).sum((1, 2, 3))[order] for x in (steps, changes))
+    ss, yy = ((jnp.square(x) * mask).sum((1, 2, 3))[order] for x in (steps, changes))
     used = d > _CURVATURE * jnp.sqrt(ss * yy)
     d = jnp.where(used, d, 0)
     r = jnp.where(used[:, None] & used, jnp.triu(sy), 0) + jnp.diag(jnp.where(used, 0, 1).astype(sy.dtype))

@@ -11,6 +11,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxstyle.checks import check_shape
+from jaxstyle.dtypes import promoted, wide, widen
+
 CONVENTIONS: tuple[str, ...] = ("mean", "gatys", "johnson", "relative")
 r"""Scalings of the two losses. With features F, content P, Gram matrices G and A, each F'F / N with N = h w:
 
@@ -45,18 +48,6 @@ def check_convention(convention: str) -> str:
     return convention
 
 
-def widen(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Half precision as float32; float32 and float64 as they are.
-
-    Args:
-      x: an array of any shape.
-
-    Returns:
-      An array of the same shape.
-    """
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 @jax.jit
 def gram_matrix(features: Float[Array, "h w c"], mask: Float[Array, "h w"] | None = None) -> Float[Array, "c c"]:
     r"""Gram matrix of a layer's features F, over their $N = h w$ positions (Gatys et al., arXiv 1505.07376).
@@ -82,8 +73,11 @@ def gram_matrix(features: Float[Array, "h w c"], mask: Float[Array, "h w"] | Non
       >>> gram_matrix(jnp.ones((4, 6, 2))).tolist()
       [[1.0, 1.0], [1.0, 1.0]]
     """
+    check_shape("features", features, ("h", "w", "c"))
     if mask is None:
         return _products(features) / (features.shape[0] * features.shape[1])
+    check_shape("mask", mask, ("h", "w"))
+    mask = mask.astype(wide(features.dtype))
     return _products(widen(features) * mask[..., None]) / mask_area(mask)
 
 
@@ -101,7 +95,7 @@ def mask_area(mask: Float[Array, "h w"]) -> Float[Array, ""]:
 
 @jax.custom_jvp
 def _products(f: jax.Array) -> jax.Array:
-    return _sum_products(f, f, jnp.promote_types(f.dtype, jnp.float32))
+    return _sum_products(f, f, wide(f.dtype))
 
 
 @_products.defjvp
@@ -148,9 +142,10 @@ def content_loss(
       {'mean': 4.0, 'gatys': 96.0}
     """
     check_convention(convention)
+    check_shape("features", features, ("h", "w", "c"))
     if features.shape != target.shape:
         raise ValueError(f"features have shape {features.shape}, the content target has {target.shape}")
-    features, target = widen(features), widen(target)
+    features, target = promoted(widen(features), widen(target))
     squares = jnp.square(features - target)
     if convention == "gatys":
         return squares.sum() / 2
@@ -182,8 +177,10 @@ def style_loss(gram: Float[Array, "c c"], target: Float[Array, "c c"], *, conven
       9.0
     """
     check_convention(convention)
+    check_shape("gram", gram, ("c", "c"))
     if gram.shape != target.shape:
         raise ValueError(f"gram has shape {gram.shape}, the style target has {target.shape}")
+    gram, target = promoted(gram, target)
     loss = jnp.square(gram - target).mean()
     if convention == "gatys":
         return loss / 4
@@ -214,5 +211,6 @@ def total_variation(image: Float[Array, "h w channels"]) -> Float[Array, ""]:
       >>> float(total_variation(board[..., None].astype(float)))
       2.0
     """
+    check_shape("image", image, ("h", "w", "channels"))
     image = widen(image)
     return jnp.square(jnp.diff(image, axis=0)).mean() + jnp.square(jnp.diff(image, axis=1)).mean()

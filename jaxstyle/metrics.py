@@ -14,6 +14,8 @@ from jax import export
 from jaxtyping import Array, Float
 
 from jaxstyle import alexnet
+from jaxstyle.checks import reverse_mode_only
+from jaxstyle.dtypes import promoted
 from jaxstyle.losses import gram_matrix, total_variation
 from jaxstyle.similarity import (
     check_image,
@@ -75,6 +77,7 @@ class Metrics(NamedTuple):
 export.register_namedtuple_serialization(Metrics, serialized_name="jaxstyle.Metrics")
 
 
+@reverse_mode_only()
 @jax.jit
 def measure(
     params: _Params,
@@ -99,7 +102,7 @@ def measure(
       ValueError: for images too small, not floating-point or of the wrong shape, and for other parameters.
     """
     image, content = check_pair(image, content, alexnet.MIN_SIZE)
-    style = check_image(style, alexnet.MIN_SIZE)
+    image, content, style = promoted(image, content, check_image(style, alexnet.MIN_SIZE))
     with jax.default_matmul_precision("highest"):
         found = _alexnet(params, image)
         return Metrics(
@@ -112,6 +115,7 @@ def measure(
         )
 
 
+@reverse_mode_only()
 @jax.jit
 def lpips(params: _Params, image_a: Float[Array, "h w 3"], image_b: Float[Array, "h w 3"]) -> Float[Array, ""]:
     """Learned perceptual distance LPIPS 0.1 of Zhang et al. (arXiv 1801.03924).
@@ -140,7 +144,8 @@ def lpips(params: _Params, image_a: Float[Array, "h w 3"], image_b: Float[Array,
 
 def _lpips(params: _Params, a: _Found, b: _Found) -> jax.Array:
     terms = [
-        (jnp.square(_unit(a[layer]) - _unit(b[layer])) * head).sum(-1).mean() for layer, head in params["heads"].items()
+        (jnp.square(_unit(a[layer]) - _unit(b[layer])) * head.astype(a[layer].dtype)[None, None]).sum(-1).mean()
+        for layer, head in params["heads"].items()
     ]
     return jnp.stack(terms).sum()
 
@@ -150,6 +155,7 @@ def _unit(features: jax.Array) -> jax.Array:
     return features / (safe_sqrt(jnp.square(features).sum(-1, keepdims=True)) + 1e-10)
 
 
+@reverse_mode_only()
 @jax.jit
 def gram_distance(
     params: _Params, image: Float[Array, "h w 3"], style: Float[Array, "h_style w_style 3"]
@@ -172,7 +178,7 @@ def gram_distance(
     Raises:
       ValueError: for images too small, not floating-point or of the wrong shape, and for other parameters.
     """
-    image, style = check_image(image, alexnet.MIN_SIZE), check_image(style, alexnet.MIN_SIZE)
+    image, style = promoted(check_image(image, alexnet.MIN_SIZE), check_image(style, alexnet.MIN_SIZE))
     with jax.default_matmul_precision("highest"):
         return _gram_distance(params, _alexnet(params, image), image, style)
 
@@ -204,6 +210,7 @@ def _alexnet(params: _Params, image: jax.Array) -> _Found:
     return alexnet.alexnet_features(params, image)
 
 
+@reverse_mode_only()
 @jax.jit
 def frechet_distance(
     params: _Params, images: Float[Array, "n h w 3"], references: Float[Array, "m h_reference w_reference 3"]
@@ -243,6 +250,7 @@ def _set_features(params: _Params, images: jax.Array, name: str) -> jax.Array:
         return jax.vmap(one)(images)
 
 
+@reverse_mode_only()
 @jax.jit
 def lpips_frechet(
     params: _Params,

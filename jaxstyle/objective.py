@@ -12,10 +12,12 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from jaxstyle.checks import as_weights, check_function, check_shape, check_type
+from jaxstyle.dtypes import promoted
 from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, check_content_layers, check_layers
 from jaxstyle.losses import check_convention, content_loss, total_variation
-from jaxstyle.regions import content_masks, region_distances, region_targets, stack, style_masks, unstack
-from jaxstyle.style_statistics import StyleStatistic, style_statistic
+from jaxstyle.regions import RegionTargets, content_masks, region_distances, region_targets, stack, style_masks, unstack
+from jaxstyle.style_statistics import StyleStatistic, check_statistic, style_statistic
 from jaxstyle.vgg import Features, Params, as_image
 
 Masks = tuple[
@@ -151,16 +153,19 @@ def make_targets(
       >>> targets.content["relu2_1"].shape, targets.style["relu1_1"].shape
       ((6, 8, 128), (1, 64, 64))
     """
-    _check_function(features)
+    check_function("features", features, "js.make_features")
     content, styles = as_image(content), as_styles(style)
-    style_layers = check_layers(style_layers)
+    style_layers = check_layers(style_layers, "style_layers")
     if masks is not None and len(masks) != 2:
         raise ValueError(f"masks must be two: those of the content, and those of the style; got {len(masks)}")
     of_content, of_style = (None, None) if masks is None else masks
+    sizes = {}
+    if of_content is not None:
+        sizes = {k: f.shape[:2] for k, f in _select(jax.eval_shape(features, params, content), style_layers).items()}
     return Targets(
         content=content_targets(features, params, content, content_layers),
         style=style_targets(features, params, styles, style_layers, style_loss=style_loss, masks=of_style),
-        masks=None if of_content is None else content_masks(of_content, content, style_layers),
+        masks=None if of_content is None else content_masks(of_content, content, sizes),
     )
 
 
@@ -233,9 +238,11 @@ def style_targets(
     """
     statistic = style_statistic(style_loss)
     found = [_select(features(params, image), layers) for image in styles]
+    for layer, f in found[0].items():
+        check_statistic(statistic, layer, f)
     if masks is None:
         return {k: stack([statistic.prepare(statistic.measure(f[k], None)) for f in found]) for k in found[0]}
-    of_layers = style_masks(masks, styles, found[0])
+    of_layers = style_masks(masks, styles, [{k: x.shape[:2] for k, x in f.items()} for f in found])
     return {k: region_targets(statistic, [f[k] for f in found], [m[k] for m in of_layers]) for k in found[0]}
 
 
@@ -263,13 +270,13 @@ def make_terms(
     Raises:
       ValueError: as `make_loss` does.
     """
-    _check_function(features)
+    check_function("features", features, "js.make_features")
     check_convention(convention)
     statistic = style_statistic(style_loss)
-    content_layers, style_layers = check_content_layers(content_layers), check_layers(style_layers)
+    content_layers, style_layers = check_content_layers(content_layers), check_layers(style_layers, "style_layers")
 
     def terms(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> LayerLosses:
-        _check_type("targets", targets, Targets)
+        check_type("targets", targets, Targets)
         found = features(params, image)
         content = _select(found, content_layers) if content_layers else {}
         style = _select(found, style_layers)
@@ -337,22 +344,29 @@ def make_loss(
     )
 
     def loss(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> tuple[jax.Array, Losses]:
-        _check_type("weights", weights, LossWeights)
-        _check_scalars(weights)
+        check_type("weights", weights, LossWeights)
+        weights = as_weights(weights)
+        for name in ("alpha", "beta", "tv"):
+            if shape := jnp.shape(getattr(weights, name)):
+                raise ValueError(f"weights.{name} must be a scalar, got shape {shape}; js.sweep or jax.vmap take lanes")
         of_content, of_style = terms(image, params, targets, weights)
         tv = total_variation(image)
         style = _weighted_sum("style_layers", weights.style_layers, list(of_style.values()))
         content = jnp.zeros_like(style)
         if of_content:
             content = _weighted_sum("content_layers", weights.content_layers, list(of_content.values()))
-        total = weights.alpha * content + weights.beta * style + weights.tv * tv
+        content, style, tv = promoted(content, style, tv)
+        alpha, beta, of_tv = (jnp.asarray(x, style.dtype) for x in (weights.alpha, weights.beta, weights.tv))
+        total = alpha * content + beta * style + of_tv * tv
         return total, Losses(content, style, tv, total)
 
     return loss
 
 
 def _content_term(layer: str, f: jax.Array, targets: Targets, convention: str) -> jax.Array:
-    target = _select(targets.content, (layer,))[layer]
+    target = _of_layer("content", targets.content, layer)
+    if f.shape == target.shape[1:]:
+        raise ValueError(_STACKED.format(field="content", layer=layer, count=len(target)))
     if f.shape != target.shape:
         raise ValueError(
             f"{layer} of the image has shape {f.shape}, that of the content target {target.shape}: "
@@ -364,52 +378,74 @@ def _content_term(layer: str, f: jax.Array, targets: Targets, convention: str) -
 def _style_term(
     statistic: StyleStatistic, layer: str, f: jax.Array, targets: Targets, weights: LossWeights, convention: str
 ) -> jax.Array:
-    target = _select(targets.style, (layer,))[layer]
-    if targets.masks is None:
+    target = _of_layer("style", targets.style, layer)
+    masks = None if targets.masks is None else _of_layer("masks", targets.masks, layer)
+    _check_style(statistic, layer, f, target, masks)
+    if masks is None:
         measured = statistic.measure(f, None)
-        wanted = jax.eval_shape(statistic.prepare, measured)
-        if jax.tree.map(jnp.shape, wanted) != jax.tree.map(lambda x: jnp.shape(x)[1:], target):
-            raise ValueError(
-                f"targets.style of {layer} is of another style_loss: make_targets and make_loss must have the same"
-            )
         terms = [statistic.distance(measured, style, convention=convention) for style in unstack(target)]
     else:
-        masks = _select(targets.masks, (layer,))[layer]
         terms = region_distances(statistic, f, masks, target, convention)
     return _weighted_sum("style_mix", weights.style_mix, terms)
 
 
-def _check_function(features: object) -> None:
-    if not callable(features):
-        raise ValueError(f"features must be a function, as js.make_features gives it, got {type(features).__name__}")
+_STACKED = (
+    "targets.{field} of {layer} holds {count} stacked targets where those of one image are wanted: "
+    "js.sweep takes StackedTargets, and jax.vmap maps over Targets"
+)
 
 
-def _check_type(name: str, value: object, wanted: type) -> None:
-    if not isinstance(value, wanted):
-        raise ValueError(f"{name} must be {wanted.__name__}, got {type(value).__name__}")
-
-
-def _check_scalars(weights: LossWeights) -> None:
-    for name in ("alpha", "beta", "tv"):
-        if shape := jnp.shape(getattr(weights, name)):
-            raise ValueError(f"weights.{name} must be a scalar, got shape {shape}; js.sweep or jax.vmap take lanes")
+def _check_style(statistic: StyleStatistic, layer: str, f: jax.Array, target: Any, masks: jax.Array | None) -> None:
+    """Raise ValueError unless a layer's target is of this statistic and of one image, with masks that fit if any."""
+    if isinstance(target, RegionTargets) != (masks is not None):
+        raise ValueError("targets must have masks of content and style images, or of none, as make_targets gives them")
+    mask = None
+    if masks is not None:
+        target, mask = target.statistic, jax.ShapeDtypeStruct(f.shape[:2], jnp.float32)
+        if masks.ndim > 3:
+            raise ValueError(_STACKED.format(field="masks", layer=layer, count=len(masks)))
+        if masks.shape[1:] != f.shape[:2]:
+            raise ValueError(
+                f"targets.masks of {layer} have shape {masks.shape}, but the image's features there {f.shape}: "
+                "the image must have the size of the content image that the targets were made of"
+            )
+    wanted = jax.tree.map(jnp.shape, jax.eval_shape(lambda f, m: statistic.prepare(statistic.measure(f, m)), f, mask))
+    leading = 1 if masks is None else 2
+    if jax.tree.map(lambda x: jnp.shape(x)[leading:], target) == wanted:
+        return
+    if jax.tree.map(lambda x: jnp.shape(x)[leading + 1 :], target) == wanted:
+        raise ValueError(_STACKED.format(field="style", layer=layer, count=len(jax.tree.leaves(target)[0])))
+    raise ValueError(
+        f"targets.style of {layer} is of another style_loss, or of features of other channels: "
+        "make_targets and make_loss must have the same features and style_loss"
+    )
 
 
 def _weighted_sum(name: str, weights: jax.typing.ArrayLike | None, terms: list[jax.Array]) -> jax.Array:
     if weights is None:
+        terms = promoted(*terms)
         return sum(terms[1:], terms[0]) / len(terms)
     weights = jnp.asarray(weights)
     if weights.shape != (len(terms),):
         raise ValueError(f"weights.{name} must have shape ({len(terms)},), got {weights.shape}")
-    return jnp.dot(weights, jnp.stack(terms), precision="highest")
+    stacked = jnp.stack(promoted(*terms))
+    return jnp.dot(weights.astype(stacked.dtype), stacked, precision="highest")
 
 
-def _select(found: Mapping[str, Any], layers: Iterable[str]) -> dict[str, Any]:
+def _select(found: Any, layers: Iterable[str]) -> dict[str, Any]:
     layers = check_layers(layers)
-    missing = [layer for layer in layers if layer not in found]
-    if missing:
+    if not isinstance(found, Mapping):
+        raise ValueError(f"features must return a mapping of layers to arrays, got {type(found).__name__}")
+    chosen = {layer: _of_layer("features", found, layer) for layer in layers}
+    for layer, f in chosen.items():
+        check_shape(f"features of {layer}", f, ("h", "w", "c"))
+    return chosen
+
+
+def _of_layer(what: str, found: Mapping[str, Any], layer: str) -> Any:
+    if layer not in found:
         raise ValueError(
-            f"no {', '.join(missing)} among the layers {', '.join(found)}: "
+            f"no {layer} among the layers {', '.join(found)} of {what if what == 'features' else f'targets.{what}'}: "
             "make_features, make_targets and make_loss must name the same layers"
         )
-    return {layer: found[layer] for layer in layers}
+    return found[layer]

@@ -88,7 +88,11 @@ def shard_rows(transfer: Transfer, mesh: Mesh) -> Transfer:
         state, losses = transfer.step(lax.with_sharding_constraint(state, shardings), params, targets, weights)
         return lax.with_sharding_constraint(state, shardings), losses
 
-    return Transfer(init, step)
+    def losses_of(image: Float[Array, "h w 3"], params: Params, targets: Any, weights: LossWeights) -> Losses:
+        image = lax.with_sharding_constraint(image, row_shardings(image, image.shape, mesh))
+        return transfer.losses(image, params, targets, weights)
+
+    return Transfer(init, step, losses_of)
 
 
 def row_shardings(tree: Any, shape: tuple[int, ...], mesh: Mesh) -> Any:

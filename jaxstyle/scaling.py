@@ -13,7 +13,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from jaxstyle.losses import widen
+from jaxstyle.dtypes import widen
 from jaxstyle.objective import Losses, LossWeights
 
 

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.colour import luminance
+from jaxstyle.dtypes import promoted, widen
 from jaxstyle.vgg import one_image
 
 _WINDOW = np.exp(-np.square(np.arange(-5, 6) / 1.5) / 2)
@@ -33,7 +34,7 @@ def check_image(image: Float[ArrayLike, "h w 3"], smallest: int) -> Float[Array,
     if min(image.shape[:2]) < smallest:
         h, w, _ = image.shape
         raise ValueError(f"image of {h}x{w} pixels is too small: height and width must be at least {smallest}")
-    return image.astype(jnp.promote_types(image.dtype, jnp.float32))
+    return widen(image)
 
 
 def check_pair(
@@ -55,6 +56,7 @@ def check_pair(
     image_a, image_b = check_image(image_a, smallest), check_image(image_b, smallest)
     if image_a.shape != image_b.shape:
         raise ValueError(f"images must have the same shape, got {image_a.shape} and {image_b.shape}")
+    image_a, image_b = promoted(image_a, image_b)
     return image_a, image_b
 
 
@@ -197,10 +199,11 @@ def gaussian_distance(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[A
     Returns:
       A scalar >= 0.
     """
+    x, y = promoted(x, y)
     # With C = A'A and D = B'B the covariances' part is the smallest ||U'A - V'B||^2 over U, V of orthonormal columns.
     # At the optimum it doesn't depend on them to first order: no gradient of a square root or an eigenvector, infinite
     # where colours lie in a plane. And nothing cancels where the samples are nearly equal.
-    a, b = ((sample - sample.mean(0)) / (len(sample) - 1) ** 0.5 for sample in (x, y))
+    a, b = ((sample - sample.mean(0, keepdims=True)) / (len(sample) - 1) ** 0.5 for sample in (x, y))
     (q_a, r_a), (q_b, r_b) = (jnp.linalg.qr(lax.stop_gradient(centred)) for centred in (a, b))
     u, _, vh = jnp.linalg.svd(_matmul(r_a, r_b.T))
     a, b = _matmul(_matmul(q_a, u).T, a), _matmul(_matmul(q_b, vh.T).T, b)

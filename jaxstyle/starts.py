@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt32
 
+from jaxstyle.checks import check_shape
 from jaxstyle.colour import colour_moments, symmetric_sqrt
 
 STARTS: tuple[str, ...] = ("content", "noise", "style", "gray", "statistics")
@@ -40,6 +41,8 @@ def starting_image(
       >>> starting_image("style", content, style, jax.random.key(0)).shape
       (8, 10, 3)
     """
+    for image in (content, style):
+        check_shape("image", image, ("h", "w", "3"))
     shape, dtype = content.shape, content.dtype
     if start == "content":
         return content
@@ -51,9 +54,9 @@ def starting_image(
         return jax.random.uniform(key, shape, dtype, 0.5 - 0.5 / 255, 0.5 + 0.5 / 255)
     if start == "statistics":
         mean, covariance = colour_moments(style.astype(dtype))
-        noise = jax.random.normal(key, shape, dtype)
+        noise = jax.random.normal(key, shape, mean.dtype)
         noise = jnp.einsum("hwc,cd->hwd", noise, symmetric_sqrt(covariance), precision="highest")
-        return jnp.clip(noise + mean, 0, 1)
+        return jnp.clip(noise + mean[None, None], 0, 1).astype(dtype)
     raise ValueError(f"unknown start {start!r}; valid: {', '.join(STARTS)}")
 
 

@@ -160,12 +160,12 @@ def make_stopping(
             jnp.where(going & known, _to_bytes(before.image), state.good),
             jnp.where(going, state.best.at[state.steps % len(state.best)].set(lowest), state.best),
             jnp.where(running, limit, state.limit),
-            state.steps + going,
+            state.steps + going.astype(jnp.int32),
             status.astype(jnp.int32),
         )
         return stopping, jax.tree.map(lambda x: jnp.where(running, x, jnp.nan), losses)
 
-    return Transfer(init, step)
+    return Transfer(init, step, transfer.losses)
 
 
 def _to_bytes(image: jax.Array) -> jax.Array:

@@ -13,8 +13,10 @@ import numpy as np
 from jax import export, lax
 from jaxtyping import Array, Float
 
+from jaxstyle.checks import check_shape
+from jaxstyle.dtypes import promoted, widen
 from jaxstyle.layers import STYLE_LOSSES
-from jaxstyle.losses import check_convention, gram_matrix, mask_area, style_loss, widen
+from jaxstyle.losses import check_convention, gram_matrix, mask_area, style_loss
 from jaxstyle.matrix_root import SMALLEST, matrix_root, root_trace
 
 _EPSILON = 1e-12
@@ -107,6 +109,33 @@ def style_statistic(style_loss: str | StyleStatistic) -> StyleStatistic:
     return _BY_NAME[style_loss]
 
 
+def check_statistic(statistic: StyleStatistic, layer: str, features: Float[Array, "h w c"]) -> None:
+    """Check that a statistic is of the same shape for images of any size.
+
+    Args:
+      statistic: of whoever wrote it.
+      layer: whose features these are, for the message.
+      features: of an image.
+
+    Raises:
+      ValueError: for one whose `prepare` gives arrays of another shape for an image of twice the size.
+    """
+    if statistic in _BY_NAME.values():
+        return
+
+    def shapes(h: int, w: int, c: int) -> Any:
+        f = jax.ShapeDtypeStruct((h, w, c), features.dtype)
+        return jax.tree.map(jnp.shape, jax.eval_shape(lambda f: statistic.prepare(statistic.measure(f, None)), f))
+
+    h, w, c = features.shape
+    small, large = shapes(h, w, c), shapes(2 * h, 2 * w, c)
+    if small != large:
+        raise ValueError(
+            f"style_loss has a statistic whose shape depends on the image's size: {small} and {large} for features of "
+            f"{layer} of {h}x{w} and {2 * h}x{2 * w} positions; StyleStatistic.prepare must give one shape for all"
+        )
+
+
 def _scaled(name: str, distance: jax.Array, energy: jax.Array, convention: str) -> jax.Array:
     """A distance that is no Gram matrix's, in a convention."""
     if check_convention(convention) not in ("mean", "relative"):
@@ -118,12 +147,14 @@ def _mean(f: jax.Array, mask: jax.Array | None) -> jax.Array:
     """Mean (c,) of features over all positions, or with the weight T^2 of a mask T."""
     if mask is None:
         return f.mean((0, 1))
+    mask = mask.astype(f.dtype)
     return jnp.einsum("hwc,hw->c", f, jnp.square(mask), precision=lax.Precision.HIGHEST) / mask_area(mask)
 
 
 def _measure_centered_gram(features: jax.Array, mask: jax.Array | None) -> jax.Array:
+    check_shape("features", features, ("h", "w", "c"))
     f = widen(features)
-    return gram_matrix(f - _mean(f, mask), mask)
+    return gram_matrix(f - _mean(f, mask)[None, None], mask)
 
 
 class Moments(NamedTuple):
@@ -139,12 +170,14 @@ class Moments(NamedTuple):
 
 
 def _measure_moments(features: jax.Array, mask: jax.Array | None) -> Moments:
+    check_shape("features", features, ("h", "w", "c"))
     f = widen(features)
     mean = _mean(f, mask)
-    return Moments(mean, jnp.sqrt(_mean(jnp.square(f - mean), mask) + 1e-5))
+    return Moments(mean, jnp.sqrt(_mean(jnp.square(f - mean[None, None]), mask) + 1e-5))
 
 
 def _distance_of_moments(found: Moments, target: Moments, *, convention: str) -> jax.Array:
+    found, target = promoted(found, target)
     distance = jnp.square(found.mean - target.mean).mean() + jnp.square(found.deviation - target.deviation).mean()
     energy = jnp.square(target.mean).mean() + jnp.square(target.deviation).mean()
     return _scaled("moments", distance, energy, convention)
@@ -183,13 +216,17 @@ for _type in (Moments, Gaussian, GaussianTarget):
 
 
 def _measure_gaussian(features: jax.Array, mask: jax.Array | None) -> Gaussian:
+    check_shape("features", features, ("h", "w", "c"))
     f = widen(features)
     mean = _mean(f, mask)
     h, w, c = f.shape
     if h * w >= c:
-        return Gaussian(mean, gram_matrix(f - mean, mask))
-    weights = 1 / np.sqrt(h * w) if mask is None else (mask / jnp.sqrt(mask_area(mask)))[..., None]
-    return Gaussian(mean, ((f - mean) * weights).reshape(-1, c))
+        return Gaussian(mean, gram_matrix(f - mean[None, None], mask))
+    weights = jnp.full((h, w), 1 / np.sqrt(h * w), f.dtype)
+    if mask is not None:
+        mask = mask.astype(f.dtype)
+        weights = mask / jnp.sqrt(mask_area(mask))
+    return Gaussian(mean, ((f - mean[None, None]) * weights[..., None]).reshape(-1, c))
 
 
 def _prepare_gaussian(found: Gaussian) -> GaussianTarget:
@@ -209,6 +246,7 @@ def _prepare_gaussian(found: Gaussian) -> GaussianTarget:
 
 
 def _distance_of_gaussians(found: Gaussian, target: GaussianTarget, *, convention: str) -> jax.Array:
+    found, target = promoted(found, target)
     channels = len(target.mean)
     side = _times(found.spread, target.root)
     if len(found.spread) == channels:
@@ -252,10 +290,11 @@ def sliced(*, key: int = 0, projections: int | None = None, bins: int = 1024) ->
     def measure(features: jax.Array, mask: jax.Array | None) -> jax.Array:
         if mask is not None:
             raise ValueError("style_loss 'sliced' takes no masks; use gram, centered_gram, wasserstein or moments")
+        check_shape("features", features, ("h", "w", "c"))
         f = widen(features)
         count = f.shape[0] * f.shape[1]
         directions = jax.random.normal(jax.random.key(key), (f.shape[2], projections or f.shape[2]), f.dtype)
-        directions /= jnp.sqrt(jnp.square(directions).sum(0))
+        directions /= jnp.sqrt(jnp.square(directions).sum(0, keepdims=True))
         ordered = jnp.sort(_times(f.reshape(count, -1), directions), axis=0)
         first = np.arange(bins) * count // bins
         last = np.maximum(first + 1, np.arange(1, bins + 1) * count // bins)
@@ -265,6 +304,7 @@ def sliced(*, key: int = 0, projections: int | None = None, bins: int = 1024) ->
         return jnp.einsum("bnd,bn->bd", taken, shares.astype(f.dtype), precision=lax.Precision.HIGHEST)
 
     def distance(found: jax.Array, target: jax.Array, *, convention: str) -> jax.Array:
+        found, target = promoted(found, target)
         return _scaled("sliced", jnp.square(found - target).mean(), jnp.square(target).mean(), convention)
 
     return StyleStatistic(measure, distance)

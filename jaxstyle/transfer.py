@@ -13,7 +13,8 @@ import optax
 from jax import export, lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from jaxstyle.losses import widen
+from jaxstyle.checks import check_count, check_function, check_hyperparameters, check_state, reverse_mode_only
+from jaxstyle.dtypes import widen
 from jaxstyle.objective import Loss, Losses, LossWeights, Targets
 from jaxstyle.optimizers import check_optimizer
 from jaxstyle.scaling import check_weights, scaled
@@ -96,15 +97,17 @@ export.register_namedtuple_serialization(TransferState, serialized_name="jaxstyl
 
 
 class Transfer(NamedTuple):
-    """A style transfer as two pure functions, neither of them jitted, of a state of its own kind.
+    """A style transfer as pure functions, none of them jitted, of a state of its own kind.
 
     Attributes:
       init: image -> state: a TransferState, if the transfer is from `make_transfer`.
       step: (state, params, targets, weights) -> (state, Losses of the image before the step).
+      losses: (image, params, targets, weights) -> Losses of the image.
     """
 
     init: Callable[[Float[ArrayLike, "*lanes h w 3"]], Any]
     step: Callable[[Any, Params, Any, LossWeights], tuple[Any, Losses]]
+    losses: Callable[[Float[Array, "*lanes h w 3"], Params, Any, LossWeights], Losses]
 
 
 def make_transfer(
@@ -152,10 +155,12 @@ def make_transfer(
     """
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
         raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
+    check_function("loss", loss, "js.make_loss")
     transformation = check_optimizer(optimizer)
 
     def init(image: Float[ArrayLike, "h w 3"]) -> TransferState:
         image = jnp.array(widen(as_image(image)), copy=True)
+        check_hyperparameters(transformation, image)
         return TransferState(image, jax.tree.map(partial(jnp.array, copy=True), transformation.init(image)))
 
     def step(
@@ -172,14 +177,16 @@ def make_transfer(
         goes_back = offered(state.optimizer, "accepted") is not None
         if goes_back:
             value, gradient = jnp.where(finite, value, jnp.inf), jnp.where(finite, gradient, 0)
-        updates, after = transformation.update(
-            gradient,
-            state.optimizer,
-            state.image,
-            value=value,
-            grad=gradient,
-            value_fn=lambda image: objective(image)[0],
-        )
+        # Code of optax relies on promotions that the caller's program may forbid in its own.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            updates, after = transformation.update(
+                gradient,
+                state.optimizer,
+                state.image,
+                value=value,
+                grad=gradient,
+                value_fn=lambda image: objective(image)[0],
+            )
         image = _move(state.image, updates)
         moves = jnp.isfinite(image).all()
         if bounds is not None:
@@ -188,7 +195,10 @@ def make_transfer(
         state = jax.tree.map(partial(jnp.where, taken), TransferState(image, after), state)
         return state, losses._replace(total=jnp.where(finite & moves, losses.total, jnp.nan))
 
-    return Transfer(init, step)
+    def losses_of(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> Losses:
+        return loss(image, params, targets, weights)[1]
+
+    return Transfer(init, step, losses_of)
 
 
 def _move(image: jax.Array, updates: Any) -> jax.Array:
@@ -236,14 +246,15 @@ def run(
       >>> state.image.shape, losses.total.shape
       ((12, 16, 3), (4,))
     """
-    if num_steps < 0:
-        raise ValueError(f"num_steps must be 0 or more, got {num_steps}")
+    check_count("num_steps", num_steps, 0)
+    check_state(state)
     params = prepare(params)
 
     def body(state: StateT, _: None) -> tuple[StateT, Losses]:
         return transfer.step(state, params, targets, weights)
 
-    return lax.scan(body, state, length=num_steps)
+    with reverse_mode_only():
+        return lax.scan(body, state, length=num_steps)
 
 
 def run_chunk(

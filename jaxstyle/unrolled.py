@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxstyle.checks import check_count, check_state
 from jaxstyle.objective import Losses, LossWeights
 from jaxstyle.transfer import StateT, Transfer
 from jaxstyle.vgg import Params, prepare
@@ -69,8 +70,8 @@ def run_checkpointed(
       >>> jax.eval_shape(jax.grad(distance), 1.0).shape  # or jax.grad(distance)(1.0)
       ()
     """
-    if num_steps < 0:
-        raise ValueError(f"num_steps must be 0 or more, got {num_steps}")
+    check_count("num_steps", num_steps, 0)
+    check_state(state)
     params = prepare(params)
 
     # Inside a scan nothing can be merged with what is computed again, so that it needs no barrier against that.

@@ -12,13 +12,14 @@ import flax.linen as nn
 import jax
 import jax.core
 import jax.numpy as jnp
-from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.activations import average_pool, max_pool, relu, scaled_average_pool
+from jaxstyle.checks import reverse_mode_only
 from jaxstyle.conv import conv3x3, prepare_kernel
+from jaxstyle.dtypes import promoted
 from jaxstyle.layers import (
     BACKENDS,
     BLOCKS,
@@ -73,16 +74,16 @@ class Convolution(nn.Module):
         """
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.channels))
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        x, kernel, bias = promote_dtype(x, kernel, bias)
+        x, kernel, bias = promoted(x, kernel, bias)
         prepared = self.get_variable("params", "prepared")
         if prepared is not None and prepared.dtype != x.dtype:
             prepared = None  # transformed in fewer bits than the kernel itself now has
         convolve = partial(conv3x3, backend=self.backend, bfloat16=self.bfloat16)
         if self.padding == "zero":
-            return convolve(x, kernel, prepared) + bias
+            return convolve(x, kernel, prepared) + bias[None, None]
         # The frame of the result lacks a second frame around the first, and is cut.
         x = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        return convolve(x, kernel, prepared)[1:-1, 1:-1] + bias
+        return convolve(x, kernel, prepared)[1:-1, 1:-1] + bias[None, None]
 
 
 def prepare(params: Any) -> Any:
@@ -148,7 +149,9 @@ class VGG19(nn.Module):
         pool = {"max": max_pool, "average": average_pool, "scaled_average": scaled_average_pool}[self.pooling]
         if self.first == LAYERS[0]:
             # The mean is a parameter: the zero padding of conv1_1 keeps it from being folded into a bias.
-            x = x - self.param("mean", nn.initializers.constant(jnp.asarray(IMAGENET_MEAN)), (3,))
+            mean = self.param("mean", nn.initializers.constant(jnp.asarray(IMAGENET_MEAN)), (3,))
+            x, mean = promoted(x, mean)
+            x = x - mean[None, None]
         found, late_relu = {}, False
         names = LAYERS[LAYERS.index(self.first) : max(LAYERS.index(layer) for layer in self.layers) + 1]
         for name, following in zip_longest(names, names[1:], fillvalue=""):
@@ -247,7 +250,13 @@ def as_image(image: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     Raises:
       ValueError: unless it is floating-point.
     """
-    image = jnp.asarray(image)
+    try:
+        if hasattr(image, "_fields") or isinstance(image, Mapping):
+            raise TypeError
+        image = jnp.asarray(image)
+    except (TypeError, ValueError):
+        hint = "; a state's image is state.image" if hasattr(image, "image") else ""
+        raise ValueError(f"image must be an array of shape (h, w, 3), got {type(image).__name__}{hint}") from None
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise ValueError(f"image must be floating-point RGB in [0, 1], got {image.dtype}: divide bytes by 255")
     return image
@@ -352,6 +361,7 @@ def make_features(
                 f"{', '.join(layers)}: height and width must be at least {smallest}"
             )
         _check_params(params, needed)
-        return network(params, image)
+        with reverse_mode_only():
+            return network(params, image)
 
     return features

@@ -213,7 +213,8 @@ if __name__ == "__main__":
     install_import_hook("jaxstyle", "tests.checked_calls.checker")
     from tests import checked_calls  # the module whose checker the hook knows, not __main__
 
-    checked_calls.further()
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        checked_calls.further()
     checked_calls.table()
     checked_calls.what_is_wrong()
     print("\n".join(checked_calls.uncalled()))

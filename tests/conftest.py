@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from PIL import Image
 
@@ -91,6 +92,13 @@ def shallow(params, content, style):
     features = js.make_features(("relu1_1", "relu2_1", "relu2_2"))
     targets = js.make_targets(features, params, content, style, **SHALLOW)
     return features, js.make_loss(features, **SHALLOW), targets
+
+
+@pytest.fixture
+def problem(shallow, params, content):
+    """What calls of the small problem take: features, transfer, loss, image, parameters and targets."""
+    features, loss, targets = shallow
+    return features, js.make_transfer(loss, optax.adam(0.1)), loss, content, params, targets
 
 
 @pytest.fixture

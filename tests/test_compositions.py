@@ -1,7 +1,7 @@
 """Every public function under every transformation of jax: one table, in which nothing is left out without a reason."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -398,6 +398,29 @@ def check_x64(name, row):
             close(found, result(name), 2e-3)
 
 
+@contextmanager
+def no_promotion():
+    """As flax and others test their code: nothing gets another rank or dtype without being told to."""
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+def check_no_promotion(name, row):
+    """Neither the value nor its gradient relies on implicit promotion; the shapes are those of the value."""
+    place, args = first(row), arguments(name)
+    wanted = jax.eval_shape(row.function, *args)
+    with no_promotion():
+        assert jax.eval_shape(row.function, *args) == wanted
+        jax.eval_shape(jax.grad(scalar(name, place, args)), args[place])
+
+
+def check_no_promotion_x64(name, row):
+    with jax.enable_x64(True):
+        place, args = first(row), wide_arguments(name)
+        with no_promotion():
+            jax.eval_shape(jax.grad(scalar(name, place, args)), args[place])
+
+
 def check_debug_nans(name, row):
     with jax.debug_nans(True):
         place = first(row)
@@ -494,6 +517,8 @@ COLUMNS = {
     "export": check_export,
     "disable_jit": check_disable_jit,
     "x64": check_x64,
+    "no promotion": check_no_promotion,
+    "no promotion x64": check_no_promotion_x64,
     "debug_nans": check_debug_nans,
     "donation": check_donation,
     "keys": check_keys,
@@ -505,7 +530,7 @@ COLUMNS = {
 }
 
 
-CHEAP = ("abstract values", "one trace", "keys")
+CHEAP = ("abstract values", "one trace", "keys", "no promotion", "no promotion x64")
 CELLS = [
     pytest.param(
         name,
@@ -517,6 +542,41 @@ CELLS = [
     for column in COLUMNS
     if applies(row, column)
 ]
+
+
+MIXED = {
+    "whole weights": lambda x, p, t, w: LOSS(x, p, t, js.LossWeights(jnp.int32(1), 2, style_layers=np.ones(1, int))),
+    "params in bfloat16": lambda x, p, t, w: LOSS(x, cast(p, jnp.bfloat16), t, w),
+    "targets in bfloat16": lambda x, p, t, w: LOSS(x, p, cast(t, jnp.bfloat16), w),
+    "image in bfloat16": lambda x, p, t, w: LOSS(cast(x, jnp.bfloat16), p, t, w),
+    "masks of booleans": lambda x, p, t, w: LOSS(x, p, masked_targets(p, x, np.ones((2, 8, 10), bool)), w),
+    "lpips": lambda x, *_: metrics.lpips(cast(lpips_params(), jnp.bfloat16), *pair(32, 32)),
+    "match_colours": lambda x, *_: colour.match_colours(cast(x, jnp.float16), x),
+    "with_colours_of": lambda x, *_: colour.with_colours_of(cast(x, jnp.float16), x),
+    "colour_distance": lambda x, *_: metrics.colour_distance(cast(x, jnp.float16), x),
+    **{
+        f"style {name}": lambda x, *_, name=name: compare_styles(name)(cast(x, jnp.bfloat16), x)
+        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced")
+    },
+}
+
+
+def cast(tree, dtype):
+    return jax.tree.map(lambda x: x.astype(dtype), tree)
+
+
+def masked_targets(p, x, masks):
+    return js.make_targets(FEATURES, p, x, [x, x], masks=(masks, [masks, masks]), **LAYERS)
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_dtypes_that_differ_meet_in_the_wider_one(name):
+    """Whatever promotions a program allows."""
+    lpips_params()  # kept for other tests, so not first made while a function is traced
+    wanted = jax.eval_shape(MIXED[name], *problem())
+    with no_promotion():
+        assert jax.eval_shape(MIXED[name], *problem()) == wanted
+    assert {x.dtype for x in jax.tree.leaves(wanted)} == {jnp.dtype("float32")}
 
 
 @pytest.mark.parametrize(("name", "column"), CELLS)

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(file.stem for file in (ROOT / "jaxstyle").glob("[!_]*.py"))
 WITH_EXAMPLE = {
-    "lanes.sweep",
+    "sweeps.sweep",
     "lanes.weight_grid",
     "lbfgs.lbfgs",
     "losses.content_loss",

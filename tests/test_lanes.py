@@ -1,6 +1,8 @@
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +14,9 @@ import optax
 import pytest
 
 import jaxstyle as js
-from jaxstyle.lanes import lane_axes, make_lanes, num_lanes, pad_lanes
+from jaxstyle.averaging import make_averaging
+from jaxstyle.lanes import StackedTargets, lane_axes, make_lanes, num_lanes, pad_lanes
+from jaxstyle.stopping import make_stopping
 from tests.conftest import relative_error, widen
 
 GRID = js.weight_grid(alpha=[1.0, 0.5], beta=[0.01, 1.0])
@@ -61,6 +65,99 @@ def test_gradient_of_a_lane_is_its_solo_gradient(params, content, style):
     alone = jax.jit(gradient)
     for i in range(4):
         assert relative_error(together[i], alone(lane(GRID, i))) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def tiny(params, content, style):
+    """A sweep that compiles in no time: its loss, targets, and what it takes beside the weights."""
+    features, layers = js.make_features(("relu1_1",)), {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+    targets = js.make_targets(features, params, content[:8, :9], style[:8, :8], **layers)
+    return js.make_loss(features, **layers), targets, (content[:8, :9], params, targets)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, make_averaging, make_stopping])
+def test_final_losses_are_of_the_pictures(tiny, wrap):
+    loss, targets, (start, params, _) = tiny
+    transfer = wrap(js.make_transfer(loss, optax.adam(0.1)))
+    grid = js.weight_grid(beta=[0.1, 1.0, 10.0])
+    for options in ({}, {"microbatch": 2}, {"num_steps": 0}):
+        result = js.sweep(transfer, start, params, targets, grid, **{"num_steps": 3, **options})
+        for i in range(3):
+            alone = loss(result.images[i], params, targets, lane(grid, i))[1]
+            np.testing.assert_allclose([x[i] for x in result.final], alone, rtol=1e-4, atol=1e-9)
+    assert result.losses.total.shape == (3, 0)
+
+
+def test_an_eager_sweep_is_compiled_once(tiny):
+    loss, targets, (start, params, _) = tiny
+    traces = []
+
+    def counted(*operands):
+        traces.append(1)
+        return loss(*operands)
+
+    transfer = js.make_transfer(counted, optax.adam(0.1))
+    for weights, image in (
+        (js.weight_grid(beta=[0.1, 1.0]), start),
+        (js.weight_grid(beta=[3.0, 2.0]), jnp.stack([start, 1 - start])),
+        (js.LossWeights(jnp.ones(2), [1.0, 5.0], np.zeros(2, np.float32)), np.asarray(start)),
+    ):
+        js.sweep(transfer, image, params, targets, weights, num_steps=2)
+        assert len(traces) == 2  # of the step, and of the final losses
+    js.sweep(transfer, start, params, targets, weights, num_steps=3)
+    assert len(traces) == 4
+
+
+def holding_an_array():
+    """A transfer whose loss holds an array, and a reference to that which doesn't keep it alive."""
+    held = np.ones(10)
+
+    def loss(image, params, targets, weights):
+        total = weights.beta * jnp.square(image - 0.5).mean() + held.sum()
+        return total, js.Losses(total, total, total, total)
+
+    return js.make_transfer(loss, optax.sgd(0.1)), weakref.ref(held)
+
+
+def test_a_compiled_sweep_keeps_nothing_alive():
+    transfer, held = holding_an_array()
+    for steps in range(10):
+        js.sweep(transfer, jnp.zeros((2, 2, 3)), {}, None, js.weight_grid(), num_steps=steps)
+    (kept,) = (x for x in vars(transfer.step).values() if isinstance(x, dict))
+    assert len(kept) == 8
+    assert held() is not None
+    del transfer, kept
+    gc.collect()
+    assert held() is None
+
+
+def stacked(targets, content_index, style_index):
+    both = [jax.tree.map(lambda x: jnp.stack([x, 2 * x]), part) for part in (targets.content, targets.style)]
+    return StackedTargets(*both, content_index, style_index)
+
+
+def test_an_index_of_no_image_is_refused_or_seen(tiny):
+    loss, targets, (start, params, _) = tiny
+    transfer, grid = js.make_transfer(loss, optax.adam(0.1)), js.weight_grid(beta=[0.1, 1.0, 10.0])
+    run = partial(js.sweep, transfer, num_steps=1)
+    right = jnp.array([0, 1, 1])
+    for wrong, message in (
+        (jnp.array([0, 2, 1]), r"targets.style_index must be from 0 to 1, got \[0, 2, 1\]"),
+        (np.array([0, -1, 1]), r"targets.style_index must be from 0 to 1, got \[0, -1, 1\]"),
+        (jnp.array([0, 1]), r"targets.style_index must be whole numbers of shape \(3,\), got int32 of shape \(2,\)"),
+        (jnp.array([0.0, 1, 1]), r"targets.style_index must be whole numbers of shape \(3,\), got float32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(start, params, stacked(targets, right, wrong), grid)
+    jitted = jax.jit(lambda index: run(start, params, stacked(targets, index, right), grid))
+    for wrong in (2, -1):
+        found = jitted(jnp.array([0, wrong, 1]))
+        assert np.isnan(found.losses.total[1]).all()
+        assert np.isnan(found.final.total[1])
+        np.testing.assert_array_equal(found.images[1], start)
+        alone = run(start, params, stacked(targets, jnp.array([0, 0, 1]), right), grid)
+        for i in (0, 2):
+            np.testing.assert_allclose(found.losses.total[i], alone.losses.total[i], rtol=1e-5)
 
 
 @pytest.mark.slow

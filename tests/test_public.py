@@ -32,9 +32,9 @@ ROOT = Path(__file__).parent.parent
 SIGNATURES = {
     js.LossWeights: "alpha beta tv content_layers style_layers style_mix",
     js.Losses: "content style tv total",
-    js.SweepResult: "images losses state",
+    js.SweepResult: "images losses final state",
     js.Targets: "content style masks",
-    js.Transfer: "init step",
+    js.Transfer: "init step losses",
     js.TransferState: "image optimizer",
     js.load_params: "name",
     js.load_run: "path",
@@ -132,12 +132,6 @@ def test_the_citation_names_this_version():
 # Errors at trace time: every one is raised with shapes alone.
 
 
-@pytest.fixture
-def problem(shallow, params, content):
-    features, loss, targets = shallow
-    return features, js.make_transfer(loss, optax.adam(0.1)), loss, content, params, targets
-
-
 def traced(f, *args):
     return jax.eval_shape(f, *args)
 
@@ -230,7 +224,7 @@ def test_slips_in_a_loss_name_the_argument(problem):
                 lambda name=name: js.make_loss(features, style_loss=name, **SHALLOW)(
                     content, params, targets, js.LossWeights()
                 ),
-                "targets.style of relu1_1 is of another style_loss: make_targets and make_loss must have the same",
+                "targets.style of relu1_1 is of another style_loss, or of features of other channels",
             )
             for name in ("wasserstein", "moments", "sliced")
         ),

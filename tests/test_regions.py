@@ -6,7 +6,7 @@ import pytest
 import jaxstyle as js
 from jaxstyle.lanes import StackedTargets, targets_of_lane
 from jaxstyle.layers import STYLE_LOSSES
-from jaxstyle.regions import layer_masks
+from jaxstyle.regions import layer_masks, layer_sizes
 from jaxstyle.style_statistics import style_statistic
 from tests.conftest import SHALLOW
 from tests.reference import numpy_styles
@@ -33,7 +33,8 @@ def halves(image, soft=False):
 
 def test_masks_are_averaged_over_the_pixels_of_each_position(rng):
     masks = rng.uniform(size=(2, 13, 11))
-    found = layer_masks(jnp.asarray(masks, jnp.float32), ("relu1_2", "pool1", "relu3_1", "pool3"))
+    layers = ("relu1_2", "pool1", "relu3_1", "pool3")
+    found = layer_masks(jnp.asarray(masks, jnp.float32), layer_sizes(layers, masks.shape[1:]))
     for layer, side in (("relu1_2", 1), ("pool1", 2), ("relu3_1", 4), ("pool3", 8)):
         h, w = 13 // side, 11 // side
         assert found[layer].shape == (2, h, w)
@@ -100,7 +101,7 @@ def test_regions_count_by_area_and_styles_by_their_mix(features, params, content
         for image in (style, other):
             s = np.asarray(features(params, image)[layer], np.float64)
             grams.append(np.einsum("hwc,hwd->cd", s, s) / s[..., 0].size)
-        of_layer = np.asarray(layer_masks(jnp.asarray(masks), [layer])[layer], np.float64)
+        of_layer = np.asarray(layer_masks(jnp.asarray(masks), layer_sizes([layer], masks.shape[1:]))[layer], np.float64)
         shares = (of_layer**2).sum((1, 2)) / (of_layer**2).sum()
         for mask, gram, share, mix in zip(of_layer, grams, shares, (2, 3), strict=True):
             own = np.einsum("hwc,hwd->cd", f * mask[..., None], f * mask[..., None]) / (mask**2).sum()
@@ -180,3 +181,29 @@ def test_lanes_of_different_contents_have_their_own_masks(features, params, cont
         found = targets_of_lane(of_lanes, (of_lanes.content_index[i], of_lanes.style_index[i]))
         wanted = targets[1 - i]._replace(style=targets[i].style)
         jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
+def test_masks_go_to_the_size_of_any_features(params, content, style):
+    """Of a network whose strides are not VGG's: equal parts of the image, by area."""
+    network = js.make_features(("relu1_1", "relu2_1"))
+
+    def thirds(params, image):  # every third position: 12 x 12 of 36 x 34
+        return {layer: f[::3, ::3] for layer, f in network(params, image).items()}
+
+    masks, full = halves(content, soft=True), halves(style)
+    layers = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1")}
+    targets = js.make_targets(thirds, params, content, style, masks=(masks, full), **layers)
+    h, w = content.shape[:2]
+    found = thirds(params, content)
+    for layer, mask in targets.masks.items():
+        assert mask.shape == (2, *found[layer].shape[:2])
+        a, b = mask.shape[1:]
+        # The integral of the masks over each part, from their cumulative sums.
+        sums = np.pad(np.asarray(masks, np.float64).cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
+        down, across = np.arange(a + 1) * h / a, np.arange(b + 1) * w / b
+        rows = np.stack([[np.interp(down, np.arange(h + 1), s[:, j]) for j in range(w + 1)] for s in sums])
+        both = np.stack([[np.interp(across, np.arange(w + 1), r[:, i]) for i in range(a + 1)] for r in rows])
+        wanted = np.diff(np.diff(both, axis=1), axis=2) * a * b / (h * w)
+        np.testing.assert_allclose(mask, wanted, atol=1e-5)
+    losses = jax.eval_shape(js.make_loss(thirds, **layers), content, params, targets, js.LossWeights())[1]
+    assert losses.style.shape == ()

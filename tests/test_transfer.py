@@ -107,9 +107,9 @@ def test_arguments_that_make_no_sense(shallow, params, content):
     transfer = js.make_transfer(loss, optax.adam(0.1))
     with pytest.raises(ValueError, match="got uint8: divide bytes by 255"):
         transfer.init(np.zeros((32, 32, 3), np.uint8))
-    with pytest.raises(ValueError, match="num_steps must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="num_steps must be a whole number, 0 or more, got -1"):
         js.run(transfer, transfer.init(content), params, targets, WEIGHTS, num_steps=-1)
-    with pytest.raises(ValueError, match="microbatch must be None or 1 or more, got 0"):
+    with pytest.raises(ValueError, match="microbatch must be a whole number, 1 or more, got 0"):
         js.sweep(transfer, content, params, targets, js.weight_grid(), num_steps=1, microbatch=0)
 
 

@@ -98,5 +98,5 @@ def test_memory_grows_as_the_root_of_the_steps(params):
 
 
 def test_a_negative_number_of_steps():
-    with pytest.raises(ValueError, match="num_steps must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="num_steps must be a whole number, 0 or more, got -1"):
         run_checkpointed(ADAM, None, {}, None, js.LossWeights(), num_steps=-1)

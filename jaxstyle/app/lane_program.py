@@ -18,7 +18,7 @@ from jaxstyle.objective import LayerLosses, Losses, LossWeights
 from jaxstyle.pyramid import carry
 from jaxstyle.scaling import scaled
 from jaxstyle.stopping import StoppingState, make_stopping
-from jaxstyle.transfer import Transfer, TransferState, run_chunk
+from jaxstyle.transfer import TransferState, run_chunk
 from jaxstyle.vgg import Params
 
 
@@ -92,7 +92,7 @@ class Lanes:
 
     def grow(self, state: StoppingState, shape: tuple[int, ...]) -> StoppingState:
         """The state of a coarser size, carried over to this one."""
-        lanes = Transfer(jax.vmap(self._transfer.init), self._transfer.step)
+        lanes = self._transfer._replace(init=jax.vmap(self._transfer.init))
         detail = self._batch.starts if self._job.settings.init == "content" else None
         larger = jax.jit(lambda state, detail: carry(lanes, state, shape, detail=detail))(state, detail)
         return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), larger, self._init(larger.image))

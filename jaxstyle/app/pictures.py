@@ -16,7 +16,7 @@ from jaxstyle.app.images import STDIN, parse_background, resolve_path
 from jaxstyle.app.masks import as_array, check_counts, load_masks, own_regions
 from jaxstyle.app.settings import Settings
 from jaxstyle.colour import match_colours, match_luminance, to_gray, with_colours_of
-from jaxstyle.regions import content_masks, layer_masks, style_masks
+from jaxstyle.regions import content_masks, layer_masks, layer_sizes, style_masks
 from jaxstyle.starts import STARTS, cover, starting_image
 
 KINDS: tuple[str, ...] = ("content", "style", "blend", "start", "content_mask", "style_mask")
@@ -113,8 +113,9 @@ def _check_regions(pictures: Pictures, layers: Sequence[str]) -> None:
     """Raise StartError for a region that is empty in an image at one of the style layers."""
     images = [jnp.asarray(picture.image) for picture in (pictures.styles[0], *pictures.blend)]
     try:
-        content_masks(as_array(pictures.content_masks), jnp.asarray(pictures.contents[0].image), layers)
-        style_masks(style_regions(pictures, 0), images, layers)
+        content = jnp.asarray(pictures.contents[0].image)
+        content_masks(as_array(pictures.content_masks), content, layer_sizes(layers, content.shape))
+        style_masks(style_regions(pictures, 0), images, [layer_sizes(layers, image.shape) for image in images])
     except ValueError as error:
         raise StartError(f"{error}; a mask is white where its region is") from error
 
@@ -158,8 +159,9 @@ def content_regions(pictures: Pictures, layers: Sequence[str]) -> dict[str, jax.
     """`StackedTargets.masks` of the content image, of which there is one then; None without --content-mask."""
     if not pictures.content_masks:
         return None
-    masks = layer_masks(as_array(pictures.content_masks), layers)
-    return {layer: mask[None] for layer, mask in masks.items()}
+    masks = as_array(pictures.content_masks)
+    found = layer_masks(masks, layer_sizes(layers, masks.shape[1:]))
+    return {layer: mask[None] for layer, mask in found.items()}
 
 
 def style_regions(pictures: Pictures, style: int) -> list[jax.Array] | None:
