@@ -55,7 +55,9 @@ def test_a_callback_is_told_what_tables_and_log_say_and_what_it_raises_stops_the
     assert note.endswith(" of 12 steps; jaxstyle resume run goes on")
     assert len(calls) == 2
     more = []
-    call(["resume", "run"], on_chunk=lambda chunk: more.append(chunk.steps_done))
+    call(["resume", "run"], on_chunk=lambda chunk: more.append((chunk.steps_done, chunk.losses_step)))
+    assert all(losses_step == done - 1 for done, losses_step in more)
+    more = [done for done, _ in more]
     assert more[0] > calls[-1]
     assert more[-1] == 12
     assert results(images / "run") == results(images / "whole")
