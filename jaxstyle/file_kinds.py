@@ -35,6 +35,7 @@ class FileKind(NamedTuple):
 _LFS = FileKind("a Git LFS pointer, which stands for a file", "git lfs pull brings the file itself")
 _ANNEX = FileKind("a git-annex pointer, which stands for a file", "git annex get brings the file itself")
 _PAGE = FileKind("a web page", "the download went wrong: download the file itself")
+_OFFICE = FileKind("a document of Excel or Word", "save what it holds as CSV, or as PNG")
 _STARTS: tuple[tuple[bytes, FileKind], ...] = (
     (b"version https://git-lfs.github.com/", _LFS),
     (b"version https://hawser.github.com/", _LFS),
@@ -59,6 +60,7 @@ _STARTS: tuple[tuple[bytes, FileKind], ...] = (
     (b"\x76\x2f\x31\x01", FileKind("an OpenEXR image", "save it as PNG")),
     (b"%PDF-", FileKind("a PDF document", "save the picture in it as PNG")),
     (b"%!PS", FileKind("a PostScript document", "save it as PNG")),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _OFFICE),
     (b"\x1f\x8b", FileKind("a gzip archive", "unpack it")),
     (b"BZh", FileKind("a bzip2 archive", "unpack it")),
     (b"\xfd7zXZ\0", FileKind("an xz archive", "unpack it")),
@@ -108,6 +110,8 @@ def _recognise_zip(head: bytes) -> FileKind:
         return FileKind("an .npz archive of NumPy", weights=True)
     if first.endswith((b"data.pkl", b".storage_alignment", b".format_version", b"byteorder")):
         return FileKind("a file of torch.save", weights=True)
+    if first == b"[Content_Types].xml" or first.startswith(b"_rels/"):
+        return _OFFICE
     if first in (b"metadata.json", b"config.json", b"model.weights.h5"):
         return FileKind("a Keras model", weights=True)
     return FileKind("a ZIP archive", weights=True)

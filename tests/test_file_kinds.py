@@ -53,6 +53,7 @@ KINDS = {
     "an .npz archive of NumPy": npz(),
     "a Keras model": archive("metadata.json"),
     "a ZIP archive": archive("a.txt"),
+    "a document of Excel or Word": archive("[Content_Types].xml"),
     "a pickle of Python": pickle.dumps({"a": 1}),
     "an HDF5 file, as Keras writes": b"\x89HDF\r\n\x1a\n" + bytes(99),
     "a file of msgpack, as Flax writes": b"\x82\xa6params\x80",

@@ -47,13 +47,15 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 
 _OUTPUTS = ("out", "output", "best_to", "log_json")
+_NO_NAMES = ("words", "coordinator")  # of files
 
 
 def check_addresses(args: argparse.Namespace) -> None:
     """Raise StartError for an argument that is a URL: all names are of files and folders here."""
     for option, value in vars(args).items():
-        for word in (value if isinstance(value, list | tuple) else [value]) if option != "words" else ():
-            if isinstance(word, str) and (address := describe_address(word, output=option in _OUTPUTS)):
+        for word in value if isinstance(value, list | tuple) else [value]:
+            named = isinstance(word, str) and option not in _NO_NAMES
+            if named and (address := describe_address(word, output=option in _OUTPUTS)):
                 raise StartError(address)
 
 

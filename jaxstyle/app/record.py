@@ -171,7 +171,7 @@ def check_options(folder: Path, record: Mapping[str, Any]) -> None:
                     f"cannot resume {folder}: run.json says {name} {now.get(name)}, but the run was started with "
                     f"{before.get(name)}; put that back, or start another run"
                 )
-    tell(f"{file} is damaged or gone; it is written again")
+    tell(f"{file} is {'not as it was' if found else 'damaged or gone'}; it is written again")
     write_atomic(file, wanted)
 
 
