@@ -14,7 +14,7 @@ import numpy as np
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.files import explain
 from jaxstyle.app.pickles import read_torch
-from jaxstyle.file_kinds import HDF5_START, HEAD_BYTES, TORCH_LEGACY_START, recognise
+from jaxstyle.file_kinds import HDF5_START, HEAD_BYTES, TORCH_LEGACY_START, FileKind, recognise
 from jaxstyle.ported import Key, may_be_needed
 from jaxstyle.weight_sets import Convention
 
@@ -64,6 +64,9 @@ def read_source(path: Path) -> SourceFile:
 
 
 def _reader(head: bytes, size: int) -> Callable[[Path], SourceFile]:
+    kind = recognise(head)
+    if kind is not None and not kind.weights:
+        raise UnreadableError(_explain(kind))
     if head.startswith((b"PK\x03\x04", TORCH_LEGACY_START)):
         return _read_torch
     if head.startswith(HDF5_START):
@@ -74,11 +77,14 @@ def _reader(head: bytes, size: int) -> Callable[[Path], SourceFile]:
         return _read_safetensors
     if head and (0x81 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF)):
         return _read_flax
+    raise UnreadableError(_explain(kind))
+
+
+def _explain(kind: FileKind | None) -> str:
     known = "torch's .pth, safetensors, Keras's .h5, MatConvNet's .mat, Flax's msgpack"
-    kind = recognise(head)
     if kind is None:
-        raise UnreadableError(f"it is of no known format ({known})")
-    raise UnreadableError(str(kind) if kind.advice else f"{kind}, not weights of a known format ({known})")
+        return f"it is of no known format ({known})"
+    return str(kind) if kind.advice else f"{kind}, not weights of a known format ({known})"
 
 
 def _read_torch(path: Path) -> SourceFile:
