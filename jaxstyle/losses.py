@@ -24,7 +24,7 @@ r"""Scalings of the two losses. With features F, content P, Gram matrices G and 
 | johnson  | `mean((F - P)^2)`               | `mean((G - A)^2) / c^2`         |
 | relative | `mean((F - P)^2) / mean(P^2)`   | `mean((G - A)^2) / mean(A^2)`   |
 
-gatys: arXiv 1508.06576, but with Gram matrices over N, so that images of different sizes compare.
+gatys: arXiv 1508.06576, whose 1 / (4 c^2 N^2) of Gram matrices F'F is this, for a style image of the content's size.
 johnson: jcjohnson/neural-style, whose Gram matrix is F'F / (N c).
 """
 

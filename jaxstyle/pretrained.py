@@ -21,9 +21,12 @@ import numpy as np
 import safetensors.numpy
 
 from jaxstyle.app.cache import cache_folder
+from jaxstyle.file_kinds import describe_address, recognise
 from jaxstyle.layers import BLOCKS, CONVOLUTIONS, ONLY_VGG19, block_of
 from jaxstyle.vgg import IMAGENET_MEAN, Params
 from jaxstyle.weight_sets import DEFAULT, METRIC_SETS, RECOMMENDED, REGISTRY, REMOTE_SETS, WeightSet
+
+_PORT = "jaxstyle weights port {} brings it into the form of a set"
 
 
 class WeightsError(ValueError):
@@ -109,6 +112,8 @@ def load_weights(name: str | os.PathLike[str] = "bundled") -> Weights:
         raise WeightsError(
             f"weights {text!r} are not in {weights_folder()} yet: jaxstyle weights fetch {text} brings them"
         )
+    if address := describe_address(text):
+        raise WeightsError(f"weights {address}")
     path = Path(text)
     if path.suffix != ".safetensors" and not path.exists():
         raise WeightsError(f"unknown weights {text!r}: give one of {known}, or the path of a .safetensors file")
@@ -224,6 +229,9 @@ def _read_registered(name: str) -> tuple[bytes, Path]:
     data = _read(path)
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != entry.sha256:
+        kind = recognise(data)
+        if kind is not None and not kind.weights:
+            raise WeightsError(f"weights {path}: {kind}{f'; {again} again' * (not kind.advice)}")
         reason = f"truncated ({len(data)} of {entry.size} bytes)" if len(data) < entry.size else "altered"
         raise WeightsError(f"weights {path}: the file is {reason}, its sha256 is not {entry.sha256}; {again} again")
     return data, path
@@ -256,7 +264,11 @@ def parse_tensors(data: bytes, path: Path) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load(data)
     except Exception as error:  # safetensors has an error class of its own, and NumPy's for unknown dtypes
-        raise WeightsError(f"weights {path}: not a whole safetensors file ({error})") from error
+        kind = recognise(data)
+        if kind is None or kind.name.startswith("a safetensors"):
+            raise WeightsError(f"weights {path}: not a whole safetensors file ({error})") from error
+        advice = f"; {_PORT.format(path)}" if kind.weights and not kind.advice else ""
+        raise WeightsError(f"weights {path}: {kind}{advice or ', not a set of weights' * (not kind.advice)}") from error
 
 
 def vgg_params(data: bytes, path: Path) -> Params:
@@ -278,7 +290,9 @@ def vgg_params(data: bytes, path: Path) -> Params:
         shapes = {key: shape for key, shape in shapes.items() if key.split("/")[0] not in ONLY_VGG19}
     for key, shape in shapes.items():
         if key not in tensors:
-            raise WeightsError(f"weights {path}: tensor {key} is missing")
+            raise WeightsError(
+                f"weights {path}: tensor {key} is missing; if another program wrote the file, {_PORT.format(path)}"
+            )
         found = tensors[key]
         if found.shape != shape:
             raise WeightsError(f"weights {path}: tensor {key} must have shape {shape}, has {found.shape}")

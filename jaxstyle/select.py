@@ -176,7 +176,8 @@ def cross_validate(
       content_weight: w, in [0, 1].
       folds: number of folds; pair i (or the i-th group) goes to fold i modulo folds. None: as many as pairs or groups.
       groups: (pairs,) ids, for example of the pairs' content or style images: pairs of one group are held out together,
-        so that none of its images is seen in training. None: each pair by itself.
+        so that its image is not seen in training. None: each pair by itself, which is too easy where pairs share
+        images: what a setting means depends on the style image above all, so group by it, and by the content image.
 
     Returns:
       CrossValidation.

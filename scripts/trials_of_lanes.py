@@ -89,7 +89,7 @@ def try_thousand(folder: Path, args: argparse.Namespace) -> Verdict:
     minutes = (time.monotonic() - began) / 60
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     entries = [json.loads(text) for text in (folder / "log").read_text().splitlines()]
-    points = [(entry["seconds"], entry["step"] * args.lanes) for entry in entries]
+    points = [(entry["seconds"], entry["steps_done"] * args.lanes) for entry in entries]
     middle = points[len(points) // 2]  # the first chunk brings the compilation with it
     halves = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in ((points[0], middle), (middle, points[-1]))]
     print(f"{status} {line!r}")

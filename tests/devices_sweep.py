@@ -34,7 +34,7 @@ def check_same_bits_where_the_batch_of_a_device_is_the_same():
     on_two = sweep("two", betas[4:8])
     course.make_mesh = full_mesh
     np.testing.assert_array_equal(on_two.images, on_eight.images[4:8])
-    for name in ("content", "style", "tv", "total"):
+    for name in ("content_loss", "style_loss", "tv_loss", "total"):
         np.testing.assert_array_equal(on_two.history[name], on_eight.history[name].reshape(16, -1)[4:8].ravel())
     assert len({lane["total"] for lane in on_eight.lanes}) == 16
 
@@ -48,7 +48,7 @@ def check_padding_stages_and_compaction():
     course.make_mesh = full_mesh
     assert [lane["steps"] for lane in found.lanes] == [lane["steps"] for lane in wanted.lanes]
     assert max(lane["steps"] for lane in found.lanes) < 62
-    for name in ("content", "style", "total"):
+    for name in ("content_loss", "style_loss", "total"):
         np.testing.assert_allclose(found.history[name], wanted.history[name], rtol=0.02, atol=1e-6)
     assert np.abs(found.images - wanted.images).mean() < 2e-3
     assert all(row["reason"].startswith("converged") for row in read_table(Path("padded/lanes.csv")))
@@ -65,7 +65,7 @@ def check_masks():
     course.make_mesh = partial(devices, 1)
     wanted = sweep("regions_alone", betas, *regions)
     course.make_mesh = full_mesh
-    for name in ("content", "style", "total"):
+    for name in ("content_loss", "style_loss", "total"):
         np.testing.assert_allclose(found.history[name], wanted.history[name], rtol=0.02, atol=1e-6)
 
 

@@ -122,7 +122,7 @@ def _losses(number, row, steps):
     for step in range(steps):
         left = np.exp(-8 * step / steps) * (1 + 0.1 * np.sin(step + number))
         c, s = content * (1 - left) + 1e-9, style + 80 * left
-        values = {"content": c, "style": s, "tv": 0.02 + 0.01 * left, "total": c + beta * s}
+        values = dict(zip(COLUMNS["losses"], (c, s, 0.02 + 0.01 * left, c + beta * s), strict=True))
         yield {"lane": number, "step": step, **{name: f"{value:.7g}" for name, value in values.items()}}
 
 

@@ -102,7 +102,7 @@ def test_unreadable_files_are_skipped_named_and_counted(photos, capsys):
     source = load_source("photos", 24, smallest=8)
     assert names(source) == ["C.png", "a.jpg", "b.png", "d"]
     assert list(source.skipped) == ["cut.png", "empty.jpg", "gone.png", "notes.txt", "pipe.png", "small.png"]
-    assert source.skipped["notes.txt"] == "it is not an image that Pillow knows"
+    assert source.skipped["notes.txt"] == "it is not an image, but text"
     assert source.skipped["gone.png"] == "no such file"
     assert source.skipped["pipe.png"].startswith("it is not a regular file")
     assert source.skipped["small.png"] == "24x4 pixels, fewer than the 8 a side that the layers need"
@@ -129,7 +129,7 @@ def test_a_folder_without_a_picture(photos, capsys):
             file.unlink()
     fails("photos", "^photos holds no image that can be used$")
     (photos / "notes.txt").write_text("hello")
-    fails("photos", r"^photos holds no image that can be used: notes.txt \(it is not an image that Pillow knows\)$")
+    fails("photos", r"^photos holds no image that can be used: notes.txt \(it is not an image, but text\)$")
     assert capsys.readouterr().err == ""
 
 

@@ -367,8 +367,8 @@ def test_jpeg_of_many_scans_is_refused():
 
 def test_only_pillows_own_decoders(monkeypatch):
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("started a program"))
-    fails(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "it is not an image that Pillow knows")
-    fails(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", r"it is not an image that Pillow knows here \(HEIC")
+    fails(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "it is a PostScript document; save it")
+    fails(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", r"it is an image or a video .*\(HEIC or AVIF\?\); save it as JPEG")
     fails(b"", "it is empty, not an image")
 
 

@@ -124,7 +124,7 @@ def test_csv(grid, end, start):
         ("\n\n", "no lanes"),
         ("beta,gamma\n1,2", "unknown setting 'gamma'; valid: alpha, beta, tv"),
         ("1,2\n3,4", "unknown setting '1'"),
-        ("beta;tv\n1;2", "unknown setting 'beta;tv'"),
+        ("beta;tv\n1;2", "its cells stand between semicolons; save it as CSV with commas"),
         ("beta,\n1,2", "unknown setting ''"),
         ("beta,tv,beta\n1,2,3", "beta is in the header twice"),
         ("beta,tv\n1,2\n\n3\n", "line 4: 1 values for 2 settings"),
@@ -157,9 +157,29 @@ def test_wrong_csv(grid, text, message):
 
 @pytest.mark.parametrize("name", ["a.csv", "a.toml"])
 def test_not_utf8(grid, name):
-    for data in ("beta\n1".encode("utf-16"), b"beta\n\xff", "beta\n1".encode("utf-32")):
-        with pytest.raises(StartError, match=rf"{name} is not UTF-8 text \(byte \d+\); save it as UTF-8"):
+    for data, reason in (
+        (b"beta\n\xff", r"it is not UTF-8 text \(byte \d+\); save it as UTF-8"),
+        ("beta\n1".encode("utf-16-le"), "it is text in UTF-16 without a byte order mark; save it as UTF-8"),
+        (b"\xff\xfe\x00", r"it is not UTF-16 text \(byte \d+\); save it as UTF-8"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is a Git LFS pointer, .*; git lfs pull"),
+        (b"<!DOCTYPE html>\n<html>", "it is a web page; the download went wrong"),
+        (b"PK\x03\x04" + bytes(99), "it is a ZIP archive, not text"),
+    ):
+        with pytest.raises(StartError, match=rf"^cannot read .*{name}: {reason}[^\n]*$"):
             grid(name, data)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_says_how_text_is_encoded(grid, encoding):
+    """As Excel and Notepad save it: with a mark, and lines that end in carriage return and line feed."""
+    rows = [{"beta": 1.0, "tv": 0.5}, {"beta": 2.0, "tv": 0.5}]
+    assert grid("a.csv", "beta,tv\r\n1,0.5\r\n2,0.5\r\n".encode(encoding)) == rows
+    assert grid("a.toml", "[product]\r\nbeta = [1, 2]\r\ntv = 0.5\r\n".encode(encoding)) == rows
+
+
+def test_a_web_address_is_no_grid():
+    with pytest.raises(StartError, match=r"^the grid https://a/b.csv is a web address, .*download it"):
+        grid_files.read_grid("https://a/b.csv")
 
 
 def test_too_large(grid, monkeypatch):

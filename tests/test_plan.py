@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -83,10 +84,10 @@ def test_search_of_a_group_that_is_too_large():
 
 @pytest.mark.parametrize(
     ("size", "memory", "lanes"),
-    [(512, 16.9e9, 8), (256, 16.9e9, 40), (1024, 16.9e9, 2), (4096, 16.9e9, 1), (128, 0, 8)],
+    [(512, 16.9e9, 8), (256, 16.9e9, 40), (1024, 16.9e9, 2), (4096, 16.9e9, 1), (128, None, 8), (128, 0, 80)],
 )
 def test_groups_of_an_accelerator_are_whole_eights(size, memory, lanes):
-    assert default_microbatch(size**2, int(memory)) == lanes
+    assert default_microbatch(size**2, memory and int(memory)) == lanes
 
 
 def test_flops_are_those_that_xla_counts():
@@ -102,6 +103,47 @@ def test_flops_are_those_that_xla_counts():
     assert 0.85 < counted / mine < 1.02
     vgg16 = [name for name in CONVOLUTIONS if name != "conv3_4"]
     assert mine - sum(plan.count_flops(FULL, vgg16)) == 2 * 2 * 9 * 256 * 256 * 16**2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "on_cpu", "operand", "products"),
+    [
+        ("float32", False, "float32", (1, 1)),
+        ("bfloat16", False, "bfloat16", (3, 1)),
+        ("float32", True, "float32", (1, 1)),
+        ("bfloat16", True, "float32", (1, 1)),  # a CPU computes in float32 all the same
+    ],
+)
+def test_speed_is_that_of_the_products_that_the_dtype_takes(monkeypatch, dtype, on_cpu, operand, products):
+    timed = []
+
+    def best_time(function, argument):
+        program = str(jax.make_jaxpr(function)(argument))
+        result = jax.eval_shape(function, argument).dtype.name
+        timed.append((argument.dtype.name, argument.shape, result, "HIGHEST" in program))
+        return 0.5
+
+    monkeypatch.setattr(machine, "_best_time", best_time)
+    monkeypatch.setattr(machine, "_TIMED", {"cpu": (8, 16), "accelerator": (8, 16)})
+    speed = machine._measure_speed(dtype, on_cpu=on_cpu)
+    assert timed == [(operand, (8, 8), "float32", True), ("float32", (16,), "float32", False)]
+    assert speed[:4] == (2 * 8**3 / 0.5, 2 * 16 * 4 / 0.5, *products)
+    assert operand in speed.source
+
+
+def test_the_estimate_for_a_tpu_knows_the_dtype(monkeypatch):
+    """A v5e's documented 197 TFLOP/s are of bfloat16 products, of which float32 at full precision takes six."""
+    devices = [SimpleNamespace(device_kind="TPU v5 lite")]
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda _: True)
+    description = SimpleNamespace(devices=devices)
+    monkeypatch.setattr(machine.topologies, "get_topology_desc", lambda **_: description)
+    found = machine.topology("v5e:1x1")
+    assert found.memory == int(15.75 * 2**30)
+    for dtype, seconds in (("float32", 6 * 1e12 + 6 * 2e12), ("bfloat16", 3 * 1e12 + 2e12)):
+        roofline = plan._roofline(found.speed(dtype), 1e12, 2e12, 1e9)
+        assert roofline["seconds_per_lane_step"] == pytest.approx(seconds / 197e12)
+        assert roofline["limit"] == "arithmetic"
+    assert plan._roofline(found.speed("bfloat16"), 1e9, 1e9, 819e9)["seconds_per_lane_step"] == pytest.approx(1)
 
 
 def test_plan_of_this_machine(capsys):

@@ -8,6 +8,7 @@ import pytest
 from jaxstyle.app.cli import call
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.progress import Counts, Progress
+from jaxstyle.app.recorded import LOSSES
 from jaxstyle.objective import Losses
 from tests.command import QUICK, read_table
 from tests.test_resume import SWEEP, results
@@ -20,21 +21,22 @@ def test_a_callback_is_told_what_tables_and_log_say_and_what_it_raises_stops_the
     call(sweep, on_chunk=chunks.append)
     assert "step " not in capsys.readouterr().err
     history = {
-        (int(row["lane"]), int(row["step"])): [float(row[name]) for name in Losses._fields]
+        (int(row["lane"]), int(row["step"])): [float(row[name]) for name in LOSSES]
         for row in read_table(images / "whole" / "history.csv")
     }
-    steps = [chunk.step for chunk in chunks]
+    steps = [chunk.steps_done for chunk in chunks]
     assert len(steps) > 1
     assert steps == sorted(set(steps))
     assert steps[-1] == 12
     entries = [json.loads(line) for line in (images / "log").read_text().splitlines()]
     for chunk, entry in zip(chunks, entries, strict=True):
         assert (chunk.lanes, chunk.counts) == ([0, 1, 2], (3, 0, 0))
-        assert entry["lanes"] == chunk.counts._asdict()
-        assert (entry["step"], entry["steps"]) == (chunk.step, chunk.steps) == (chunk.step, 12)
-        for i, name in enumerate(Losses._fields):
-            wanted = [history[lane, chunk.step - 1][i] for lane in chunk.lanes]
-            np.testing.assert_allclose(getattr(chunk.losses, name), wanted, rtol=1e-6)
+        assert entry["counts"] == chunk.counts._asdict()
+        assert (entry["steps_done"], entry["steps"]) == (chunk.steps_done, chunk.steps) == (chunk.steps_done, 12)
+        assert entry["losses_step"] == chunk.losses_step == chunk.steps_done - 1
+        for i, name in enumerate(LOSSES):
+            wanted = [history[lane, chunk.losses_step][i] for lane in chunk.lanes]
+            np.testing.assert_allclose(chunk.losses[i], wanted, rtol=1e-6)
             np.testing.assert_allclose(entry["losses"][name], np.percentile(wanted, (0, 50, 100)), rtol=1e-6)
     record = json.loads((images / "whole" / "run.json").read_text())
     assert record["command"] == " ".join(["jaxstyle", *sweep])
@@ -42,7 +44,7 @@ def test_a_callback_is_told_what_tables_and_log_say_and_what_it_raises_stops_the
     calls = []
 
     def fails(chunk):
-        calls.append(chunk.step)
+        calls.append(chunk.steps_done)
         if len(calls) == 2:
             raise KeyError("the callback's own")
 
@@ -53,7 +55,9 @@ def test_a_callback_is_told_what_tables_and_log_say_and_what_it_raises_stops_the
     assert note.endswith(" of 12 steps; jaxstyle resume run goes on")
     assert len(calls) == 2
     more = []
-    call(["resume", "run"], on_chunk=lambda chunk: more.append(chunk.step))
+    call(["resume", "run"], on_chunk=lambda chunk: more.append((chunk.steps_done, chunk.losses_step)))
+    assert all(losses_step == done - 1 for done, losses_step in more)
+    more = [done for done, _ in more]
     assert more[0] > calls[-1]
     assert more[-1] == 12
     assert results(images / "run") == results(images / "whole")
@@ -61,7 +65,7 @@ def test_a_callback_is_told_what_tables_and_log_say_and_what_it_raises_stops_the
 
 def test_a_callback_that_fails_at_the_last_step_of_a_run_that_nothing_keeps(images):
     def fails(chunk):
-        if chunk.step == chunk.steps:
+        if chunk.steps_done == chunk.steps:
             raise SystemExit(5)
 
     with pytest.raises(SystemExit, match="5"):
@@ -85,9 +89,9 @@ def test_the_pace_leaves_out_the_first_chunk_and_what_was_done_before(monkeypatc
     losses = Losses(*(np.array([1.0, np.nan]) for _ in range(4)))
     for steps, seconds, active in ((1, 30.0, 2), (4, 8.0, 2), (4, 2.0, 1)):
         now[0] += seconds
-        progress.advance(steps, 2.0 * steps, Counts(active, 0, 2 - active), [0, 1], losses)
+        progress.advance(steps, 2.0 * steps, Counts(active, 0, 2 - active), [0, 1], losses, progress.step + steps - 1)
     assert [chunk.seconds for chunk in chunks] == [30, 38, 40]
-    assert [chunk.step for chunk in chunks] == [9, 13, 17]
+    assert [chunk.steps_done for chunk in chunks] == [9, 13, 17]
     assert [chunk.lanes for chunk in chunks] == [[6, 7]] * 3
     assert [chunk.lane_steps_per_second for chunk in chunks] == [None, 1.0, 12 / 10]
     assert [chunk.seconds_left for chunk in chunks] == [None, 7 * 2 / (8 / 8), 3 * 2 / (16 / 10)]

@@ -15,8 +15,9 @@ from jaxstyle.app import cli
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.options import read_settings
 from jaxstyle.app.picking import find_axes, transfer_command
-from jaxstyle.app.recorded import Lane, read_folder
+from jaxstyle.app.recorded import LOSSES, Lane, read_folder
 from jaxstyle.app.report import write_report
+from jaxstyle.app.run import load_run
 from jaxstyle.app.settings import Settings
 from tests.run_folders import make_run
 
@@ -279,9 +280,9 @@ def test_numbers_that_are_none_leave_the_rest(run):
         ("lanes.csv", "number\n0\n"),
         ("lanes.csv", b"\xff\xfe\x00"),
         ("history.csv", "lane,step\n0,0\n"),
-        ("history.csv", "lane,step,content,style,tv,total\n0,0,a,b,c,d\n"),
-        ("history.csv", "lane,step,content,style,tv,total\n0,0,1,1,1,1\n0,1,1\n0,2,1,1,1,1\n"),
-        ("history.csv", "lane,step,content,style,tv,total\nnan,0,1,1,1,1\n"),
+        ("history.csv", "lane,step,content_loss,style_loss,tv_loss,total\n0,0,a,b,c,d\n"),
+        ("history.csv", "lane,step,content_loss,style_loss,tv_loss,total\n0,0,1,1,1,1\n0,1,1\n0,2,1,1,1,1\n"),
+        ("history.csv", "lane,step,content_loss,style_loss,tv_loss,total\nnan,0,1,1,1,1\n"),
     ],
 )
 def test_damaged_folders_are_refused_in_one_line(run, file, text):
@@ -292,6 +293,44 @@ def test_damaged_folders_are_refused_in_one_line(run, file, text):
         write_report(run)
     assert "\n" not in str(error.value)
     assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_tables_that_excel_or_an_editor_saved_are_read_as_before(run, encoding):
+    """With a byte order mark, and with lines that end in carriage return and line feed."""
+    wanted, loaded = read_folder(run), load_run(run)
+    for name in ("run.json", "lanes.csv", "history.csv"):
+        text = (run / name).read_text()
+        (run / name).write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    found = read_folder(run)
+    assert (found.record, found.lanes, found.finished) == (wanted.record, wanted.lanes, True)
+    assert list(found.history.losses) == ["content_loss", "style_loss", "tv_loss", "total"]
+    for name, losses in wanted.history.losses.items():
+        np.testing.assert_array_equal(found.history.losses[name], losses)
+    again = load_run(run)
+    assert (again.settings, again.lanes) == (loaded.settings, loaded.lanes)
+    assert list(again.history) == ["lane", "step", *LOSSES]
+    for name, column in loaded.history.items():
+        np.testing.assert_array_equal(again.history[name], column)
+
+
+@pytest.mark.parametrize("name", ["lanes.csv", "history.csv"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: text.replace(",", ";"), "its cells stand between semicolons; save it as CSV with commas"),
+        (lambda text: text.replace(",", "\t"), "its cells stand between tabs; save it as CSV with commas"),
+        (lambda _: "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a Git LFS pointer"),
+        (lambda text: text.replace("lane,", "number,", 1), "has no column lane"),
+    ],
+)
+def test_tables_say_what_is_wrong_with_them(run, name, change, reason):
+    (run / name).write_text(change((run / name).read_text()))
+    for read in (read_folder, load_run):
+        if read is load_run and "column" in reason:
+            continue
+        with pytest.raises(StartError, match=f"is damaged: {name}.*{reason}"):
+            read(run)
 
 
 def test_no_folder_is_no_run(tmp_path):

@@ -1,6 +1,7 @@
 """Sweeps that are stopped, killed or run out of disk, and resumed."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -211,6 +212,30 @@ def test_what_has_changed_is_refused_by_name(images, monkeypatch, capsys):
     assert jaxstyle("resume", "run") == 2
     assert "whose options differ from those of" in capsys.readouterr().err
     fails(capsys, 2, "nothing is not a run folder", "resume", "nothing")
+
+
+def test_a_run_whose_content_was_piped_in_asks_for_it_again(images, monkeypatch, capsys):
+    """Killed before its first step: resume without the image, with another one, and with the same goes that far."""
+
+    def pipe(name):
+        data = (images / name).read_bytes() if name else b""
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    def carry_out(*_):
+        raise KilledError
+
+    monkeypatch.setattr(conduct, "carry_out", carry_out)
+    pipe("c.png")
+    killed("sweep", "-", "s.png", *QUICK, "--beta", "1", "--out", "a run")
+    again = "cannot resume a run: its content image came through a pipe; pipe the same one in again: "
+    pipe("")
+    fails(capsys, 2, f"^jaxstyle: {again}jaxstyle resume 'a run' < IMAGE$", "resume", "a run")
+    Image.open(images / "c.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(images / "other.png")
+    pipe("other.png")
+    reason = "the content image piped in is not the one that it was started with; pipe that one in, or start"
+    fails(capsys, 2, reason, "resume", "a run")
+    pipe("c.png")
+    killed("resume", "a run")
 
 
 def test_damage_is_found_and_the_checkpoint_before_is_taken(images, whole, monkeypatch, capsys):

@@ -1,9 +1,12 @@
+import json
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from jaxstyle.select import closest, cross_validate, knee, pareto_front
+from tests.command import fails, jaxstyle, read_table
+from tests.run_folders import make_run
 
 nan, inf = np.nan, np.inf
 
@@ -400,3 +403,42 @@ def test_broken_pairs(changes, message):
     with pytest.raises(ValueError, match=message) as error:
         cross_validate(**{**usual, **changes})
     assert "\n" not in str(error.value)
+
+
+def test_the_command_holds_out_each_style_and_each_content(tmp_path, capsys):
+    """The oracle: a loop over the images that are held out, on the exact scores of every pair."""
+    betas, contents, styles = (0.01, 0.1, 1, 10), ("cat", "coffee"), ("swirls", "mosaic", "woodcut")
+    make_run(tmp_path / "run", betas=betas, tvs=(30,), contents=contents, styles=styles, size=16, steps=1)
+    lanes = read_table(tmp_path / "run" / "lanes.csv")
+    pairs = [(c, s) for c in range(2) for s in range(3)]
+    scores = np.zeros((6, 4))
+    for i in range(6):
+        losses = [[float(row[name]) for row in lanes[4 * i : 4 * i + 4]] for name in ("content_loss", "style_loss")]
+        scores[i] = [float(score) for score in naive_scores(*losses, [True] * 4, 0.5)]
+
+    assert jaxstyle("select", tmp_path / "run", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["cross_validation"]
+    assert list(found["held_out"]) == ["style", "content"]
+    for kind, place in (("style", 1), ("content", 0)):
+        of_pair = np.array([pair[place] for pair in pairs])
+        chosen = [int(scores[of_pair != k].mean(axis=0).argmin()) for k in range(of_pair.max() + 1)]
+        by_fold = [scores[of_pair == k, index].mean() for k, index in enumerate(chosen)]
+        held_out = found["held_out"][kind]
+        assert held_out["chosen_by_fold"] == [found["settings"][i] for i in chosen]
+        assert held_out["score"] == pytest.approx(np.mean(by_fold))  # folds of one size
+        assert held_out["spread"] == pytest.approx(np.std(by_fold, ddof=1))
+
+    assert jaxstyle("select", tmp_path / "run") == 0
+    out = capsys.readouterr().out
+    for kind in ("style", "content"):
+        assert f"chosen without a {kind} and scored on it: {found['held_out'][kind]['score']:.3f} (spread" in out
+    assert jaxstyle("select", tmp_path / "run", "--json", "--hold-out", "pair") == 0
+    assert list(json.loads(capsys.readouterr().out)["cross_validation"]["held_out"]) == ["pair"]
+
+
+def test_one_style_can_not_be_held_out(tmp_path, capsys):
+    make_run(tmp_path / "run", betas=(0.1, 1), contents=("cat", "coffee"), size=16, steps=1)
+    assert jaxstyle("select", tmp_path / "run", "--json") == 0
+    assert list(json.loads(capsys.readouterr().out)["cross_validation"]["held_out"]) == ["content"]
+    reason = "no cross-validation by style: cross-validation needs two or more pairs or groups, got 1"
+    fails(capsys, 2, reason, "select", tmp_path / "run", "--hold-out", "style")

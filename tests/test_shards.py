@@ -242,5 +242,5 @@ def test_lanes_that_have_converged_stop_and_cost_nothing_more(images, capsys):
         assert not settled[:-1].any()
         assert float(row["total"]) == pytest.approx(totals[-1], rel=1e-4)
     entries = [json.loads(line) for line in (images / "log").read_text().splitlines()]
-    assert entries[-1]["lanes"]["active"] <= 1
+    assert entries[-1]["counts"]["active"] <= 1
     assert all(len(entry["losses"]["total"]) == 3 for entry in entries if entry["losses"]["total"])

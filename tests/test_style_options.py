@@ -34,7 +34,7 @@ def test_a_row_of_pictures_from_one_style_to_another(more):
     options = [*QUICK, "--beta", "1", "--tv", "0"]
     assert jaxstyle("sweep", "c.png", "s.png", *options, "--blend", "t.png", *mixes, "--out", "row") == 0
     run = js.load_run("row")
-    a, mixed, b = (run.history["style"][4 * i] for i in range(3))  # of the start, which is the content for all
+    a, mixed, b = (run.history["style_loss"][4 * i] for i in range(3))  # of the start, which is the content for all
     assert mixed == pytest.approx(0.25 * a + 0.75 * b, rel=1e-5)
     assert jaxstyle("sweep", "c.png", "t.png", *options, "--out", "alone") == 0
     alone = js.load_run("alone")

@@ -253,17 +253,21 @@ def test_select_over_pairs_cross_validates(folders, capsys):
     assert len(list((folders / "best").iterdir())) == 6
     validation = found["cross_validation"]
     assert validation["settings"] == [f"beta {b}" for b in ("0.0001", "0.01", "1", "100")]
-    assert len(validation["chosen_by_fold"]) == 6
+    assert {kind: len(one["chosen_by_fold"]) for kind, one in validation["held_out"].items()} == {
+        "style": 2,
+        "content": 3,
+    }
     assert validation["best_by_pair_score"] <= min(validation["fixed_scores"])
     assert validation["fixed_scores"][validation["settings"].index(validation["chosen"])] == min(
         validation["fixed_scores"]
     )
     by_style = json.loads(select(capsys, "--json", "--hold-out", "style"))["cross_validation"]
-    assert len(by_style["chosen_by_fold"]) == 2
-    out = select(capsys, "--folds", "3")
+    assert by_style["held_out"] == {"style": validation["held_out"]["style"]}
+    out = select(capsys)
     assert "one setting for all: beta" in out
-    assert "score on held-out pairs" in out
-    fails(capsys, 2, "no cross-validation: .*folds", "select", "run", "--folds", "7")
+    for kind in ("style", "content"):
+        assert f"chosen without a {kind} and scored on it: {validation['held_out'][kind]['score']:.3f} (spread" in out
+    fails(capsys, 2, "no cross-validation by style: .*folds", "select", "run", "--folds", "3")
 
 
 @pytest.mark.slow

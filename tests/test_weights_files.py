@@ -133,12 +133,14 @@ def test_truncated_files_of_every_format(tmp_path):
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "no known format"),
+        (b"", "it is empty, not weights of a known format"),
         (b"<!DOCTYPE html><html>", "a web page"),
-        (b"hello", "no known format"),
+        (b"hello", "it is text, not weights of a known format"),
+        (bytes(40), "no known format"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "a Git LFS pointer.*; git lfs pull"),
         (b"MATLAB 7.3 MAT-file" + bytes(600), "save it with save -v7"),
         (b"MATLAB 5.0 MAT-file" + bytes(600), r"\.mat file"),
-        (pickle.dumps({"a": 1}, 2), "a pickle, but not one of torch.save"),
+        (pickle.dumps({"a": 1}, 2), "it is a pickle of Python, not weights of a known format"),
         (b"\x89HDF\r\n\x1a\n" + bytes(600), "damaged or truncated HDF5|need h5py"),
         (b"\x10\0\0\0\0\0\0\0{" + bytes(40), "damaged or truncated"),
         (b"\x81\xa1aX", "damaged or truncated file of msgpack|16 of VGG19"),

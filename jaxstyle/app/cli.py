@@ -11,6 +11,7 @@ from jaxstyle import __version__
 from jaxstyle.app import signals
 from jaxstyle.app.animate_command import add_animate
 from jaxstyle.app.errors import AppError
+from jaxstyle.app.options import check_addresses
 from jaxstyle.app.plan_command import add_plan
 from jaxstyle.app.resume_command import add_merge, add_resume
 from jaxstyle.app.screen import tell
@@ -30,6 +31,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _open_closed_streams()
     args = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
+        check_addresses(args)
         args.command(args)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has seen enough
@@ -49,17 +51,19 @@ def call(arguments: list[str], *, on_chunk: Callable[[Any], object] | None = Non
     Args:
       arguments: its words, as ["sweep", "photo.jpg", "painting.jpg", "--out", "runs/first"].
       on_chunk: is called after each chunk of steps, every second to five, with a `progress.Chunk`: the number of steps,
-        the lanes at work, their losses. What it raises stops the run as a signal does: saved, to be resumed.
+        the lanes at work, their losses, and the step that those are of. What it raises stops the run as a signal does:
+        saved, to be resumed.
 
     Raises:
       AppError: what the command would say on stderr.
       SystemExit: for arguments that it doesn't know.
 
     Example:
-      >>> call(["resume", "runs/first"], on_chunk=lambda chunk: print(chunk.step))  # doctest: +SKIP
+      >>> call(["resume", "runs/first"], on_chunk=lambda chunk: print(chunk.steps_done))  # doctest: +SKIP
     """
     args = _parse(arguments)
     args.on_chunk = on_chunk
+    check_addresses(args)
     args.command(args)
 
 

@@ -191,7 +191,9 @@ class _Course:
         failed = count - active - converged if self.tolerance is None else int((self.status > CONVERGED).sum())
         height, width = self.part.stages[self.stage].shape
         counts = Counts(active, converged, failed)
-        self.progress.advance(steps, steps * count * height * width, counts, self.part.lanes, last)
+        before_last = sum(len(rows.total) for rows in self.rows) - 1
+        work = steps * count * height * width
+        self.progress.advance(steps, work, counts, self.part.lanes, last, before_last)
 
     def _wanted(self, step: int, strides: list[int]) -> bool:
         if self.progress.error is not None or any(step % stride == 0 for stride in strides):

@@ -22,6 +22,7 @@ from jaxstyle.app.pnm import is_pnm, read_pnm
 from jaxstyle.app.screen import silent_stderr
 from jaxstyle.app.stored import NO_INKS, SEVERAL, Stored, Unusable, as_floats, to_eight_bits, to_image
 from jaxstyle.app.tiff import MAGIC, read_tiff
+from jaxstyle.file_kinds import recognise
 
 MAX_PIXELS = 2**26
 WHITE = (255, 255, 255)
@@ -268,11 +269,12 @@ def _turn(values: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _name_unknown(data: bytes) -> str:
+    kind = recognise(data)
+    if kind is None or kind.image:
+        return "it is not an image that Pillow knows"
     if not data:
         return "it is empty, not an image"
-    if data[4:8] == b"ftyp":
-        return "it is not an image that Pillow knows here (HEIC or AVIF?); save it as JPEG or PNG"
-    return "it is not an image that Pillow knows"
+    return str(kind) if kind.advice else f"it is not an image, but {kind.name}"
 
 
 def _shorten(error: Exception) -> str:

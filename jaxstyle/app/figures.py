@@ -8,12 +8,12 @@ import numpy as np
 
 from jaxstyle.app import plots
 from jaxstyle.app.picking import Axis
-from jaxstyle.app.recorded import Lane, Recorded
+from jaxstyle.app.recorded import LOSSES, Lane, Recorded
 from jaxstyle.app.sheet import even_sample
 from jaxstyle.select import knee, pareto_front
 
 LAYERS_TITLE = "Style loss of each layer"
-_CURVES = {"content": "Content loss", "style": "Style loss", "tv": "Total variation", "total": "Total"}
+_CURVES = dict(zip(LOSSES, ("Content loss", "Style loss", "Total variation", "Total"), strict=True))
 _MAX_CURVES = 64
 _MAX_POINTS = 200
 _PLANES = (

@@ -23,6 +23,7 @@ spaces.
 
 import csv
 import io
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,21 @@ from jaxstyle.app.errors import StartError
 from jaxstyle.app.files import explain
 from jaxstyle.app.grids import check_count, check_lengths, make_rows
 from jaxstyle.app.lane_settings import Row, lane_setting, show
+from jaxstyle.app.texts import check_commas, decode_text
+from jaxstyle.file_kinds import describe_address
 
 MAX_FILE_BYTES = 64_000_000
 
 
-def read_grid(path: str | Path) -> list[Row]:
+def read_grid(path: str | os.PathLike[str]) -> list[Row]:
     """The lanes of a grid file, .toml or .csv; the module's docstring has the format.
 
     Raises:
-      StartError: for a file that can't be read, is too large, is not UTF-8 or not in the format, or a wrong value: one
+      StartError: for a file that can't be read, is too large, is not text or not in the format, or a wrong value: one
         line with the file, the line or key, and what is wrong.
     """
+    if address := describe_address(os.fspath(path)):
+        raise StartError(f"the grid {address}")
     path = Path(path)
     readers = {".toml": _read_toml, ".csv": _read_csv}
     if path.suffix.lower() not in readers:
@@ -62,9 +67,9 @@ def _read_text(path: Path) -> str:
     if len(data) > MAX_FILE_BYTES:
         raise StartError(f"{path} has more than {MAX_FILE_BYTES // 10**6} MB; split it into several grids")
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise StartError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        return decode_text(data)
+    except ValueError as error:
+        raise StartError(f"cannot read {path}: {error}") from error
 
 
 def _read_toml(text: str) -> list[Row]:
@@ -106,6 +111,10 @@ def _lanes_of_toml(tables: list[Any]) -> list[Row]:
 
 
 def _read_csv(text: str) -> list[Row]:
+    try:
+        check_commas(text.lstrip().partition("\n")[0])
+    except ValueError as error:
+        raise StartError(str(error)) from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader if "".join(cells).strip()]

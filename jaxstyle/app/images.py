@@ -14,6 +14,7 @@ from jaxstyle.app.decode import MAX_PIXELS, WHITE, Decoded, decode
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.files import explain
 from jaxstyle.app.screen import tell
+from jaxstyle.file_kinds import describe_address
 
 __all__ = [
     "SAMPLES",
@@ -124,6 +125,8 @@ def resolve_path(path: str | os.PathLike[str]) -> Path:
         return _sample(text.removeprefix(SAMPLE_PREFIX))
     if not text:
         raise StartError("an empty name is no image; give an image file")
+    if address := describe_address(text):
+        raise StartError(f"cannot read {address}")
     label = printable(text)
     try:
         mode = os.stat(text).st_mode  # noqa: PTH116
@@ -169,12 +172,16 @@ def _sample(name: str) -> Path:
     return SAMPLES / f"{name}.jpg"
 
 
+class NothingPipedError(StartError):
+    """Standard input, from which an image is to be read, holds nothing."""
+
+
 def _read_stdin(max_pixels: int) -> bytes:
     if sys.stdin is None or sys.stdin.isatty():
-        raise StartError("cannot read standard input: nothing is piped in; give an image file")
+        raise NothingPipedError("cannot read standard input: nothing is piped in; give an image file")
     data = _read(sys.stdin.buffer, "standard input", max_pixels)
     if not data:
-        raise StartError("cannot read standard input: it is empty; it can be read for one image only")
+        raise NothingPipedError("cannot read standard input: it is empty; it can be read for one image only")
     return data
 
 

@@ -14,7 +14,7 @@ from jaxstyle.app.grid_files import read_grid
 from jaxstyle.app.grids import check_count, make_rows
 from jaxstyle.app.lane_settings import Row
 from jaxstyle.app.machine import find_devices
-from jaxstyle.app.memory import default_microbatch, map_large_blocks
+from jaxstyle.app.memory import default_microbatch, device_memory, map_large_blocks
 from jaxstyle.app.pictures import Pictures, load_pictures
 from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import Settings, weight_defaults
@@ -141,8 +141,9 @@ def load_job(settings: Settings) -> Job:
     check_count(len(pairs) * len(settings_rows))
     if settings.microbatch is None:
         height, width = max((p.image.shape[:2] for p in pictures.contents), key=lambda shape: shape[0] * shape[1])
-        limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0)
-        settings = replace(settings, microbatch=default_microbatch(height * width, limit))
+        device = jax.local_devices()[0]
+        memory = None if device.platform == "cpu" else device_memory(device).total
+        settings = replace(settings, microbatch=default_microbatch(height * width, memory))
     if choose_weights:
         tell(f"weights {weights.name}: {default_set()[1]}")
     choice = OPTIMIZERS[settings.optimizer]

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 
 from jaxstyle.app.errors import StartError
-from jaxstyle.app.memory import available_memory
+from jaxstyle.app.memory import TPU_MEMORY, device_memory
 from jaxstyle.app.screen import silent_stderr
 
 TOPOLOGIES: tuple[str, ...] = ("v5e:1x1", "v5e:2x2", "v5e:4x4", "v6e:2x2", "v5p:2x2x1", "v4:2x2x1", "tpu7x:2x2x1")
@@ -57,20 +58,25 @@ class Machine(NamedTuple):
 
 
 _GIB = 2**30
-_TPUS: dict[str, tuple[float, float, float]] = {
-    "TPU v2": (7.48, 22.5e12, 350e9),
-    "TPU v3": (15.48, 61.5e12, 450e9),
-    "TPU v4": (15.25, 137.5e12, 600e9),
-    "TPU v5 lite": (15.75, 197e12, 819e9),
-    "TPU v5": (95.73, 459e12, 2765e9),
-    "TPU v6 lite": (31.24, 918e12, 1638e9),
-    "TPU7x": (94.74, 1153.5e12, 3690e9),
+_TPUS: dict[str, tuple[float, float]] = {
+    "TPU v2": (22.5e12, 350e9),
+    "TPU v3": (61.5e12, 450e9),
+    "TPU v4": (137.5e12, 600e9),
+    "TPU v5 lite": (197e12, 819e9),
+    "TPU v5": (459e12, 2765e9),
+    "TPU v6 lite": (918e12, 1638e9),
+    "TPU7x": (1153.5e12, 3690e9),
 }
-"""By the kind of a topology's devices, which is half a chip for v2, v3, v4 and 7x: GiB of memory that the compiler of
-libtpu 0.0.52 grants a program (its message when one exceeds it), FLOP/s in bfloat16 and bytes/s (Google Cloud's
-documentation of the TPU versions; v2 and v3: Jouppi et al., CACM 63(7), 2020)."""
+"""By the kind of a topology's devices, which is half a chip for v2, v3, v4 and 7x: FLOP/s in bfloat16 and bytes/s
+(Google Cloud's documentation of the TPU versions; v2 and v3: Jouppi et al., CACM 63(7), 2020)."""
 
-_TPU_PRODUCTS = {"float32": (6, 6), "bfloat16": (3, 1)}  # bfloat16 products for one of the features' dtype
+# Products in bfloat16 for one of the features' dtype, forward and backward (see `conv.conv3x3`). Those of float32 at
+# full precision are six on a TPU (XLA's documentation of operand precision: bf16_6x).
+_TPU_PRODUCTS = {"float32": (6, 6), "bfloat16": (3, 1)}
+
+
+_TIMED = {"cpu": (2048, 2**25), "accelerator": (8192, 2**28)}
+"""Side of the matrix and length of the array to time: on an accelerator large enough not to time how it is called."""
 
 
 def topology(name: str) -> Machine:
@@ -95,13 +101,14 @@ def topology(name: str) -> Machine:
     kind = devices[0].device_kind
     if kind not in _TPUS:
         raise StartError(f"topology {name!r} has devices {kind!r}, whose memory is unknown; known: {', '.join(_TPUS)}")
-    memory, flops, bandwidth = _TPUS[kind]
+    flops, bandwidth = _TPUS[kind]
 
     def speed(dtype: str) -> Speed:
         forward, backward = _TPU_PRODUCTS[dtype]
         return Speed(flops, bandwidth, forward, backward, "the TPU's documented peak in bfloat16 products")
 
-    return Machine(devices, kind, int(memory * _GIB), "what the TPU's compiler grants a program", False, speed)
+    memory = int(TPU_MEMORY[kind] * _GIB)
+    return Machine(devices, kind, memory, "what the TPU's compiler grants a program", False, speed)
 
 
 def find_devices() -> list[Any]:
@@ -117,26 +124,31 @@ def present() -> Machine:
       StartError: if nobody knows how much memory they have.
     """
     devices = find_devices()
-    memory = available_memory() // (len(devices) if devices[0].platform == "cpu" else 1)
+    on_cpu = devices[0].platform == "cpu"
+    found = device_memory(devices[0])
+    memory = found.free // (len(devices) if on_cpu else 1)
     if not memory:
         raise StartError(f"nobody knows the memory of {devices[0].device_kind}; give a --topology")
-    source = "what is free now"
-    return Machine(devices, devices[0].device_kind, memory, source, True, lambda _: _measure_speed())
+    return Machine(devices, devices[0].device_kind, memory, found.source, True, partial(_measure_speed, on_cpu=on_cpu))
 
 
-def _measure_speed() -> Speed:
-    """Of the default device: the best of three runs of a matrix product, and of adding to a large array."""
-    matrix = jnp.ones((2048, 2048), jnp.float32)
-    array = jnp.ones((2**25,), jnp.float32)
-    product = _best_time(jax.jit(lambda a: jnp.dot(a, a, precision="highest")), matrix)
+def _measure_speed(dtype: str, *, on_cpu: bool) -> Speed:
+    """Of the default device: the best of three runs of a matrix product, and of adding to a large array.
+
+    The products are those that convolutions with features of this dtype consist of (see `conv.conv3x3`): of float32 at
+    full precision, or, but on a CPU, of bfloat16, three forward and one backward. NVIDIA's data sheet of the H100 (SXM,
+    dense) has 67 TFLOP/s in float32, 495 in TF32, which the network never takes, and 989 in bfloat16.
+    """
+    kind = "float32" if on_cpu else dtype
+    side, count = _TIMED["cpu" if on_cpu else "accelerator"]
+    matrix = jnp.ones((side, side), kind)
+    array = jnp.ones((count,), jnp.float32)
+    multiply = partial(jnp.dot, precision="highest", preferred_element_type=jnp.float32)
+    product = _best_time(jax.jit(lambda a: multiply(a, a)), matrix)
     pass_over = _best_time(jax.jit(lambda a: a + 1), array)
-    return Speed(
-        2 * matrix.shape[0] ** 3 / product,
-        2 * array.nbytes / pass_over,
-        1,
-        1,
-        "a float32 matrix product and a pass over an array, timed just now",
-    )
+    forward, backward = (3, 1) if kind == "bfloat16" else (1, 1)
+    source = f"a matrix product in {kind} and a pass over an array, timed just now"
+    return Speed(2 * side**3 / product, 2 * array.nbytes / pass_over, forward, backward, source)
 
 
 def _best_time(function: Any, argument: jax.Array) -> float:

@@ -2,8 +2,11 @@
 
 import contextlib
 import ctypes
+import os
+import re
+import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import psutil
@@ -12,17 +15,49 @@ _CPU_PIXELS = 8 * 128 * 128  # of a micro-batch: more lanes at once are no faste
 _BYTES_PER_PIXEL = 3000  # of features and gradients to relu5_1 in float32
 _CGROUP = Path("/sys/fs/cgroup")
 _M_MMAP_THRESHOLD = -3  # of malloc.h
+_LEAST_ACCELERATOR = 8 * 10**9  # bytes that an accelerator has of which nobody knows more
+_SECONDS_TO_ANSWER = 10
+_GIB = 2**30
+
+TPU_MEMORY: dict[str, float] = {
+    "TPU v2": 7.48,
+    "TPU v3": 15.48,
+    "TPU v4": 15.25,
+    "TPU v5 lite": 15.75,
+    "TPU v5": 95.73,
+    "TPU v6 lite": 31.24,
+    "TPU7x": 94.74,
+}
+"""By the kind of a device, GiB that libtpu 0.0.52's compiler grants a program (its message when one exceeds it)."""
 
 
-def default_microbatch(pixels: int, memory: int) -> int:
-    """Lanes of so many pixels to compute at once: as fit into half of an accelerator's memory, in bytes.
+class Memory(NamedTuple):
+    """Of a device, in bytes, 0 if nobody knows.
+
+    Attributes:
+      total: that programs may use.
+      free: of it, now.
+      source: who says so.
+    """
+
+    total: int
+    free: int
+    source: str
+
+
+def default_microbatch(pixels: int, memory: int | None) -> int:
+    """Lanes of so many pixels to compute at once.
 
     In whole eights, if so many, since a TPU pads its arrays to that (10 of 512 pixels: 0.27 instead of 0.19 GB each).
-    With 0 for its memory, it is a CPU: as many as are fast.
+
+    Args:
+      pixels: of a lane's image.
+      memory: of the accelerator, in bytes, half of which they may take; 0: nobody knows, so that it counts as a small
+        one; None: it is a CPU, which computes as many at once as are fast.
     """
-    if not memory:
+    if memory is None:
         return max(1, _CPU_PIXELS // pixels)
-    most = memory // _BYTES_PER_PIXEL // 2 // pixels
+    most = (memory or _LEAST_ACCELERATOR) // _BYTES_PER_PIXEL // 2 // pixels
     return most // 8 * 8 or max(1, most)
 
 
@@ -34,19 +69,52 @@ class OutOfMemoryError(Exception):
         self.needed, self.available = needed, available
 
 
+def device_memory(device: Any) -> Memory:
+    """The memory of a device: as its allocator says, else as its driver or its name says; of a CPU, the machine's."""
+    try:
+        stats = device.memory_stats() or {}
+    except (RuntimeError, NotImplementedError):  # some plugins have no such answer
+        stats = {}
+    if stats.get("bytes_limit"):
+        limit = stats["bytes_limit"]
+        return Memory(limit, max(0, limit - stats.get("bytes_in_use", 0)), "what is free now")
+    if device.platform == "cpu":
+        return _cpu_memory()
+    kind = device.device_kind
+    if "MIG" not in kind and (answer := _ask_driver(device)):  # which knows of the whole GPU only
+        return answer
+    if (size := re.findall(r"(\d+) ?GB", kind, re.IGNORECASE)) and "GH200" not in kind:  # which names the CPU's
+        named = int(size[-1]) * 950 * 10**6
+        return Memory(named, named, "95 % of what its name says")
+    granted = int(TPU_MEMORY.get(kind, 0) * _GIB)
+    return Memory(granted, granted, "what the TPU's compiler grants a program" if granted else "nobody knows")
+
+
+def _ask_driver(device: Any) -> Memory | None:
+    """What nvidia-smi says of a GPU whose allocator keeps no account, as with XLA_PYTHON_CLIENT_ALLOCATOR=platform."""
+    number = int(getattr(device, "local_hardware_id", None) or 0)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    name = visible[number].strip() if visible[0] and number < len(visible) else str(number)
+    query = ["nvidia-smi", "--query-gpu=memory.total,memory.free", "--format=csv,noheader,nounits", f"--id={name}"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=_SECONDS_TO_ANSWER, check=True).stdout
+        total, free = (int(text) * 2**20 for text in answer.splitlines()[0].split(","))
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None
+    return Memory(total, free, "what nvidia-smi says is free now")
+
+
 def available_memory() -> int:
     """Bytes that a program may still take on the default device, 0 if nobody knows: of a CPU, the machine's."""
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() or {}
-    if "bytes_limit" in stats:
-        return max(0, stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    if device.platform != "cpu":
-        return 0
+    return device_memory(jax.local_devices()[0]).free
+
+
+def _cpu_memory() -> Memory:
     free = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):  # a container may be given less than the machine has
         limit, used = (int((_CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
         free = min(free, limit - used)
-    return max(0, free)
+    return Memory(max(0, free), max(0, free), "what is free now")
 
 
 def check_memory(compiled: Any) -> None:

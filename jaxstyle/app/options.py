@@ -8,6 +8,7 @@ from typing import Any
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.lane_settings import parse_integer, parse_number, parse_rate, parse_values
 from jaxstyle.app.settings import COLOURS, DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
+from jaxstyle.file_kinds import describe_address
 from jaxstyle.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
 from jaxstyle.presets import PRESETS
 
@@ -43,6 +44,19 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """Add RUN and --debug, of a command about a run folder."""
     parser.add_argument("run", metavar="RUN", help="run folder")
     add_debug(parser)
+
+
+_OUTPUTS = ("out", "output", "best_to", "log_json")
+_NO_NAMES = ("words", "coordinator")  # of files
+
+
+def check_addresses(args: argparse.Namespace) -> None:
+    """Raise StartError for an argument that is a URL: all names are of files and folders here."""
+    for option, value in vars(args).items():
+        for word in value if isinstance(value, list | tuple) else [value]:
+            named = isinstance(word, str) and option not in _NO_NAMES
+            if named and (address := describe_address(word, output=option in _OUTPUTS)):
+                raise StartError(address)
 
 
 def add_inputs(parser: argparse.ArgumentParser, *, many: bool, content: bool = True) -> None:

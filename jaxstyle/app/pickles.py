@@ -12,10 +12,9 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
-Key = tuple[str, ...]
+from jaxstyle.file_kinds import TORCH_LEGACY_START
 
-LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""First bytes of a file that torch.save wrote before torch 1.6."""
+Key = tuple[str, ...]
 
 _MAX_PICKLE = 2**24  # bytes of a pickle without its arrays: of a VGG's state, some thousand
 _MAX_DEPTH = 10
@@ -181,7 +180,7 @@ def read_torch(path: Path, wanted: Callable[[tuple[int, ...]], bool]) -> dict[Ke
     """
     try:
         with path.open("rb") as file, contextlib.ExitStack() as stack:
-            if file.read(len(LEGACY_START)) == LEGACY_START:
+            if file.read(len(TORCH_LEGACY_START)) == TORCH_LEGACY_START:
                 state, read = _read_legacy(file)
             else:
                 state, read = _read_zip(stack.enter_context(zipfile.ZipFile(file)))
@@ -217,7 +216,7 @@ def _read_legacy(file: BinaryIO) -> tuple[Any, Callable[[_Storage], bytes]]:
     unpickler = _TorchUnpickler(pickled)
     state = _load(unpickler)
     keys = _load(_TorchUnpickler(pickled))
-    position = len(LEGACY_START) + pickled.tell()
+    position = len(TORCH_LEGACY_START) + pickled.tell()
     places: dict[str, tuple[int, int]] = {}
     for key in keys if isinstance(keys, list) else []:
         storage = unpickler.storages.get(key) if isinstance(key, str) else None

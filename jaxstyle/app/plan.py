@@ -92,7 +92,7 @@ def make_plan(request: Request, machine: Machine) -> dict[str, Any]:
     jax.config.update("jax_enable_compilation_cache", False)  # a plan's compile time is that of a first run
     problem = make_problem(request, machine)
     devices, on_cpu = len(machine.devices), machine.devices[0].platform == "cpu"
-    microbatch = request.microbatch or default_microbatch(request.size**2, 0 if on_cpu else machine.memory)
+    microbatch = request.microbatch or default_microbatch(request.size**2, None if on_cpu else machine.memory)
     first = -(-request.lanes // devices) if request.lanes else microbatch
     state = jax.eval_shape(problem.transfer.init, problem.image)
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))

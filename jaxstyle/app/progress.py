@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxstyle.app.files import explain
+from jaxstyle.app.recorded import LOSSES
 from jaxstyle.app.run_options import RunOptions
 from jaxstyle.app.screen import tell
 from jaxstyle.objective import Losses
@@ -34,23 +35,25 @@ class Chunk(NamedTuple):
 
     Attributes:
       seconds: since the run was started or resumed.
-      step: number of steps that are done; lanes of different sizes take theirs one size after the other.
+      steps_done: number of steps that are done; lanes of different sizes take theirs one size after the other.
       steps: that there are in all; more once lanes are retried.
       counts: how many of `lanes` are at work.
       lane_steps_per_second: since the first chunk, which brings the compilation with it; None after that.
       seconds_left: None after the first chunk, too.
       lanes: numbers, as in lanes.csv, of the lanes that took the steps.
-      losses: Losses with leaves (lanes,): of their images before the last step, NaN of those that have stopped.
+      losses: Losses with leaves (lanes,), NaN of those that have stopped: of the images that the last step began with.
+      losses_step: step of history.csv that these losses stand at: how many steps had made those images.
     """
 
     seconds: float
-    step: int
+    steps_done: int
     steps: int
     counts: Counts
     lane_steps_per_second: float | None
     seconds_left: float | None
     lanes: Sequence[int]
     losses: Losses
+    losses_step: int
 
 
 Watcher = Callable[[Chunk], object]
@@ -107,8 +110,10 @@ class Progress:
         """How far it is, in words."""
         return f"after {self.step} of {self._steps} steps"
 
-    def advance(self, steps: int, work: float, counts: Counts, lanes: Sequence[int], losses: Losses) -> None:
-        """Say that `lanes` have taken `steps` steps more, whose last losses, of shape (lanes,), are `losses`."""
+    def advance(
+        self, steps: int, work: float, counts: Counts, lanes: Sequence[int], losses: Losses, losses_step: int
+    ) -> None:
+        """Say that `lanes` have taken `steps` steps more; the last one gave `losses`, as `Chunk` describes them."""
         now = time.monotonic()
         self.step += steps
         self.done += work
@@ -116,7 +121,8 @@ class Progress:
         if self._first is None:  # the first steps bring the compilation with them
             self._first = (now, self.done, self._lane_steps)
         numbers = [self._first_lane + lane for lane in lanes]
-        chunk = Chunk(now - self._started, self.step, self._steps, counts, *self._pace(now), numbers, losses)
+        pace = self._pace(now)
+        chunk = Chunk(now - self._started, self.step, self._steps, counts, *pace, numbers, losses, losses_step)
         for watcher in list(self._told):
             try:
                 watcher(chunk)
@@ -148,11 +154,11 @@ class _Screen:
         with contextlib.suppress(OSError):  # a screen that is gone is no reason to fail
             self._bar.total = chunk.steps
             self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update(chunk.step - self._bar.n)
+            self._bar.update(chunk.steps_done - self._bar.n)
         now = time.monotonic()
-        if not self._terminal and (now - self._told > _LOG_SECONDS or chunk.step >= chunk.steps):
+        if not self._terminal and (now - self._told > _LOG_SECONDS or chunk.steps_done >= chunk.steps):
             self._told = now
-            tell(f"step {chunk.step} of {chunk.steps}, {text}")
+            tell(f"step {chunk.steps_done} of {chunk.steps}, {text}")
 
     def close(self) -> None:
         self._bar.close()
@@ -171,12 +177,13 @@ def _write_log(file: IO[str], chunk: Chunk) -> None:
     pace, left = chunk.lane_steps_per_second, chunk.seconds_left
     entry: dict[str, Any] = {
         "seconds": round(chunk.seconds, 3),
-        "step": chunk.step,
+        "steps_done": chunk.steps_done,
         "steps": chunk.steps,
-        "lanes": chunk.counts._asdict(),
+        "counts": chunk.counts._asdict(),
         "lane_steps_per_second": None if pace is None else round(pace, 3),
         "seconds_left": None if left is None else round(left, 1),
-        "losses": {name: _quantiles(values) for name, values in chunk.losses._asdict().items()},
+        "losses_step": chunk.losses_step,
+        "losses": {name: _quantiles(values) for name, values in zip(LOSSES, chunk.losses, strict=True)},
     }
     with contextlib.suppress(OSError):
         print(json.dumps(entry), file=file, flush=True)

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,13 @@ import jaxstyle
 from jaxstyle.app.data import Picture
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.files import write_atomic
-from jaxstyle.app.job import Job
+from jaxstyle.app.images import STDIN, NothingPipedError
+from jaxstyle.app.job import Job, load_job
 from jaxstyle.app.judge import COLUMNS as METRICS
 from jaxstyle.app.lane_settings import Row
+from jaxstyle.app.recorded import LOSSES
 from jaxstyle.app.screen import tell
 from jaxstyle.app.settings import Settings
-
-LOSSES = ("content_loss", "style_loss", "tv_loss", "total")
-"""Columns of lanes.csv."""
 
 
 def make_record(job: Job, command: str, run: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +98,30 @@ def _hash_rows(rows: Sequence[Row]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def within(record: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
+def load_again(folder: Path, record: Mapping[str, Any], command: str) -> Job:
+    """The job of a run, for the command that goes on with it.
+
+    Raises:
+      StartError: as `load_job`, and for an image that has to be piped in again.
+    """
+    try:
+        with _within(record):
+            return load_job(recorded_settings(record))
+    except NothingPipedError as error:
+        raise StartError(
+            f"cannot {command} {folder}: its {_piped_kind(record)} image came through a pipe; pipe the same one in "
+            f"again: jaxstyle {command} {shlex.quote(str(folder))} < IMAGE"
+        ) from error
+
+
+def _piped_kind(record: Mapping[str, Any]) -> str | None:
+    """What the image was, if there was one, that the run read from standard input."""
+    options = record["options"]
+    given = {"content": [options["content"]], "style": [options["style"]], "start": [options["init"]]}
+    return next((kind for kind, names in {**given, "blend": options["blend"]}.items() if STDIN in names), None)
+
+
+def _within(record: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
     """In the directory that the run was started in, which names of images are relative to, if that is still there."""
     directory = record["directory"]
     return contextlib.chdir(directory) if Path(directory).is_dir() else contextlib.nullcontext()
@@ -148,7 +171,7 @@ def check_options(folder: Path, record: Mapping[str, Any]) -> None:
                     f"cannot resume {folder}: run.json says {name} {now.get(name)}, but the run was started with "
                     f"{before.get(name)}; put that back, or start another run"
                 )
-    tell(f"{file} is damaged or gone; it is written again")
+    tell(f"{file} is {'not as it was' if found else 'damaged or gone'}; it is written again")
     write_atomic(file, wanted)
 
 
@@ -160,7 +183,8 @@ def check_same_job(folder: Path, record: Mapping[str, Any], job: Job) -> None:
     """
     difference = _find_difference(record, job)
     if difference:
-        raise StartError(f"cannot resume {folder}: {difference}; put it back, or start another run")
+        advice = "pipe that one in" if "piped in" in difference else "put it back"
+        raise StartError(f"cannot resume {folder}: {difference}; {advice}, or start another run")
     versions = make_record(job, "", {})
     for kind in ("versions", "device"):
         for name, now in versions[kind].items():
@@ -178,6 +202,8 @@ def _find_difference(record: Mapping[str, Any], job: Job) -> str | None:
             return f"the {kind} images are not those it was started with ({', '.join(changed[:3])})"
         for old, new in zip(before, now, strict=True):
             if old["pixels_sha256"] != new["pixels_sha256"]:
+                if _piped_kind(record) == kind:
+                    return f"the {kind} image piped in is not the one that it was started with"
                 return f"the {kind} image {old['file']} has changed since it was started"
     weights = record["weights"]
     if weights["sha256"] != job.weights.sha256:

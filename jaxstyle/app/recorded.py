@@ -12,8 +12,10 @@ import numpy as np
 
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.files import explain
+from jaxstyle.app.texts import check_commas, read_text
 
-_LOSSES = ("content", "style", "tv", "total")
+LOSSES: tuple[str, ...] = ("content_loss", "style_loss", "tv_loss", "total")
+"""Columns of lanes.csv and history.csv, in the order of `objective.Losses`."""
 
 
 class Lane(NamedTuple):
@@ -44,7 +46,7 @@ class History(NamedTuple):
     Attributes:
       steps: (steps,) numbers of the steps.
       lanes: (lanes,) numbers of the lanes.
-      losses: {content, style, tv, total: (lanes, steps), NaN where there is none}.
+      losses: {name of `LOSSES`: (lanes, steps), NaN where there is none}.
     """
 
     steps: np.ndarray
@@ -96,7 +98,7 @@ def read_folder(folder: Path) -> Recorded:
       StartError: if it isn't a run folder, or a file of it is damaged.
     """
     try:
-        record = json.loads((folder / "run.json").read_text())
+        record = json.loads(read_text(folder / "run.json"))
         recorded = Recorded(folder, record, [], History(np.zeros(0), np.zeros(0, int), {}), finished=False)
         names = [name for kind in ("losses", "layers", "metrics") for name in recorded.columns(kind)]
         known = [[str(one["file"]) for one in recorded.inputs(kind)] for kind in ("content", "style")]
@@ -121,8 +123,10 @@ def read_folder(folder: Path) -> Recorded:
 def _lanes(file: Path, settings: list[str], values: list[str]) -> Iterator[Lane]:
     if not file.is_file():
         return
-    for cells in csv.DictReader(io.StringIO(file.read_text())):
+    for cells in read_table(file):
         row = {name: text for name, text in cells.items() if name is not None and text is not None}
+        if "lane" not in row:
+            raise ValueError("lanes.csv has no column lane, or a row without it")
         yield Lane(
             int(row["lane"]),
             int(row.get("content", 0)),
@@ -136,18 +140,44 @@ def _lanes(file: Path, settings: list[str], values: list[str]) -> Iterator[Lane]
 
 def _history(file: Path) -> History:
     """The table of losses as arrays, without a row at the end that is cut off."""
-    text = file.read_text() if file.is_file() else ""
+    text = _read_csv(file) if file.is_file() else ""
     header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
-    columns = [header.split(",").index(name) for name in ("lane", "step", *_LOSSES)] if lines else []
-    table = np.loadtxt(lines, delimiter=",", usecols=columns, ndmin=2) if lines else np.zeros((0, len(_LOSSES) + 2))
+    columns = [_index(header, name) for name in ("lane", "step", *LOSSES)] if lines else []
+    table = np.loadtxt(lines, delimiter=",", usecols=columns, ndmin=2) if lines else np.zeros((0, len(LOSSES) + 2))
     if not np.isfinite(table[:, :2]).all():
         raise ValueError("history.csv has a lane or step that is no number")
     lanes, lane = np.unique(table[:, 0].astype(int), return_inverse=True)
     steps, step = np.unique(table[:, 1], return_inverse=True)
-    losses = {name: np.full((len(lanes), len(steps)), np.nan) for name in _LOSSES}
-    for i, name in enumerate(_LOSSES):
+    losses = {name: np.full((len(lanes), len(steps)), np.nan) for name in LOSSES}
+    for i, name in enumerate(LOSSES):
         losses[name][lane, step] = np.where(np.isfinite(table[:, i + 2]), table[:, i + 2], np.nan)
     return History(steps, lanes, losses)
+
+
+def _index(header: str, name: str) -> int:
+    names = header.split(",")
+    if name not in names:
+        raise ValueError(f"history.csv has no column {name}")
+    return names.index(name)
+
+
+def read_table(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header.
+
+    Raises:
+      OSError: if it can't be read.
+      ValueError: if it is no text, or not with commas.
+    """
+    return list(csv.DictReader(io.StringIO(_read_csv(file))))
+
+
+def _read_csv(file: Path) -> str:
+    text = read_text(file)
+    try:
+        check_commas(text.partition("\n")[0])
+    except ValueError as error:
+        raise ValueError(f"{file.name}: {error}") from error
+    return text
 
 
 def to_number(text: str) -> float:

@@ -57,8 +57,7 @@ def _go_on(folder: Path, args: argparse.Namespace) -> None:
     from jaxstyle.app.checkpoint import has_checkpoints, read_record
     from jaxstyle.app.conduct import carry_out
     from jaxstyle.app.folder import holds_run, own_run
-    from jaxstyle.app.job import load_job
-    from jaxstyle.app.record import check_options, check_same_job, recorded_settings, within
+    from jaxstyle.app.record import check_options, check_same_job, load_again
     from jaxstyle.app.shards import carry_out_shard
 
     if not holds_run(folder):
@@ -69,8 +68,7 @@ def _go_on(folder: Path, args: argparse.Namespace) -> None:
             return
         record = read_record(folder)
         check_options(folder, record)
-        with within(record):
-            job = load_job(recorded_settings(record))
+        job = load_again(folder, record, "resume")
         check_same_job(folder, record, job)
         options = with_fixed(read_run_options(args), record["run"])
         (carry_out_shard if options.shard else carry_out)(job, folder, record, options)

@@ -22,11 +22,14 @@ from jaxstyle.app.images import read_image
 from jaxstyle.app.job import Job
 from jaxstyle.app.lane_settings import Row
 from jaxstyle.app.outcome import Outcome
-from jaxstyle.app.record import LOSSES, describe_inputs, layer_columns, setting_columns
+from jaxstyle.app.record import describe_inputs, layer_columns, setting_columns
+from jaxstyle.app.recorded import LOSSES, read_table
 from jaxstyle.app.report import write_report
 from jaxstyle.app.sheet import Tile, make_sheet
+from jaxstyle.app.texts import read_text
+from jaxstyle.file_kinds import describe_address
 
-_HISTORY_COLUMNS = ("lane", "step", "content", "style", "tv", "total")
+_HISTORY_COLUMNS = ("lane", "step", *LOSSES)
 
 
 class Run(NamedTuple):
@@ -157,15 +160,17 @@ def load_run(path: str | os.PathLike[str]) -> Run:
       StartError: if it isn't a run folder, or a file of it is damaged.
       RunError: if the run has not finished.
     """
+    if address := describe_address(os.fspath(path)):
+        raise StartError(f"the run {address}")
     folder = Path(path)
     if not (folder / "run.json").is_file():
         raise StartError(f"{folder} is not a run folder: it has no run.json")
     if has_checkpoints(folder) or not (folder / "lanes.csv").is_file():
         raise RunError(f"the run in {folder} has not finished")
     try:
-        settings = json.loads((folder / "run.json").read_text())
-        lanes = [_typed(row) for row in _read_csv(folder / "lanes.csv")]
-        rows = _read_csv(folder / "history.csv")
+        settings = json.loads(read_text(folder / "run.json"))
+        lanes = [_typed(row) for row in read_table(folder / "lanes.csv")]
+        rows = read_table(folder / "history.csv")
         history = {name: np.array([float(row[name]) for row in rows]) for name in _HISTORY_COLUMNS}
     except (OSError, ValueError, KeyError) as error:
         raise StartError(f"the run in {folder} is damaged: {error}") from error
@@ -173,10 +178,6 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     if len({image.shape for image in images}) == 1:
         images = np.stack(images)
     return Run(settings, lanes, history, images)
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(path.read_text())))
 
 
 def _typed(row: Mapping[str, str]) -> dict[str, float | str]:

@@ -11,8 +11,10 @@ from jaxstyle.app.options import add_run, as_argument, positive
 
 if TYPE_CHECKING:
     from jaxstyle.app.recorded import Lane, Recorded
+    from jaxstyle.select import CrossValidation
 
 _HIGHER_IS_BETTER = ("ssim", "edge_similarity")
+_HELD_OUT = ("style", "content")
 _WIDEST_TABLE = 40  # lanes of a pair that are listed; of more, those on the front
 
 
@@ -57,9 +59,14 @@ def add_select(commands: Any) -> None:
         metavar="W",
         help="pick the lane closest to W times content + (1 - W) times style, each from 0 to 1 (default: the knee)",
     )
-    parser.add_argument("--folds", type=positive, metavar="N", help="of the cross-validation (default: one a pair)")
     parser.add_argument(
-        "--hold-out", choices=("pair", "content", "style"), default="pair", help="what a fold leaves out (pair)"
+        "--folds", type=positive, metavar="N", help="of the cross-validation (default: one for each that is held out)"
+    )
+    parser.add_argument(
+        "--hold-out",
+        choices=(*_HELD_OUT, "pair"),
+        help="what a fold of the cross-validation leaves out: all pairs of a style image, all of a content image, or "
+        "one pair, both of whose images other pairs may have (default: a style, and then a content)",
     )
     parser.add_argument(
         "--best-to", metavar="PATH", help="copy the picked picture to this file; of several pairs, into this folder"
@@ -138,38 +145,49 @@ def _pick(recorded: "Recorded", lanes: "list[Lane]", args: argparse.Namespace) -
 
 def _cross_validate(pairs: "list[list[Lane]]", args: argparse.Namespace) -> dict[str, Any] | None:
     """Whether one setting fits all pairs of images; None for one pair, or pairs of different settings."""
-    import numpy as np
-
-    from jaxstyle.select import cross_validate
-
     settings = [[dict(lane.settings) for lane in lanes] for lanes in pairs]
     if len(pairs) < 2 or any(rows != settings[0] for rows in settings):
         return None
-    columns = [_columns(lanes, args) for lanes in pairs]
-    groups = None if args.hold_out == "pair" else [getattr(lanes[0], args.hold_out) for lanes in pairs]
     weight = 0.5 if args.content_weight is None else args.content_weight
-    try:
-        found = cross_validate(
-            *(np.array(column) for column in zip(*columns, strict=True)),
-            content_weight=weight,
-            folds=args.folds,
-            groups=groups,
-        )
-    except ValueError as error:
-        raise StartError(f"no cross-validation: {error}") from error
+    several = [kind for kind in _HELD_OUT if len({getattr(lanes[0], kind) for lanes in pairs}) > 1]
+    by_kind = {kind: _hold_out(kind, pairs, weight, args) for kind in ([args.hold_out] if args.hold_out else several)}
+    found = next(iter(by_kind.values()))
     varying = [name for name in settings[0][0] if len({row[name] for row in settings[0]}) > 1]
     labels = [", ".join(f"{name} {row[name]}" for name in varying) for row in settings[0]]
     return {
         "content_weight": weight,
         "settings": labels,
         "chosen": labels[found.chosen],
-        "chosen_by_fold": [labels[i] for i in found.chosen_by_fold],
-        "held_out_score": found.score,
-        "spread": found.spread,
+        "held_out": {
+            kind: {
+                "chosen_by_fold": [labels[i] for i in one.chosen_by_fold],
+                "score": one.score,
+                "spread": one.spread,
+            }
+            for kind, one in by_kind.items()
+        },
         "fixed_scores": [None if math.isnan(x) else float(x) for x in found.fixed_scores],
         "best_by_pair": [labels[i] for i in found.best],
         "best_by_pair_score": float(found.best_scores.mean()),
     }
+
+
+def _hold_out(kind: str, pairs: "list[list[Lane]]", weight: float, args: argparse.Namespace) -> "CrossValidation":
+    import numpy as np
+
+    from jaxstyle.select import cross_validate
+
+    columns = [_columns(lanes, args) for lanes in pairs]
+    groups = None if kind == "pair" else [getattr(lanes[0], kind) for lanes in pairs]
+    try:
+        return cross_validate(
+            *(np.array(column) for column in zip(*columns, strict=True)),
+            content_weight=weight,
+            folds=args.folds,
+            groups=groups,
+        )
+    except ValueError as error:
+        raise StartError(f"no cross-validation by {kind}: {error}") from error
 
 
 def _table(lanes: "list[Lane]", pair: dict[str, Any], measures: tuple[str, str]) -> list[str]:
@@ -195,15 +213,22 @@ def _validation_lines(found: dict[str, Any]) -> list[str]:
     pairs = zip(found["settings"], found["fixed_scores"], strict=True)
     width = max(len(label) for label in found["settings"])
     lines = [f"  {label:<{width}}  {'failed' if score is None else f'{score:.3f}'}" for label, score in pairs]
-    folds = {label: found["chosen_by_fold"].count(label) for label in dict.fromkeys(found["chosen_by_fold"])}
     return [
         f"over all pairs, {found['content_weight']:g} content + {1 - found['content_weight']:g} style, 0 is best:",
         *lines,
-        f"one setting for all: {found['chosen']}; chosen in folds: "
-        + ", ".join(f"{label} ({count} of {len(found['chosen_by_fold'])})" for label, count in folds.items()),
-        f"score on held-out pairs {found['held_out_score']:.3f} (spread over folds {found['spread']:.3f}); "
-        f"the best of each pair by itself {found['best_by_pair_score']:.3f}",
+        f"one setting for all: {found['chosen']}; the best of each pair by itself scores "
+        f"{found['best_by_pair_score']:.3f}",
+        *(_held_out_line(kind, one) for kind, one in found["held_out"].items()),
     ]
+
+
+def _held_out_line(kind: str, found: dict[str, Any]) -> str:
+    chosen = found["chosen_by_fold"]
+    counts = ", ".join(f"{label} ({chosen.count(label)} of {len(chosen)})" for label in dict.fromkeys(chosen))
+    return (
+        f"chosen without a {kind} and scored on it: {found['score']:.3f} (spread over folds {found['spread']:.3f}), "
+        f"{counts}"
+    )
 
 
 def _copy_best(recorded: "Recorded", pairs: list[dict[str, Any]], target: Path, *, overwrite: bool) -> None:

@@ -12,9 +12,9 @@ from jaxstyle.app import conduct, engine
 from jaxstyle.app.checkpoint import FOLDER, Checkpoints, Saved, read_record
 from jaxstyle.app.errors import RunError, StartError
 from jaxstyle.app.folder import SHARDS, own_run
-from jaxstyle.app.job import Job, load_job
+from jaxstyle.app.job import Job
 from jaxstyle.app.outcome import join_outcomes
-from jaxstyle.app.record import check_same_job, recorded_settings, within, write_record
+from jaxstyle.app.record import check_same_job, load_again, write_record
 from jaxstyle.app.run_options import RunOptions, with_fixed
 
 _DONE = "done"
@@ -78,8 +78,7 @@ def merge(run: Path) -> None:
                 raise StartError(f"{folder} and {folders[0]} are not of one run: they were started with other options")
             if not is_done(folder):
                 raise RunError(f"shard {folder.name} is not done: jaxstyle resume {folder} goes on with it")
-        with within(records[0]):
-            job = load_job(recorded_settings(records[0]))
+        job = load_again(run, records[0], "merge")
         check_same_job(run, records[0], job)
         outcomes = []
         for number, (folder, record) in enumerate(zip(folders, records, strict=True)):

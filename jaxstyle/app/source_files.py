@@ -13,13 +13,13 @@ import numpy as np
 
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.files import explain
-from jaxstyle.app.pickles import LEGACY_START, read_torch
+from jaxstyle.app.pickles import read_torch
+from jaxstyle.file_kinds import HDF5_START, HEAD_BYTES, TORCH_LEGACY_START, FileKind, recognise
 from jaxstyle.ported import Key, may_be_needed
 from jaxstyle.weight_sets import Convention
 
 _MAX_BYTES = 2**30  # of what a file unfolds to: twice a VGG19 with its classifier
 _MAX_HEADER = 2**24
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 class SourceFile(NamedTuple):
@@ -53,7 +53,7 @@ def read_source(path: Path) -> SourceFile:
         if not path.is_file():
             raise StartError(f"cannot read {path}: not a file")
         with path.open("rb") as file:
-            head = file.read(512)
+            head = file.read(HEAD_BYTES)
         return _reader(head, size)(path)
     except OSError as error:
         if error.errno is None:  # h5py raises it for a damaged file
@@ -64,9 +64,12 @@ def read_source(path: Path) -> SourceFile:
 
 
 def _reader(head: bytes, size: int) -> Callable[[Path], SourceFile]:
-    if head.startswith((b"PK\x03\x04", LEGACY_START)):
+    kind = recognise(head)
+    if kind is not None and not kind.weights:
+        raise UnreadableError(_explain(kind))
+    if head.startswith((b"PK\x03\x04", TORCH_LEGACY_START)):
         return _read_torch
-    if head.startswith(_HDF5):
+    if head.startswith(HDF5_START):
         return _read_keras
     if head.startswith(b"MATLAB 5.0"):
         return _read_matconvnet
@@ -74,15 +77,14 @@ def _reader(head: bytes, size: int) -> Callable[[Path], SourceFile]:
         return _read_safetensors
     if head and (0x81 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF)):
         return _read_flax
-    if head.startswith(b"MATLAB 7.3"):
-        raise UnreadableError("it is a MATLAB 7.3 file; save it with save -v7")
-    if head.startswith(b"\x80"):
-        raise UnreadableError("it is a pickle, but not one of torch.save")
-    if head.lstrip()[:1] == b"<":
-        raise UnreadableError("it is a web page, not weights: the download went wrong")
-    raise UnreadableError(
-        "it is of no known format (torch's .pth, safetensors, Keras's .h5, MatConvNet's .mat, Flax's msgpack)"
-    )
+    raise UnreadableError(_explain(kind))
+
+
+def _explain(kind: FileKind | None) -> str:
+    known = "torch's .pth, safetensors, Keras's .h5, MatConvNet's .mat, Flax's msgpack"
+    if kind is None:
+        return f"it is of no known format ({known})"
+    return str(kind) if kind.advice else f"{kind}, not weights of a known format ({known})"
 
 
 def _read_torch(path: Path) -> SourceFile:

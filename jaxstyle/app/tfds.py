@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from jaxstyle.app.errors import AppError, StartError
 from jaxstyle.app.tfrecord import read_records
+from jaxstyle.file_kinds import describe_address
 
 PREFIX = "tfds:"
 
@@ -54,7 +55,10 @@ def open_split(text: str) -> Split:
             import tensorflow_datasets as tfds
     except ImportError as error:
         raise _missing_package(text, error) from error
-    folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    place = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    if address := describe_address(place):
+        raise StartError(f"cannot read {text}: TFDS_DATA_DIR={address}")
+    folder = Path(place).expanduser()
     builder = _find_builder(tfds, match, folder)
     feature = _find_image_feature(tfds, builder, text)
     try:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import jaxstyle
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.files import explain, write_atomic
 from jaxstyle.app.source_files import SourceFile, read_source
+from jaxstyle.file_kinds import describe_address
 from jaxstyle.ported import choose_convention, find_convolutions, to_canonical
 from jaxstyle.pretrained import WeightsError, find_cached, set_path, vgg_params, weights_folder
 from jaxstyle.weight_sets import METRIC_SETS, REGISTRY, REMOTE_SETS, Download
@@ -22,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _UNKNOWN_LICENCE = "not known: that of its source"
 
 
-def port_file(path: Path, name: str | None = None, convention: str | None = None) -> Path:
+def port_file(path: str | os.PathLike[str], name: str | None = None, convention: str | None = None) -> Path:
     """Port a file of weights into the cache folder, under the name of the public set that it is, its own, or `name`.
 
     Args:
@@ -38,6 +40,9 @@ def port_file(path: Path, name: str | None = None, convention: str | None = None
       StartError: if it is no such file, or the name is taken.
       RunError: if the disk is full.
     """
+    if address := describe_address(os.fspath(path)):
+        raise StartError(f"cannot port {address}")
+    path = Path(path)
     hashes = hash_file(path)
     known = next((n for n, s in REMOTE_SETS.items() if any(matches(d, hashes) for d in s.downloads)), None)
     if convention is not None:

@@ -56,7 +56,7 @@ def add_weights_parser(commands: Any) -> None:
         _normalise,
         "make every filter's mean activation 1",
         "Rescale a set's filters so that each one's mean activation over images and positions is 1, as Gatys et al. "
-        "did. The last line is the path of the file that was written.",
+        "did; it needs 16 photographs or more. The last line is the path of the file that was written.",
     )
     normalise.add_argument("set", metavar="SET", help="the set to normalise")
     normalise.add_argument("images", metavar="FOLDER", help="a folder of images, or tfds:NAME/SPLIT")
@@ -122,7 +122,7 @@ def _fetch(args: argparse.Namespace) -> None:
 def _port(args: argparse.Namespace) -> None:
     from jaxstyle.app.weight_store import port_file
 
-    print(port_file(Path(args.file), args.name, args.input_convention))
+    print(port_file(args.file, args.name, args.input_convention))
 
 
 def _verify(_: argparse.Namespace) -> None:
