@@ -54,7 +54,10 @@ def open_split(text: str) -> Split:
             import tensorflow_datasets as tfds
     except ImportError as error:
         raise _missing_package(text, error) from error
-    folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    try:
+        folder = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    except RuntimeError as error:
+        raise StartError(f"cannot read {text}: there is no home folder; TFDS_DATA_DIR can name the folder") from error
     builder = _find_builder(tfds, match, folder)
     feature = _find_image_feature(tfds, builder, text)
     try:
