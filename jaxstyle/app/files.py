@@ -151,7 +151,7 @@ def write_or_keep(path: Path, data: bytes, *, overwrite: bool) -> None:
         write_atomic(path, data, overwrite=overwrite)
     except AppError as error:
         kept = _keep(path, data)
-        where = f"it is in {kept} instead" if kept else "nor anywhere else"
+        where = f"it is in {kept} instead" if kept else "nor can it be kept anywhere else"
         raise WriteError(f"{error}; {where}") from error
 
 

@@ -119,11 +119,11 @@ def find_devices() -> list[Any]:
             return jax.devices()
     except (RuntimeError, AssertionError, ValueError) as error:  # of jax, by its version and the variable
         set_to = [f"{name}={os.environ[name]}" for name in _NAMING if os.environ.get(name)]
-        reason = (str(error).strip().splitlines() or ["it gives no reason"])[0]
+        reason = "".join(f" ({line[:200]})" for line in str(error).splitlines()[:1])  # there may be none
         if not set_to:
-            raise StartError(f"jax finds no device: {reason}") from error
+            raise StartError(f"jax finds no device{reason}") from error
         raise StartError(
-            f"{' '.join(set_to)}: jax finds no such device here ({reason[:200]}); unset it, or set it to cpu"
+            f"{' '.join(set_to)}: jax finds no such device here{reason}; unset it, or set it to cpu"
         ) from error
 
 

@@ -55,6 +55,7 @@ def add_plan(commands: Any) -> None:
 def _plan(args: argparse.Namespace) -> None:
     if args.topology is not None:
         os.environ.update(ENVIRONMENT)
+        os.environ.pop("JAX_PLATFORM_NAME", None)
     from jaxstyle.app import machine, plan, plan_rows
 
     if args.rows and (args.lanes or args.microbatch):

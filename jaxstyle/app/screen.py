@@ -82,7 +82,7 @@ def hold_descriptors() -> None:
 def drop_output() -> None:
     """Forget what stdout could not take, which Python would else try again, and complain of, when it ends."""
     stream = sys.stdout
-    if stream is None:
+    if stream is None or not hasattr(stream, "flush"):
         return
     try:
         stream.flush()
