@@ -30,10 +30,11 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
+import jinja2
 import numpy as np
 from PIL import Image
 
-from jaxstyle.app import cli, course, engine, job
+from jaxstyle.app import cli, course, engine, job, report
 from jaxstyle.app.progress import Progress
 
 ERRORS = (
@@ -190,7 +191,7 @@ def run(arguments: list[str], faults: Faults | None = None) -> Ended:
 
 @contextlib.contextmanager
 def remembered_work() -> Iterator[None]:
-    """Compute and compile but once what is the same in all trials: parameters, targets, programs."""
+    """Do but once what is the same in all trials: parameters, targets, programs, plots."""
 
     def once(function: Callable[..., Any], key: Callable[..., Any]) -> Callable[..., Any]:
         found: dict[Any, Any] = {}
@@ -217,6 +218,8 @@ def remembered_work() -> Iterator[None]:
             (engine, "prepare", once(engine.prepare, lambda _: None)),
             (engine, "_make_batch", once(engine._make_batch, lambda job, params, lanes: len(lanes))),
             (course, "Lanes", once(make_lanes, lambda job, params, batch: len(batch.lanes))),
+            (report, "_describe", once(report._describe, lambda _: None)),
+            (jinja2.Environment, "get_template", once(jinja2.Environment.get_template, lambda _, name, *rest: name)),
         ):
             stack.enter_context(mock.patch.object(owner, name, function))
         yield
