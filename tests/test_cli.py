@@ -340,7 +340,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(images, capsys, monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stream", ["2>&-", ">&-", "2>/dev/full"])
+@pytest.mark.parametrize("stream", [">&- 2>&- <&-", ">/dev/full 2>/dev/full"])
 def test_closed_and_full_streams(images, stream):
     command = [sys.executable, "-m", "jaxstyle.app.cli", "transfer", "c.png", "s.png", *QUICK, "-o", "out.png"]
     assert subprocess.run(f"{shlex.join(command)} {stream}", shell=True, capture_output=True).returncode == 0

@@ -104,10 +104,19 @@ def test_a_link_stays_and_its_file_is_replaced(folder):
     (folder / "in" / "a").write_bytes(b"old")
     (folder / "link").symlink_to("in/a")
     check_target(Path("link"), overwrite=True)
-    write_atomic(Path("link"), b"new")
+    write_or_keep(Path("link"), b"new", overwrite=True)
     assert (folder / "link").is_symlink()
     assert (folder / "in" / "a").read_bytes() == b"new"
     assert names(folder / "in") == ["a"]
+
+
+def test_a_link_in_a_run_folder_leads_nowhere(folder):
+    (folder / "outside").write_bytes(b"mine")
+    (folder / "run").mkdir()
+    (folder / "run" / "report.html").symlink_to("../outside")
+    write_atomic(Path("run/report.html"), b"new")
+    assert (folder / "outside").read_bytes() == b"mine"
+    assert (folder / "run" / "report.html").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

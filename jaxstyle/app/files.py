@@ -28,25 +28,24 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool = True) -> None:
 def open_atomic(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     """Open a file under a temporary name in the same folder; at the end flush it to disk and rename it to `path`.
 
-    Without `overwrite`, a file that is there by then stays as it is, and the new one is not written. With it, a link
-    stays, and the file that it leads to is replaced.
+    Without `overwrite`, a file that is there by then stays as it is, and the new one is not written. A link is replaced
+    itself: run folders come from anywhere, and may hold links to anywhere.
 
     Raises:
       WriteError: disk full, or the write failed.
       StartError: no permission, no such folder, or a file that must not be overwritten.
     """
     try:
-        target = Path(os.path.realpath(path)) if overwrite else path
-        temporary, file = _create_beside(target)
+        temporary, file = _create_beside(path)
         with signals.removing(temporary):
             with file:
                 yield file
                 file.flush()
                 _flush(file)
             if overwrite:
-                temporary.replace(target)
+                temporary.replace(path)
             else:
-                _rename_to_free_name(temporary, target)
+                _rename_to_free_name(temporary, path)
     except OSError as error:
         raise explain(error, f"cannot write {path}") from error
 
@@ -138,17 +137,22 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         raise StartError(f"{path} exists; give another file, or --overwrite")
     if status and not path.is_file():
         raise StartError(f"cannot write {path}: it is not a regular file; give another one")
-    _try_beside(Path(os.path.realpath(path)), str(path))
+    _try_beside(follow(path) if overwrite else path, str(path))
+
+
+def follow(path: Path) -> Path:
+    """The file that a link leads to, which `--overwrite` replaces and not the link; any other path as it is."""
+    return path.parent / os.path.realpath(path) if path.is_symlink() else path
 
 
 def write_or_keep(path: Path, data: bytes, *, overwrite: bool) -> None:
-    """Write a file that took work to make; if it can't be written, keep it elsewhere.
+    """Write a file that took work to make, where `check_target` says that it can be; else keep it elsewhere.
 
     Raises:
       WriteError: if it could not be written, which says where it is instead.
     """
     try:
-        write_atomic(path, data, overwrite=overwrite)
+        write_atomic(follow(path) if overwrite else path, data, overwrite=overwrite)
     except AppError as error:
         kept = _keep(path, data)
         where = f"it is in {kept} instead" if kept else "nor can it be kept anywhere else"

@@ -37,6 +37,7 @@ def create_run(path: str | None, *, overwrite: bool) -> Iterator[Path]:
     with own_run(folder):
         if is_run and not overwrite:
             raise StartError(_explain_taken(folder))
+        check_folder(folder)
         if is_run:
             _remove_run(folder)
         yield folder

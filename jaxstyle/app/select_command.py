@@ -212,7 +212,7 @@ def _validation_lines(found: dict[str, Any]) -> list[str]:
 
 
 def _copy_best(recorded: "Recorded", pairs: list[dict[str, Any]], target: Path, *, overwrite: bool) -> None:
-    from jaxstyle.app.files import explain, write_atomic
+    from jaxstyle.app.files import explain, follow, write_atomic
 
     picked = [pair for pair in pairs if pair["image"]]
     if len(pairs) == 1 and target.suffix.lower() != ".png":
@@ -224,6 +224,7 @@ def _copy_best(recorded: "Recorded", pairs: list[dict[str, Any]], target: Path, 
             names = [Path(pair[kind]).stem[:50] for kind in ("content", "style")]
             name = f"{names[0]}_{names[1]}_{pair['lane']:04d}.png"
             data = Path(pair["image"]).read_bytes()
-            write_atomic(target / name if len(pairs) > 1 else target, data, overwrite=overwrite)
+            file = target / name if len(pairs) > 1 else target
+            write_atomic(follow(file) if overwrite else file, data, overwrite=overwrite)
     except OSError as error:
         raise explain(error, f"cannot copy to {target}") from error

@@ -173,7 +173,10 @@ def _transfer(args: argparse.Namespace) -> Path:
         profile=content.profile if args.keep_profile else None,
         exif=content.exif if args.keep_metadata else None,
     )
-    to_file(content.image)  # what the kind of file can't hold shows before the work
+    try:
+        to_file(content.image)  # what the kind of file can't hold shows before the work
+    except (OSError, ValueError) as error:
+        raise StartError(f"cannot make {output}: {error}; choose another kind of file") from error
     announce(job)
     outcome = engine.run_job(job, read_run_options(args))
     if not outcome.ok[0]:
