@@ -20,7 +20,9 @@ SETTINGS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_
 
 
 @pytest.fixture(autouse=True)
-def setting():
+def setting(monkeypatch):
+    """As users have it: the tests have a cache of their own."""
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     before = {name: getattr(jax.config, name) for name in SETTINGS}
     with warnings.catch_warnings():
         yield
