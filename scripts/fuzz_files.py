@@ -192,6 +192,8 @@ class Stage:
             return "done" if found == wanted else "FAILED: done, but files are missing"
         if not ended.err.splitlines()[-1].startswith("jaxstyle: "):
             return "FAILED: no line of error"
+        if ended.computed and ended.status != 1:
+            return f"FAILED: status {ended.status} after the work"
         if ended.computed and (kept := _KEPT.search(ended.err)):
             there = Path(kept[1])
             if there.is_file():
