@@ -140,8 +140,14 @@ def weights_folder() -> Path:
 
     Returns:
       A folder of NAME.safetensors, and NAME.json with the file's sha256 and where it comes from.
+
+    Raises:
+      WeightsError: if the user has no home folder.
     """
-    return cache_folder() / "weights"
+    folder = cache_folder()
+    if folder is None:
+        raise WeightsError("there is no home folder to keep weights in; JAXSTYLE_CACHE can name a folder")
+    return folder / "weights"
 
 
 def cached_names() -> list[str]:
@@ -152,7 +158,7 @@ def cached_names() -> list[str]:
     """
     try:
         return sorted(file.stem for file in weights_folder().glob("*.json"))
-    except OSError:
+    except (OSError, WeightsError):
         return []
 
 
@@ -168,9 +174,9 @@ def find_cached(name: str) -> WeightSet | None:
     Raises:
       WeightsError: if the record can't be read.
     """
-    path = weights_folder() / f"{name}.json"
     if name in REGISTRY or name not in cached_names():
         return None
+    path = weights_folder() / f"{name}.json"
     try:
         record = json.loads(path.read_bytes())
         values = [record[field] for field in WeightSet._fields]

@@ -48,7 +48,7 @@ def phase(run: Path) -> str:
     """How far a run is, by the files in its folder."""
     if not list(run.glob("checkpoint/*.ckpt")):
         return "finished" if (run / "report.html").exists() else "before its record"
-    for name in ("report.html", "sheet.png", "lanes.csv", "images/lane_0000.png", "images"):
+    for name in ("report.html", "sheet.png", "lanes.csv", "images/lane_0000.png", "images/content_0000.png"):
         if (run / name).exists():
             return f"writing, after {name}"
     saved = read_newest(run)

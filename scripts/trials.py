@@ -44,6 +44,7 @@ def main() -> None:
         own_mounts()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["JAXSTYLE_CACHE"] = str(Path(folder) / "cache")
+        os.environ["TMPDIR"] = folder  # where results are kept that can't be written in their place
         work = Path(folder) / "trials"
         work.mkdir()
         verdict = TRIALS[args.trial](work, args)

@@ -47,7 +47,10 @@ def test_animation_of_a_lane_still_on_its_way(run):
         (["run", "-o", "lane.webp"], "run holds no pictures of lane 0 on its way: jaxstyle sweep --save-every N"),
         (["nothing", "-o", "lane.webp"], "nothing holds no pictures"),
         (["run", "--lane", "3", "-o", "lane.gif"], "cannot write lane.gif: an animation is a .webp file"),
-        (["run", "--lane", "3", "-o", "no/lane.webp"], "cannot write no/lane.webp: no such file or directory"),
+        (
+            ["run", "--lane", "3", "-o", "no/lane.webp"],
+            "cannot write no/lane.webp: give the name of a file",
+        ),
         (["run", "--lane", "3", "-o", "taken.webp"], "taken.webp exists; give another file, or --overwrite"),
     ],
 )

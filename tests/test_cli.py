@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import filelock
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +15,7 @@ import jaxstyle as js
 import jaxstyle.app.engine
 from jaxstyle.app import cli
 from jaxstyle.app.errors import RunError, StartError
+from jaxstyle.app.locks import owned
 from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
 
 
@@ -327,14 +327,10 @@ def test_one_process_owns_a_run_folder(images, capsys):
     assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run") == 0
     before = contents(images)
     capsys.readouterr()
-    with create_lock(images / "run"):
+    with owned(images / "run" / ".lock", "never said"):
         sweep = ["sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run", "--overwrite"]
         fails(capsys, 2, "another process is writing to run", *sweep)
     assert contents(images) == before
-
-
-def create_lock(folder):
-    return filelock.FileLock(folder / ".lock")
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(images, capsys, monkeypatch):
@@ -345,13 +341,17 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(images, capsys, monkeypat
         return real(*args)
 
     monkeypatch.setattr("jaxstyle.app.engine.run_job", slow)
-    fails(capsys, 2, "cannot write out.png: file exists", "transfer", "c.png", "s.png", *QUICK, "-o", "out.png")
+    line = r"cannot write out.png: file exists; it is in .*/out-\w+.png instead"
+    fails(capsys, 1, line, "transfer", "c.png", "s.png", *QUICK, "-o", "out.png")
     assert (images / "out.png").read_text() == "mine"
-    assert set(contents(images)) == {"c.png", "s.png", "out.png"}
+    (kept,) = images.glob("out-*.png")
+    assert set(contents(images)) == {"c.png", "s.png", "out.png", kept.name}
+    with Image.open(kept) as picture:
+        assert json.loads(picture.text["jaxstyle"])["content"] == "c.png"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stream", ["2>&-", ">&-", "2>/dev/full"])
+@pytest.mark.parametrize("stream", [">&- 2>&- <&-", ">/dev/full 2>/dev/full"])
 def test_closed_and_full_streams(images, stream):
     command = [sys.executable, "-m", "jaxstyle.app.cli", "transfer", "c.png", "s.png", *QUICK, "-o", "out.png"]
     assert subprocess.run(f"{shlex.join(command)} {stream}", shell=True, capture_output=True).returncode == 0

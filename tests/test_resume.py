@@ -13,6 +13,7 @@ from PIL import Image
 
 from jaxstyle.app import checkpoint, conduct, course, engine
 from jaxstyle.app.checkpoint import DamagedError, Saved, read_saved, write_saved
+from jaxstyle.app.errors import RunError
 from jaxstyle.app.progress import Progress
 from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
 
@@ -61,11 +62,9 @@ def whole(shared_images):
     ("owner", "name", "calls"),
     [
         (Progress, "advance", 2),
-        (checkpoint, "write_saved", 3),
         (conduct.run, "write_atomic", 3),
         pytest.param(engine, "prepare", 0, marks=pytest.mark.slow),
         pytest.param(course, "take_steps", 0, marks=pytest.mark.slow),
-        pytest.param(checkpoint, "write_saved", 1, marks=pytest.mark.slow),
         pytest.param(conduct, "judge", 0, marks=pytest.mark.slow),
         pytest.param(conduct.run, "write_report", 0, marks=pytest.mark.slow),
         pytest.param(conduct.Checkpoints, "remove", 0, marks=pytest.mark.slow),
@@ -73,20 +72,8 @@ def whole(shared_images):
 )
 def test_a_run_killed_anywhere_is_resumed_to_the_same_bits(images, whole, monkeypatch, capsys, owner, name, calls):
     with monkeypatch.context() as patch:
-        if owner is checkpoint:  # which writes in a thread: there, an error is what there can be
-            real, made = write_saved, []
-
-            def dying(*args):
-                made.append(1)
-                if len(made) > calls:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                real(*args)
-
-            patch.setattr(owner, name, dying)
-            assert jaxstyle(*SWEEP, "--out", "run") == 1
-        else:
-            kill_after(patch, owner, name, calls)
-            killed(*SWEEP, "--out", "run")
+        kill_after(patch, owner, name, calls)
+        killed(*SWEEP, "--out", "run")
     assert not (images / "run" / "report.html").exists() or owner is conduct.Checkpoints
     capsys.readouterr()
     fails(capsys, 2, "run holds a run that has not finished: jaxstyle resume run goes on", *SWEEP, "--out", "run")
@@ -94,6 +81,45 @@ def test_a_run_killed_anywhere_is_resumed_to_the_same_bits(images, whole, monkey
     assert results(images / "run") == whole
     assert jaxstyle("resume", "run") == 0
     assert "the run in run has finished" in capsys.readouterr().err
+
+
+def refuse_checkpoints(monkeypatch, after):
+    """Have the disk full for all checkpoints after so many."""
+    real, made = write_saved, []
+
+    def write(*args):
+        made.append(1)
+        if len(made) > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(*args)
+
+    monkeypatch.setattr(checkpoint, "write_saved", write)
+
+
+def test_checkpoints_that_cannot_be_written_cost_nothing_but_a_line(images, whole, monkeypatch, capsys):
+    refuse_checkpoints(monkeypatch, 3)
+    capsys.readouterr()
+    assert jaxstyle(*SWEEP, "--out", "run") == 0
+    err = capsys.readouterr().err
+    assert err.count("cannot write a checkpoint into run/checkpoint: the disk is full") == 1
+    assert results(images / "run") == whole
+
+
+def test_results_that_no_checkpoint_holds_are_kept_elsewhere(images, whole, monkeypatch, capsys):
+    refuse_checkpoints(monkeypatch, 1)
+    real = conduct.run.write_atomic
+
+    def write(path, data):
+        if path.parts[0] == "run":
+            raise RunError(f"cannot write {path}: it is gone")
+        real(path, data)
+
+    monkeypatch.setattr(conduct.run, "write_atomic", write)
+    capsys.readouterr()
+    line = r"run/images/content_0000.png: it is gone; the results are in (\S+) instead; jaxstyle resume run goes on$"
+    assert jaxstyle(*SWEEP, "--out", "run") == 1
+    kept = re.search(line, capsys.readouterr().err, re.MULTILINE)[1]
+    assert results(images / kept) == whole
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import itertools
 import threading
 import time
 
-import filelock
 import jax
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from jaxstyle import pretrained
 from jaxstyle.app import fetch, weight_store
 from jaxstyle.app.errors import RunError, StartError
 from jaxstyle.app.fetch import fetch_set
+from jaxstyle.app.locks import owned
 from jaxstyle.weight_sets import REMOTE_SETS, Download, RemoteSet
 from tests.reference import foreign_files as foreign
 
@@ -334,7 +334,7 @@ def test_two_processes_do_not_fetch_the_same(server, monkeypatch, tmp_path):
     offer(monkeypatch, at(server))
     weight_store.make_folder()
     with (
-        filelock.FileLock(tmp_path / "cache" / "weights" / ".one.lock"),
+        owned(tmp_path / "cache" / "weights" / ".one.lock", "never said"),
         pytest.raises(StartError, match="another proc"),
     ):
         fetch_set("one")

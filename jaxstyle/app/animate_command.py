@@ -8,6 +8,7 @@ from typing import Any
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.lane_settings import parse_integer
 from jaxstyle.app.options import add_run, as_argument
+from jaxstyle.app.screen import say_done
 
 _MILLISECONDS = 100  # a frame
 _LAST_MILLISECONDS = 2000
@@ -32,17 +33,17 @@ def add_animate(commands: Any) -> None:
     parser.set_defaults(command=_animate)
 
 
-def _animate(args: argparse.Namespace) -> None:
-    from jaxstyle.app.files import write_atomic
+def _animate(args: argparse.Namespace) -> Path:
+    from jaxstyle.app.files import check_target, write_or_keep
 
     output = Path(args.output)
     if output.suffix.lower() != ".webp":
         raise StartError(f"cannot write {output}: an animation is a .webp file")
-    if output.exists() and not args.overwrite:
-        raise StartError(f"{output} exists; give another file, or --overwrite")
+    check_target(output, overwrite=args.overwrite)
     files = _find_pictures(Path(args.run), args.lane)
-    write_atomic(output, _encode(files), overwrite=args.overwrite)
-    print(f"{len(files)} pictures: {output}")
+    write_or_keep(output, _encode(files), overwrite=args.overwrite)
+    say_done(f"{len(files)} pictures: {output}")
+    return output
 
 
 def _find_pictures(run: Path, lane: int) -> list[Path]:

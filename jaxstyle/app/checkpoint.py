@@ -4,6 +4,7 @@ A file holds a line of magic, the length of a JSON header, the header (what was 
 array), the arrays' bytes, and the SHA-256 of all that.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -115,7 +116,9 @@ class Checkpoints:
         self._seconds = minutes * 60
         self._saved_at = time.monotonic()
         self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
+        self._error: AppError | None = None  # of the last one
+        self._told = False
+        self.complete = True  # whether every part of the run that is done is in one
 
     def start(self) -> None:
         """Write the first one, which says what the run is."""
@@ -123,21 +126,22 @@ class Checkpoints:
             self._folder.mkdir(exist_ok=True)
         except OSError as error:
             raise explain(error, f"cannot make {self._folder}") from error
-        self.save(_START, Saved({}, {}), wait=True)
+        self.insist(_START, Saved({}, {}))
 
     def due(self) -> bool:
         """Whether it is time for another one, and the last one is on the disk."""
-        self._check()
         if self._seconds == 0:
             self.wait()
         writing = self._thread is not None and self._thread.is_alive()
         return not writing and time.monotonic() - self._saved_at >= self._seconds
 
-    def save(self, name: str, saved: Saved, *, wait: bool = False) -> None:
+    def save(self, name: str, saved: Saved, *, wait: bool = False) -> bool:
         """Write another one of a series, in the background unless `wait`; the arrays must not change meanwhile.
 
-        Raises:
-          RunError: if it, or the one before, could not be written.
+        One that can't be written is no reason to stop: a line says so, once until one can be.
+
+        Returns:
+          Whether it was written; in the background, True.
         """
         self.wait()
         full = Saved({**saved.about, "record": self._record}, saved.arrays)
@@ -146,26 +150,42 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         if wait:
             self.wait()
+        return not wait or self._error is None
+
+    def insist(self, name: str, saved: Saved) -> None:
+        """Write one without which there is no use in going on.
+
+        Raises:
+          AppError: if it can't be written.
+        """
+        self._told = True  # by what is raised
+        self.save(name, saved, wait=True)
+        self._told = False
+        if self._error is not None:
+            raise self._error
 
     def wait(self) -> None:
-        """Wait until what was saved is on the disk; raises RunError as `save` does."""
-        if self._thread is not None:
-            self._thread.join()
-        self._check()
-
-    def _check(self) -> None:
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        """Wait until what was saved is on the disk."""
+        if self._thread is None:
+            return
+        self._thread.join()
+        self._thread = None
+        if self._error is None:
+            self._told = False
+        elif not self._told:
+            tell(f"{self._error}; going on without a new checkpoint")
+            self._told = True
 
     def _write(self, name: str, saved: Saved) -> None:
+        self._error = None
         try:
             series = _series(self._folder, name)
             number = _number(series[-1]) + 1 if series else 0
             write_saved(self._folder / f"{name}.{number:06d}{_SUFFIX}", saved)
             _flush_folder(self._folder)
             for old in series[: 1 - _KEPT]:
-                old.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # it takes space, no more
+                    old.unlink()
         except OSError as error:
             self._error = explain(error, f"cannot write a checkpoint into {self._folder}")
         except AppError as error:
@@ -179,6 +199,10 @@ class Checkpoints:
             except DamagedError as error:
                 tell(f"checkpoint {file} is damaged: {error}; taking the one before, if there is any")
         return None
+
+    def whole(self) -> bool:
+        """Whether all that is computed is in them, so that resuming costs nothing."""
+        return self.complete and has_checkpoints(self._folder.parent)
 
     def remove(self) -> None:
         """Remove all of them: the run has finished. Killed on the way, it counts as finished."""
@@ -195,13 +219,14 @@ def _number(file: Path) -> int:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Have the new name on the disk before older files go."""
+    """Have the new name on the disk before older files go, where file systems can."""
     if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def has_checkpoints(folder: Path) -> bool:
@@ -210,15 +235,27 @@ def has_checkpoints(folder: Path) -> bool:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove a run folder's checkpoints and what a killed process left there, all at once as far as others can see."""
+    """Remove a run folder's checkpoints and what a killed process left there, all at once as far as others can see.
+
+    Raises:
+      StartError, WriteError: if they can't be removed.
+    """
     gone = folder / f".{FOLDER}-gone"
+    shutil.rmtree(gone, ignore_errors=True)
+    if not (folder / FOLDER).is_dir():
+        return
     try:
-        shutil.rmtree(gone, ignore_errors=True)
-        if (folder / FOLDER).is_dir():
-            (folder / FOLDER).rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
+        (folder / FOLDER).rename(gone)
     except OSError as error:
-        raise explain(error, f"cannot remove {folder / FOLDER}") from error
+        # One by one, those of parts that are done last, so that a run killed meanwhile goes on from its end.
+        files = (folder / FOLDER).glob(f"*{_SUFFIX}")
+        for file in sorted(files, key=lambda file: (not file.name.startswith(_START), file.name)):
+            with contextlib.suppress(OSError):
+                file.unlink()
+        if has_checkpoints(folder):
+            raise explain(error, f"cannot remove {folder / FOLDER}") from error
+    for left in (gone, folder / FOLDER):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

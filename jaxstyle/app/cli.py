@@ -1,7 +1,6 @@
 """The command `jaxstyle`: its subcommands, messages and exit status. Imports jax only once the arguments are read."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from jaxstyle.app.errors import AppError
 from jaxstyle.app.options import check_addresses
 from jaxstyle.app.plan_command import add_plan
 from jaxstyle.app.resume_command import add_merge, add_resume
-from jaxstyle.app.screen import tell
+from jaxstyle.app.screen import drop_output, hold_descriptors, tell
 from jaxstyle.app.select_command import add_report, add_select
 from jaxstyle.app.sweep_command import add_sweep, add_texture, add_transfer
 from jaxstyle.app.weights_command import add_weights_parser
@@ -22,30 +21,33 @@ from jaxstyle.app.weights_command import add_weights_parser
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        tell(f"{self.prog}: {message}; see {self.prog} --help")
+        sys.exit(2)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command and exit: 0 done, 1 something failed, 2 could not start, 130 and 143 stopped by a signal."""
+    """Run the command and exit: 0 done, 1 something failed, 2 could not start, 130 and 143 stopped by a signal.
+
+    A line on stdout about files that are written is no part of the work: a stdout that can't take it changes nothing.
+    A table that stdout can't take is a failure, unless its reader is gone.
+    """
     signals.install()
-    _open_closed_streams()
+    hold_descriptors()
     args = _parse(sys.argv[1:] if arguments is None else arguments)
+    status = 0
     try:
         check_addresses(args)
         args.command(args)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except Exception as error:
         if args.debug:
             raise
         status, message = _describe(error)
         tell(f"jaxstyle: {message}")
-        sys.exit(status)
-    sys.exit(0)
+    drop_output()
+    sys.exit(status)
 
 
-def call(arguments: list[str], *, on_chunk: Callable[[Any], object] | None = None) -> None:
+def call(arguments: list[str], *, on_chunk: Callable[[Any], object] | None = None) -> Path | None:
     """Run the command from Python: errors are raised, and signals left alone.
 
     Args:
@@ -53,6 +55,9 @@ def call(arguments: list[str], *, on_chunk: Callable[[Any], object] | None = Non
       on_chunk: is called after each chunk of steps, every second to five, with a `progress.Chunk`: the number of steps,
         the lanes at work, their losses, and the step that those are of. What it raises stops the run as a signal does:
         saved, to be resumed.
+
+    Returns:
+      What it wrote: the run folder, the picture or the file; None of a command that only prints.
 
     Raises:
       AppError: what the command would say on stderr.
@@ -64,19 +69,13 @@ def call(arguments: list[str], *, on_chunk: Callable[[Any], object] | None = Non
     args = _parse(arguments)
     args.on_chunk = on_chunk
     check_addresses(args)
-    args.command(args)
+    return args.command(args)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     args = _make_parser().parse_args(arguments)
     args.words = arguments
     return args
-
-
-def _open_closed_streams() -> None:
-    """Python has None for a stream that was closed before it started."""
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
 
 
 def _describe(error: Exception) -> tuple[int, str]:

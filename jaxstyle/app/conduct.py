@@ -1,21 +1,24 @@
 """Carries a sweep out in its run folder, from its record to its report; the same whether it is new or resumed."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from functools import partial
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxstyle.app import engine, run, signals
-from jaxstyle.app.checkpoint import Checkpoints
-from jaxstyle.app.errors import RunError, WriteError
+from jaxstyle.app.checkpoint import Checkpoints, has_checkpoints
+from jaxstyle.app.errors import AppError, RunError, WriteError
+from jaxstyle.app.files import places
+from jaxstyle.app.folder import check_places
 from jaxstyle.app.grids import refine
 from jaxstyle.app.job import Job, slow_row
 from jaxstyle.app.judge import judge
 from jaxstyle.app.outcome import Outcome, join_outcomes
 from jaxstyle.app.record import write_record
 from jaxstyle.app.run_options import RunOptions
-from jaxstyle.app.screen import tell
+from jaxstyle.app.screen import say_done, tell
 from jaxstyle.app.snapshots import write_snapshots
 from jaxstyle.select import knee, pareto_front
 
@@ -34,12 +37,20 @@ def carry_out(job: Job, folder: Path, record: Mapping[str, Any], options: RunOpt
       StoppedError: after a signal.
     """
     checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
+    check_places(folder)
     with advising(folder):
         job, outcome = _run_all(job, folder, options, checkpoints)
-        write_record(folder, {**record, "lanes": len(job.rows)})
-        write_results(job, outcome, folder)
-        checkpoints.remove()
+        with keeping(job, outcome, record, checkpoints):
+            write_results(job, outcome, folder, record)
+        _remove(checkpoints, folder)
     conclude(job, outcome, folder)
+
+
+def _remove(checkpoints: Checkpoints, folder: Path) -> None:
+    try:
+        checkpoints.remove()
+    except AppError as error:
+        raise RunError(f"all is in {folder / 'report.html'}, but {error}; remove it by hand") from error
 
 
 def _run_all(job: Job, folder: Path, options: RunOptions, checkpoints: Checkpoints) -> tuple[Job, Outcome]:
@@ -64,18 +75,62 @@ def advising(folder: Path) -> Iterator[None]:
     try:
         yield
     except WriteError as error:
+        if not has_checkpoints(folder):
+            raise
         raise WriteError(f"{error}{advice}") from error
 
 
-def write_results(job: Job, outcome: Outcome, folder: Path) -> None:
-    """Judge the pictures, and write all but run.json; of a lane that was retried, with its last learning rate."""
+@contextlib.contextmanager
+def keeping(job: Job, outcome: Outcome, record: Mapping[str, Any], checkpoints: Checkpoints) -> Iterator[None]:
+    """Lose nothing to an error in writing: what no checkpoint holds is written elsewhere.
+
+    Raises:
+      WriteError: for the error, which says where.
+    """
+    try:
+        yield
+    except AppError as error:
+        if checkpoints.whole():
+            raise WriteError(str(error)) from error
+        kept = _keep(job, outcome, record)
+        where = f"the results are in {kept} instead" if kept else "nor can they be kept anywhere else"
+        raise WriteError(f"{error}; {where}") from error
+
+
+def _keep(job: Job, outcome: Outcome, record: Mapping[str, Any]) -> Path | None:
+    """Write the results into a new folder where one can be made; None if none can."""
+    for place in places():
+        folder = None
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="jaxstyle-run-", dir=place))
+            write_results(job, outcome, folder, record)
+            return folder
+        except (OSError, AppError):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def write_results(job: Job, outcome: Outcome, folder: Path, record: Mapping[str, Any]) -> None:
+    """Judge the pictures, and write all files of a run; of a lane that was retried, with its last learning rate."""
+    write_record(folder, {**record, "lanes": len(job.rows)})
     job = job._replace(rows=[slow_row(*lane) for lane in zip(job.rows, outcome.retries, strict=True)])
     run.write_run(folder, job, outcome, judge(job, outcome.images))
 
 
 def snapshots_into(folder: Path) -> engine.Snapshot:
-    """Writes snapshots of lanes into a run folder."""
-    return partial(write_snapshots, folder)
+    """Writes snapshots of lanes into a run folder; if they can't be written, a line says so, and the run goes on."""
+    failed: list[AppError] = []
+
+    def write(step: int, lanes: Sequence[int], images: Any) -> None:
+        try:
+            write_snapshots(folder, step, lanes, images)
+        except AppError as error:
+            if not failed:
+                tell(f"{error}; going on without it")
+            failed.append(error)
+
+    return write
 
 
 def _refine(job: Job, outcome: Outcome, count: int) -> Job:
@@ -101,7 +156,7 @@ def conclude(job: Job, outcome: Outcome, folder: Path) -> None:
     """Say where the report is; raises RunError naming the lanes that failed."""
     count = len(outcome.ok)
     what = f"{count} lane{'s' * (count != 1)}, {job.settings.steps} steps in {outcome.seconds:.0f} s"
-    print(f"{what}: {folder / 'report.html'}")
+    say_done(f"{what}: {folder / 'report.html'}")
     report_failures(outcome, 0)
 
 

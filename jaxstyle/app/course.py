@@ -71,7 +71,6 @@ def run_part(part: Part, group: int, saved: Saved | None, progress: Progress) ->
     Raises:
       OutOfMemoryError: if they don't fit.
       StoppedError: after a signal.
-      RunError: if a checkpoint could not be written.
       BaseException: what a watcher of the progress raised.
     """
     return _Course(part, group, progress).run(saved)
@@ -117,7 +116,8 @@ class _Course:
             outcome = self._finish(state)
             if self.part.checkpoints:
                 saved = Saved({"finished": True, "group": self.group}, pack(outcome))
-                self.part.checkpoints.save(self.part.name, saved, wait=True)
+                if not self.part.checkpoints.save(self.part.name, saved, wait=True):
+                    self.part.checkpoints.complete = False
         return outcome
 
     def _build(self, batch: Batch, index: np.ndarray, tolerance: float | None) -> Lanes:
@@ -210,9 +210,9 @@ class _Course:
         error = self.progress.error
         if part.checkpoints:
             stopping, stage_done = signals.pending(), step == end and not self._last()
-            must = stopping or stage_done or error is not None
-            if must or part.checkpoints.due():
-                part.checkpoints.save(part.name, self._save(state), wait=must)
+            last = stopping or error is not None
+            if last or stage_done or part.checkpoints.due():
+                part.checkpoints.save(part.name, self._save(state), wait=last)
             if stopping:
                 raise signals.stopped(self.progress.describe_steps())
         if error is not None:

@@ -57,7 +57,7 @@ def run_job(job: Job, options: RunOptions | None = None, keeping: Keeping | None
     Raises:
       StoppedError: after a signal, all being saved.
       BaseException: what `options.on_chunk` raised, likewise.
-      RunError: if not even one lane at a time fits into memory, or a checkpoint could not be written.
+      RunError: if not even one lane at a time fits into memory.
     """
     started = time.monotonic()
     options = options or RunOptions()

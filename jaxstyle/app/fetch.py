@@ -1,14 +1,12 @@
 """Fetching VGG's weights from public hosts: resumed, retried, checked against the published hash, then ported."""
 
 import re
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
-import filelock
 import numpy as np
 import requests
 import urllib3
@@ -16,7 +14,8 @@ from tqdm import tqdm
 
 from jaxstyle.app.errors import RunError, StartError
 from jaxstyle.app.files import explain
-from jaxstyle.app.screen import tell
+from jaxstyle.app.locks import owned
+from jaxstyle.app.screen import is_terminal, tell
 from jaxstyle.app.source_files import SourceFile, UnreadableError, need_h5py, parse_header, tensors_of_span
 from jaxstyle.app.weight_store import hash_file, make_folder, matches, port_file, port_source
 from jaxstyle.ported import may_be_needed
@@ -77,12 +76,11 @@ def fetch_set(name: str) -> Path:
         tell(f"{error}: fetching it again")
         set_path(name).with_suffix(".json").unlink(missing_ok=True)
     try:
-        with filelock.FileLock(folder / f".{name}.lock", timeout=0), requests.Session() as session:
+        busy = f"another process is fetching {name}; wait for it"
+        with owned(folder / f".{name}.lock", busy), requests.Session() as session:
             session.auth = _no_auth
             session.headers["Accept-Encoding"] = "identity"  # the bytes of the file, so that ranges count those
             return _fetch_any(session, name, folder)
-    except filelock.Timeout as error:
-        raise StartError(f"another process is fetching {name}; wait for it") from error
     except OSError as error:
         raise explain(error, f"cannot write to {folder}") from error
 
@@ -260,7 +258,7 @@ def _receive(response: requests.Response, part: _Part, have: int, size: int | No
 def _write(response: requests.Response, path: Path, start: int, last: int | None, limit: int) -> None:
     with (
         path.open("ab" if start else "wb") as file,
-        tqdm(total=last, initial=start, unit="B", unit_scale=True, disable=not sys.stderr.isatty(), leave=False) as bar,
+        tqdm(total=last, initial=start, unit="B", unit_scale=True, disable=not is_terminal(), leave=False) as bar,
     ):
         have = start
         for chunk in response.iter_content(_CHUNK):

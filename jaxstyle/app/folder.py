@@ -4,11 +4,10 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
-
 from jaxstyle.app.checkpoint import FOLDER, has_checkpoints, remove_checkpoints
 from jaxstyle.app.errors import StartError
-from jaxstyle.app.files import explain, remove_temporary
+from jaxstyle.app.files import check_folder, explain, remove_temporary
+from jaxstyle.app.locks import owned
 from jaxstyle.app.pictures import KINDS
 
 SHARDS = "shards"
@@ -38,6 +37,7 @@ def create_run(path: str | None, *, overwrite: bool) -> Iterator[Path]:
     with own_run(folder):
         if is_run and not overwrite:
             raise StartError(_explain_taken(folder))
+        check_folder(folder)
         if is_run:
             _remove_run(folder)
         yield folder
@@ -50,15 +50,28 @@ def own_run(folder: Path) -> Iterator[None]:
     Raises:
       StartError: if another process does.
     """
-    try:
-        # The system lets go of the lock when the process ends, however it ends.
-        lock = filelock.FileLock(folder / _LOCK).acquire(blocking=False)
-    except filelock.Timeout as error:
-        raise StartError(f"another process is writing to {folder}; wait for it, or give another folder") from error
-    except OSError as error:
-        raise explain(error, f"cannot lock {folder}") from error
-    with lock:
+    with contextlib.ExitStack() as stack:
+        try:
+            busy = f"another process is writing to {folder}; wait for it, or give another folder"
+            stack.enter_context(owned(folder / _LOCK, busy))
+        except OSError as error:
+            raise explain(error, f"cannot lock {folder}") from error
         yield
+
+
+def check_places(folder: Path) -> None:
+    """Make the folders that a run's results go to, and try whether they can be written.
+
+    Raises:
+      StartError, WriteError: if not.
+    """
+    images = folder / "images"
+    try:
+        images.mkdir(exist_ok=True)
+    except OSError as error:
+        raise explain(error, f"cannot make {images}") from error
+    for place in (folder, images):
+        check_folder(place)
 
 
 def holds_run(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from PIL import ImageColor
 from jaxstyle.app.decode import MAX_PIXELS, WHITE, Decoded, decode
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.files import explain
-from jaxstyle.app.screen import tell
+from jaxstyle.app.screen import printable, tell
 from jaxstyle.file_kinds import describe_address
 
 __all__ = [
@@ -145,11 +145,6 @@ def resolve_path(path: str | os.PathLike[str]) -> Path:
 def name_source(path: str | os.PathLike[str]) -> str:
     """What errors call the picture that an argument names."""
     return "standard input" if path == STDIN else printable(str(resolve_path(path)))
-
-
-def printable(name: str) -> str:
-    """A file's name without line ends and bytes that no line can hold."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def parse_background(text: str) -> tuple[int, int, int]:

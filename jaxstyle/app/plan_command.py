@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.options import add_debug, positive
+from jaxstyle.app.screen import say
 from jaxstyle.app.settings import DEFAULT_SIZE
 from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS
 
@@ -54,6 +55,7 @@ def add_plan(commands: Any) -> None:
 def _plan(args: argparse.Namespace) -> None:
     if args.topology is not None:
         os.environ.update(ENVIRONMENT)
+        os.environ.pop("JAX_PLATFORM_NAME", None)
     from jaxstyle.app import machine, plan, plan_rows
 
     if args.rows and (args.lanes or args.microbatch):
@@ -66,7 +68,7 @@ def _plan(args: argparse.Namespace) -> None:
     make = plan_rows.make_rows_plan if args.rows else plan.make_plan
     result = {"topology": args.topology, **make(request, found)}
     rows = _rows_of_picture(result) if args.rows else _rows(result)
-    print(json.dumps(result, indent=2) if args.json else "\n".join(_table(rows)))
+    say(json.dumps(result, indent=2) if args.json else "\n".join(_table(rows)))
 
 
 def _table(rows: list[tuple[str, str]]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from jaxstyle.app.files import explain
 from jaxstyle.app.recorded import LOSSES
 from jaxstyle.app.run_options import RunOptions
-from jaxstyle.app.screen import tell
+from jaxstyle.app.screen import is_terminal, tell
 from jaxstyle.objective import Losses
 
 _LOG_SECONDS = 10.0
@@ -143,25 +142,28 @@ class _Screen:
     """A bar on a terminal, a line now and then in a log; on stderr, so that stdout can be piped."""
 
     def __init__(self, steps: int) -> None:
-        self._terminal = sys.stderr.isatty()
         # Without tqdm's time left, to which all steps are alike.
         form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-        self._bar = tqdm(total=steps, disable=not self._terminal, leave=False, bar_format=form)
+        self._bar = tqdm(total=steps, leave=False, bar_format=form) if is_terminal() else None
         self._told = time.monotonic()
 
     def show(self, chunk: Chunk) -> None:
         text = _describe(chunk)
-        with contextlib.suppress(OSError):  # a screen that is gone is no reason to fail
-            self._bar.total = chunk.steps
-            self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update(chunk.steps_done - self._bar.n)
+        if self._bar is not None:
+            with contextlib.suppress(OSError, ValueError):  # a screen that is gone is no reason to fail
+                self._bar.total = chunk.steps
+                self._bar.set_postfix_str(text, refresh=False)
+                self._bar.update(chunk.steps_done - self._bar.n)
+            return
         now = time.monotonic()
-        if not self._terminal and (now - self._told > _LOG_SECONDS or chunk.steps_done >= chunk.steps):
+        if now - self._told > _LOG_SECONDS or chunk.steps_done >= chunk.steps:
             self._told = now
             tell(f"step {chunk.steps_done} of {chunk.steps}, {text}")
 
     def close(self) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.close()
 
 
 def _describe(chunk: Chunk) -> str:
@@ -189,11 +191,17 @@ def _write_log(file: IO[str], chunk: Chunk) -> None:
         print(json.dumps(entry), file=file, flush=True)
 
 
-def _open_log(path: str) -> IO[str]:
+@contextlib.contextmanager
+def _open_log(path: str) -> Iterator[IO[str]]:
     try:
-        return Path(path).open("a")
+        file = Path(path).open("a")  # noqa: SIM115
     except OSError as error:
         raise explain(error, f"cannot write {path}") from error
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):  # a log that can't be written is no reason to fail
+            file.close()
 
 
 def _quantiles(values: jax.typing.ArrayLike) -> list[float] | None:

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ def make_record(job: Job, command: str, run: Mapping[str, Any]) -> dict[str, Any
     return {
         "jaxstyle": jaxstyle.__version__,
         "command": command,
-        "directory": str(Path.cwd()),
+        "directory": _directory(),
         "options": dataclasses.asdict(job.settings),
         "run": dict(run),
         "inputs": {kind: describe_inputs(kind, pictures) for kind, pictures in job.pictures.by_kind().items()},
@@ -57,6 +58,13 @@ def make_record(job: Job, command: str, run: Mapping[str, Any]) -> dict[str, Any
             "count": len(jax.devices()),
         },
     }
+
+
+def _directory() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it has been removed, and whole names do without it
+        return os.devnull
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

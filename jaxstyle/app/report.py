@@ -45,7 +45,8 @@ def write_report(folder: Path) -> Path:
     environment.filters |= {"number": _number, "words": _words}
     recorded = read_folder(folder)
     page = environment.get_template("report.html").render(_describe(recorded))
-    write_atomic(folder / "report.html", page.encode())
+    # A command may name files whose bytes are no letters.
+    write_atomic(folder / "report.html", page.encode("utf-8", "backslashreplace"))
     return folder / "report.html"
 
 

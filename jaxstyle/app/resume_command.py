@@ -36,12 +36,11 @@ def add_merge(commands: Any) -> None:
     parser.set_defaults(command=_merge)
 
 
-def _resume(args: argparse.Namespace) -> None:
+def _resume(args: argparse.Namespace) -> Path:
     check_distributed(args)
     folder = Path(args.run)
     if not args.distributed:
-        _go_on(folder, args)
-        return
+        return _go_on(folder, args)
     from jaxstyle.app.folder import SHARDS
     from jaxstyle.app.hosts import join, together
     from jaxstyle.app.shards import shard_folder
@@ -50,10 +49,10 @@ def _resume(args: argparse.Namespace) -> None:
         raise StartError(f"{folder} holds no shards of a run: there is nothing to resume in several processes")
     shard = join(args.coordinator, args.process)
     with together(folder, shard):
-        _go_on(shard_folder(folder, shard), args)
+        return _go_on(shard_folder(folder, shard), args)
 
 
-def _go_on(folder: Path, args: argparse.Namespace) -> None:
+def _go_on(folder: Path, args: argparse.Namespace) -> Path:
     from jaxstyle.app.checkpoint import has_checkpoints, read_record
     from jaxstyle.app.conduct import carry_out
     from jaxstyle.app.folder import holds_run, own_run
@@ -65,16 +64,19 @@ def _go_on(folder: Path, args: argparse.Namespace) -> None:
     with own_run(folder):
         if not has_checkpoints(folder) and (folder / "lanes.csv").is_file():
             tell(f"the run in {folder} has finished: nothing to resume")
-            return
+            return folder
         record = read_record(folder)
         check_options(folder, record)
         job = load_again(folder, record, "resume")
         check_same_job(folder, record, job)
         options = with_fixed(read_run_options(args), record["run"])
         (carry_out_shard if options.shard else carry_out)(job, folder, record, options)
+    return folder
 
 
-def _merge(args: argparse.Namespace) -> None:
+def _merge(args: argparse.Namespace) -> Path:
     from jaxstyle.app.shards import merge
 
-    merge(Path(args.run))
+    folder = Path(args.run)
+    merge(folder)
+    return folder

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.options import add_run, as_argument, positive
+from jaxstyle.app.screen import printable, say, say_done
 
 if TYPE_CHECKING:
     from jaxstyle.app.recorded import Lane, Recorded
@@ -29,10 +30,12 @@ def add_report(commands: Any) -> None:
     parser.set_defaults(command=_report)
 
 
-def _report(args: argparse.Namespace) -> None:
+def _report(args: argparse.Namespace) -> Path:
     from jaxstyle.app.report import write_report
 
-    print(write_report(Path(args.run)))
+    page = write_report(Path(args.run))
+    say_done(str(page))
+    return page
 
 
 def add_select(commands: Any) -> None:
@@ -85,7 +88,7 @@ def _fraction(text: str) -> float:
     return value
 
 
-def _select(args: argparse.Namespace) -> None:
+def _select(args: argparse.Namespace) -> Path | None:
     from jaxstyle.app.recorded import read_folder
 
     recorded = read_folder(Path(args.run))
@@ -107,13 +110,15 @@ def _select(args: argparse.Namespace) -> None:
     }
     if args.best_to:
         _copy_best(recorded, result["pairs"], Path(args.best_to), overwrite=args.overwrite)
+    written = Path(args.best_to) if args.best_to else None
     if args.json:
-        print(json.dumps(result, indent=2))
-        return
+        say(json.dumps(result, indent=2))
+        return written
     for (_, lanes), pair in zip(pairs.items(), result["pairs"], strict=True):
-        print("\n".join(_table(lanes, pair, args.measures)), end="\n\n")
+        say("\n".join([*map(printable, _table(lanes, pair, args.measures)), ""]))
     if result["cross_validation"]:
-        print("\n".join(_validation_lines(result["cross_validation"])))
+        say("\n".join(map(printable, _validation_lines(result["cross_validation"]))))
+    return written
 
 
 def _measure(lane: "Lane", name: str) -> float:
@@ -232,7 +237,7 @@ def _held_out_line(kind: str, found: dict[str, Any]) -> str:
 
 
 def _copy_best(recorded: "Recorded", pairs: list[dict[str, Any]], target: Path, *, overwrite: bool) -> None:
-    from jaxstyle.app.files import explain, write_atomic
+    from jaxstyle.app.files import explain, follow, write_atomic
 
     picked = [pair for pair in pairs if pair["image"]]
     if len(pairs) == 1 and target.suffix.lower() != ".png":
@@ -241,8 +246,10 @@ def _copy_best(recorded: "Recorded", pairs: list[dict[str, Any]], target: Path, 
         if len(pairs) > 1:
             target.mkdir(exist_ok=True)
         for pair in picked:
-            name = f"{Path(pair['content']).stem}_{Path(pair['style']).stem}_{pair['lane']:04d}.png"
+            names = [Path(pair[kind]).stem[:50] for kind in ("content", "style")]
+            name = f"{names[0]}_{names[1]}_{pair['lane']:04d}.png"
             data = Path(pair["image"]).read_bytes()
-            write_atomic(target / name if len(pairs) > 1 else target, data, overwrite=overwrite)
+            file = target / name if len(pairs) > 1 else target
+            write_atomic(follow(file) if overwrite else file, data, overwrite=overwrite)
     except OSError as error:
         raise explain(error, f"cannot copy to {target}") from error

@@ -10,12 +10,13 @@ from typing import Any
 
 from jaxstyle.app import conduct, engine
 from jaxstyle.app.checkpoint import FOLDER, Checkpoints, Saved, read_record
-from jaxstyle.app.errors import RunError, StartError
+from jaxstyle.app.errors import RunError, StartError, WriteError
 from jaxstyle.app.folder import SHARDS, own_run
 from jaxstyle.app.job import Job
 from jaxstyle.app.outcome import join_outcomes
-from jaxstyle.app.record import check_same_job, load_again, write_record
+from jaxstyle.app.record import check_same_job, load_again
 from jaxstyle.app.run_options import RunOptions, with_fixed
+from jaxstyle.app.screen import say_done
 
 _DONE = "done"
 _NAME = re.compile(r"(\d+)-of-(\d+)")
@@ -56,8 +57,11 @@ def carry_out_shard(job: Job, folder: Path, record: Mapping[str, Any], options: 
     with conduct.advising(folder):
         keeping = engine.Keeping("lanes", checkpoints, conduct.snapshots_into(run), first)
         outcome = engine.run_job(own, options, keeping)
-        checkpoints.save(_DONE, Saved({}, {}), wait=True)
-    print(f"shard {options.shard[0]} of {options.shard[1]} is done; when all are, jaxstyle merge {run}")
+        with conduct.keeping(own, outcome, record, checkpoints):
+            if not checkpoints.complete:
+                raise WriteError(f"shard {folder.name} is done, but its checkpoint can't be written")
+            checkpoints.insist(_DONE, Saved({}, {}))
+    say_done(f"shard {options.shard[0]} of {options.shard[1]} is done; when all are, jaxstyle merge {run}")
     conduct.report_failures(outcome, first)
 
 
@@ -86,10 +90,9 @@ def merge(run: Path) -> None:
             own = take_shard(job, (number, len(folders)))[1]
             outcomes.append(engine.run_job(own, with_fixed(RunOptions(quiet=True), record["run"]), keeping))
         first = records[0]
-        command = _without_shard(first["command"])
-        write_record(run, {**first, "command": command, "run": {**first["run"], "shard": None}})
+        record = {**first, "command": _without_shard(first["command"]), "run": {**first["run"], "shard": None}}
         outcome = join_outcomes(outcomes)
-        conduct.write_results(job, outcome, run)
+        conduct.write_results(job, outcome, run, record)
         shutil.rmtree(run / SHARDS, ignore_errors=True)
         conduct.conclude(job, outcome, run)
 

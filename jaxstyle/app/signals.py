@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 from jaxstyle.app.errors import StoppedError
@@ -18,6 +19,7 @@ class _State:
     advice: str = ""
     deferring: bool = False
     pending: int | None = None
+    passing: frozenset[Path] = frozenset()
 
 
 def install() -> None:
@@ -35,6 +37,22 @@ def advise(advice: str) -> None:
 def advice() -> str:
     """What `advise` was told."""
     return _State.advice
+
+
+@contextlib.contextmanager
+def removing(path: Path) -> Iterator[None]:
+    """Remove a file when the context, or the process by a signal, ends; one that can't be removed is left."""
+    _State.passing |= {path}
+    try:
+        yield
+    finally:
+        _remove(path)
+        _State.passing -= {path}
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 @contextlib.contextmanager
@@ -66,6 +84,8 @@ def exit_at_once(number: int) -> NoReturn:
 
     The device may be computing still, which must not outlive what it computes with.
     """
+    for path in _State.passing:
+        _remove(path)
     write_at_once(f"jaxstyle: stopped by {_NAMES[signal.Signals(number)]}{_State.advice}")
     os._exit(128 + number)
 

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import shlex
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from jaxstyle.app.run_options import (
     fixed_options,
     read_run_options,
 )
-from jaxstyle.app.screen import tell
+from jaxstyle.app.screen import say_done, tell
 from jaxstyle.app.settings import weight_defaults
 
+_INPUTS = ("blend", "content_mask", "style_mask", "init", "weights")
 _MANY_LANES = 2000  # of which a person may not have thought
 
 
@@ -95,7 +97,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
 
-def _sweep(args: argparse.Namespace) -> None:
+def _sweep(args: argparse.Namespace) -> Path:
     options = read_run_options(args)
     check_distributed(args)
     check_run_options(options, args.out, distributed=args.distributed)
@@ -107,10 +109,10 @@ def _sweep(args: argparse.Namespace) -> None:
         options = replace(options, shard=shard)
         processes = together(Path(args.out), shard)
     with processes:
-        _carry_out(args, options)
+        return _carry_out(args, options)
 
 
-def _carry_out(args: argparse.Namespace, options: RunOptions) -> None:
+def _carry_out(args: argparse.Namespace, options: RunOptions) -> Path:
     from jaxstyle.app.conduct import begin, carry_out
     from jaxstyle.app.folder import create_run, holds_run
     from jaxstyle.app.job import load_job
@@ -129,6 +131,7 @@ def _carry_out(args: argparse.Namespace, options: RunOptions) -> None:
     with create_run(out, overwrite=args.overwrite) as folder:
         begin(folder, record)
         (carry_out_shard if options.shard else carry_out)(job, folder, record, options)
+    return folder
 
 
 def _warn(job: Any) -> None:
@@ -143,11 +146,11 @@ def _warn(job: Any) -> None:
         tell(f"note: {len(job.rows)} lanes keep {size:.1f} GB of images and what {job.settings.optimizer} remembers")
 
 
-def _transfer(args: argparse.Namespace) -> None:
+def _transfer(args: argparse.Namespace) -> Path:
     from jaxstyle.app import engine, run
     from jaxstyle.app.conduct import announce
     from jaxstyle.app.encode import check_output, encode
-    from jaxstyle.app.files import write_atomic
+    from jaxstyle.app.files import write_or_keep
     from jaxstyle.app.job import load_job
 
     output = Path(args.output)
@@ -159,25 +162,30 @@ def _transfer(args: argparse.Namespace) -> None:
     job = load_job(settings)
     if len(job.rows) != 1:
         raise StartError(f"CONTENT and STYLE hold {len(job.rows)} pairs of images; transfer makes one picture of one")
-    announce(job)
-    outcome = engine.run_job(job, read_run_options(args))
-    if not outcome.ok[0]:
-        raise RunError(f"{outcome.reason(0)}; take smaller weights or a smaller --learning-rate")
     (content,) = job.contents
     if args.keep_profile and content.profile is None:
         tell(f"note: {content.name} has no RGB profile to keep: the picture is sRGB")
-    data = encode(
-        outcome.images[0],
-        suffix,
+    to_file = partial(
+        encode,
+        suffix=suffix,
         text=run.picture_text(job, job.rows[0]),
         quality=args.quality,
         profile=content.profile if args.keep_profile else None,
         exif=content.exif if args.keep_metadata else None,
     )
-    write_atomic(output, data, overwrite=args.overwrite)
+    try:
+        to_file(content.image)  # what the kind of file can't hold shows before the work
+    except (OSError, ValueError) as error:
+        raise StartError(f"cannot make {output}: {error}; choose another kind of file") from error
+    announce(job)
+    outcome = engine.run_job(job, read_run_options(args))
+    if not outcome.ok[0]:
+        raise RunError(f"{outcome.reason(0)}; take smaller weights or a smaller --learning-rate")
+    write_or_keep(output, to_file(outcome.images[0]), overwrite=args.overwrite)
     of_interest = ("content", "style") if settings.content else ("style",)
     losses = [f"{name} {getattr(outcome.final, name)[0]:.4g}" for name in of_interest]
-    print(f"{outcome.steps[0]} steps in {outcome.seconds:.0f} s, {', '.join(losses)}: {output}")
+    say_done(f"{outcome.steps[0]} steps in {outcome.seconds:.0f} s, {', '.join(losses)}: {output}")
+    return output
 
 
 def _quality(text: str) -> int:
@@ -185,15 +193,16 @@ def _quality(text: str) -> int:
 
 
 def _check_output(output: Path, args: argparse.Namespace) -> None:
-    from jaxstyle.app.files import explain
+    from jaxstyle.app.files import check_target
 
-    try:
-        if output.is_dir() or not output.parent.is_dir():
-            raise StartError(f"cannot write {output}: give the name of a file in a folder that exists")
-        if output.exists() and not args.overwrite:
-            raise StartError(f"{output} exists; give another file, or --overwrite")
-        for name in filter(None, (args.content, args.style)):
-            if output.exists() and Path(name).exists() and output.samefile(name):
+    for name in (args.content, args.style, *(name for option in _INPUTS for name in _listed(args, option))):
+        with contextlib.suppress(OSError, ValueError):  # what can't be an input's name is said later
+            if name and output.samefile(name):
                 raise StartError(f"{output} is an input; give another file to write")
-    except OSError as error:
-        raise explain(error, f"cannot write {output}") from error
+    check_target(output, overwrite=args.overwrite)
+
+
+def _listed(args: argparse.Namespace, option: str) -> list[str]:
+    """The values of an option that takes one or more, if it is given."""
+    value = getattr(args, option, None) or []
+    return [value] if isinstance(value, str) else value

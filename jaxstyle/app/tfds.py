@@ -58,7 +58,10 @@ def open_split(text: str) -> Split:
     place = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     if address := describe_address(place):
         raise StartError(f"cannot read {text}: TFDS_DATA_DIR={address}")
-    folder = Path(place).expanduser()
+    try:
+        folder = Path(place).expanduser()
+    except RuntimeError as error:
+        raise StartError(f"cannot read {text}: there is no home folder; TFDS_DATA_DIR can name the folder") from error
     builder = _find_builder(tfds, match, folder)
     feature = _find_image_feature(tfds, builder, text)
     try:

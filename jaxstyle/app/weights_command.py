@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxstyle.app.errors import AppError, RunError, StartError
 from jaxstyle.app.options import add_debug
+from jaxstyle.app.screen import say, say_done
 from jaxstyle.layers import POOLINGS
 from jaxstyle.weight_sets import CONVENTIONS, REGISTRY, REMOTE_SETS
 
@@ -18,7 +19,7 @@ def add_weights_parser(commands: Any) -> None:
     weights = commands.add_parser("weights", help="the networks' weights: list, fetch, port, verify, normalise")
     actions = weights.add_subparsers(metavar="ACTION", required=True)
 
-    def add(name: str, run: Callable[[argparse.Namespace], None], help_text: str, description: str) -> Any:
+    def add(name: str, run: Callable[[argparse.Namespace], Path | None], help_text: str, description: str) -> Any:
         parser = actions.add_parser(name, help=help_text, description=description)
         parser.set_defaults(command=lambda args: _call(run, args))
         add_debug(parser)
@@ -81,11 +82,14 @@ def _size(text: str) -> int:
     return int(text)
 
 
-def _call(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+def _call(run: Callable[[argparse.Namespace], Path | None], args: argparse.Namespace) -> Path | None:
+    from jaxstyle.app.machine import find_devices
     from jaxstyle.pretrained import WeightsError
 
+    if run is not _list:
+        find_devices()
     try:
-        run(args)
+        return run(args)
     except WeightsError as error:
         raise StartError(str(error)) from error
 
@@ -97,7 +101,7 @@ def _list(_: argparse.Namespace) -> None:
         try:
             entry = REGISTRY.get(name) or find_cached(name)
         except WeightsError as error:
-            print(f"{name}: {error}")
+            say(f"{name}: {error}")
             continue
         if entry is not None:
             _show(name, entry.architecture, entry.source, entry.licence, f"sha256 {entry.sha256}", set_path(name))
@@ -106,23 +110,28 @@ def _list(_: argparse.Namespace) -> None:
             published = remote.downloads[0]
             where = f"not here: jaxstyle weights fetch {name}"
             _show(name, remote.architecture, remote.source, remote.licence, f"{published.hash} as published", where)
-    print("a transfer takes {}: {}".format(*default_set()))
+    say("a transfer takes {}: {}".format(*default_set()))
 
 
 def _show(name: str, architecture: str, source: str, licence: str, digest: str, where: object) -> None:
-    print(f"{name}: {architecture}, {licence}\n  {source}\n  {digest}\n  {where}")
+    say(f"{name}: {architecture}, {licence}\n  {source}\n  {digest}\n  {where}")
 
 
-def _fetch(args: argparse.Namespace) -> None:
+def _done(path: Path) -> Path:
+    say_done(str(path))
+    return path
+
+
+def _fetch(args: argparse.Namespace) -> Path:
     from jaxstyle.app.fetch import fetch_set
 
-    print(fetch_set(args.name))
+    return _done(fetch_set(args.name))
 
 
-def _port(args: argparse.Namespace) -> None:
+def _port(args: argparse.Namespace) -> Path:
     from jaxstyle.app.weight_store import port_file
 
-    print(port_file(args.file, args.name, args.input_convention))
+    return _done(port_file(args.file, args.name, args.input_convention))
 
 
 def _verify(_: argparse.Namespace) -> None:
@@ -133,18 +142,18 @@ def _verify(_: argparse.Namespace) -> None:
     for name in names:
         try:
             load_params(name)
-            print(f"{name}: ok, {set_path(name)}")
+            say(f"{name}: ok, {set_path(name)}")
         except (WeightsError, AppError) as error:
             failed.append(name)
-            print(f"{name}: FAILED, {error}")
+            say(f"{name}: FAILED, {error}")
     if failed:
         raise RunError(f"{len(failed)} of {len(names)} weight sets can't be used: {', '.join(failed)}")
 
 
-def _normalise(args: argparse.Namespace) -> None:
+def _normalise(args: argparse.Namespace) -> Path:
     from jaxstyle.app.normalise import normalise_set
     from jaxstyle.app.weight_store import check_name, store_set
 
     name = args.name or f"{Path(args.set).stem if args.set.endswith('.safetensors') else args.set}-normalised"
     check_name(name)
-    print(store_set(name, *normalise_set(args.set, args.images, args.size, args.pooling)))
+    return _done(store_set(name, *normalise_set(args.set, args.images, args.size, args.pooling)))
