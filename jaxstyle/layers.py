@@ -72,7 +72,8 @@ def check_layers(layers: Iterable[str], argument: str = "layers") -> tuple[str, 
     layers = _as_names(layers, argument)
     for layer in layers:
         if layer not in LAYERS:
-            raise ValueError(f"unknown layer {layer!r} in {argument}; valid layers: {', '.join(LAYERS)}")
+            place = "" if argument == "layers" else f" in {argument}"
+            raise ValueError(f"unknown layer {layer!r}{place}; valid layers: {', '.join(LAYERS)}")
     if not layers or len(set(layers)) < len(layers):
         raise ValueError(f"{argument} must be one or more different names, got {list(layers)}")
     return layers
