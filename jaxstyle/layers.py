@@ -1,6 +1,7 @@
 """Names and sizes of VGG19's layers (Simonyan and Zisserman, arXiv 1409.1556). Plain Python: imports no jax."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 """(convolutions, channels) of each block; a 2x2 pooling follows every block."""
@@ -72,13 +73,14 @@ def check_layers(layers: Iterable[str], argument: str = "layers") -> tuple[str, 
     layers = _as_names(layers, argument)
     for layer in layers:
         if layer not in LAYERS:
-            raise ValueError(f"unknown layer {layer!r} in {argument}; valid layers: {', '.join(LAYERS)}")
+            place = "" if argument == "layers" else f" in {argument}"
+            raise ValueError(f"unknown layer {layer!r}{place}; valid layers: {', '.join(LAYERS)}")
     if not layers or len(set(layers)) < len(layers):
         raise ValueError(f"{argument} must be one or more different names, got {list(layers)}")
     return layers
 
 
-def _as_names(layers: Iterable[str], argument: str) -> tuple[str, ...]:
+def _as_names(layers: Any, argument: str) -> tuple[str, ...]:
     if isinstance(layers, str):
         return (layers,)
     if isinstance(layers, Mapping) or not isinstance(layers, Iterable):

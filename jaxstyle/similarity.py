@@ -56,8 +56,8 @@ def check_pair(
     image_a, image_b = check_image(image_a, smallest), check_image(image_b, smallest)
     if image_a.shape != image_b.shape:
         raise ValueError(f"images must have the same shape, got {image_a.shape} and {image_b.shape}")
-    image_a, image_b = promoted(image_a, image_b)
-    return image_a, image_b
+    both = promoted(image_a, image_b)
+    return both[0], both[1]
 
 
 def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

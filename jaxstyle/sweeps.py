@@ -106,6 +106,7 @@ def sweep(
         raise ValueError(f"image must have shape (h, w, 3) or ({count}, h, w, 3), got {image.shape}")
     check_targets(targets, (count,))
     if mesh is not None:
+        mesh = Mesh(mesh.devices, mesh.axis_names)  # with axes of the type that code outside of shard_map needs
         if count % mesh.size:
             image, targets, weights = _pad((image, targets, weights), mesh.size)
         image = jax.device_put(image, NamedSharding(mesh, PartitionSpec(mesh.axis_names)))

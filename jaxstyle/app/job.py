@@ -95,7 +95,7 @@ class Job(NamedTuple):
     @property
     def params(self) -> Params:
         """The parameters that the layers asked for need, without those of deeper convolutions."""
-        layers = dict.fromkeys(self.settings.content_layers + self.settings.style_layers)
+        layers = tuple(dict.fromkeys(self.settings.content_layers + self.settings.style_layers))
         return {
             name: self.weights.params[name]
             for name in (*convolutions_for(layers), "mean")
