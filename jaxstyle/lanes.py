@@ -18,7 +18,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Real
 from jaxstyle.checks import check_count, check_type, known
 from jaxstyle.objective import Losses, LossWeights, Targets
 from jaxstyle.scaling import check_weights
-from jaxstyle.transfer import StateT, Transfer
+from jaxstyle.transfer import Transfer
 from jaxstyle.vgg import Params, as_image
 
 _RANKS = {"alpha": 0, "beta": 0, "tv": 0, "content_layers": 1, "style_layers": 1, "style_mix": 1}
@@ -181,20 +181,20 @@ def make_lanes(
     if mesh is not None and count % mesh.size:
         raise ValueError(f"{count} lanes do not divide by {mesh.size} devices: pad_lanes repeats the last one")
 
-    def of_lanes(of_one: Callable[..., tuple[StateT, Losses]]) -> Callable[..., tuple[StateT, Losses]]:
-        def apply(
-            state: StateT, params: Params, targets: Targets | StackedTargets, weights: LossWeights
-        ) -> tuple[StateT, Losses]:
+    def of_lanes(of_one: Callable[..., Any]) -> Callable[..., Any]:
+        """Of all lanes, what of one takes (state, params, targets, weights); or an image in place of the state."""
+
+        def apply(state: Any, params: Params, targets: Targets | StackedTargets, weights: LossWeights) -> Any:
             check_weights(weights)
             check_targets(targets, (len(jax.tree.leaves(state)[0]),))
             by_lane = {name: leaf for name, leaf in weights._asdict().items() if getattr(axes, name) == 0}
             indices = (targets.content_index, targets.style_index) if isinstance(targets, StackedTargets) else ()
 
-            def one(state: StateT, lane: tuple[dict[str, jax.Array], tuple[jax.Array, ...]]) -> Any:
+            def one(state: Any, lane: tuple[dict[str, jax.Array], tuple[jax.Array, ...]]) -> Any:
                 leaves, indices = lane
                 return of_one(state, params, targets_of_lane(targets, indices), weights._replace(**leaves))
 
-            def together(state: StateT, lanes: Any) -> tuple[StateT, Losses]:
+            def together(state: Any, lanes: Any) -> tuple[Any, Losses]:
                 state, losses = jax.vmap(one)(jax.tree.map(_keep_layout, state), lanes)
                 return jax.tree.map(_keep_layout, state), losses
 
@@ -202,7 +202,7 @@ def make_lanes(
 
         return apply
 
-    evaluate: Any = of_lanes(lambda image, *others: (image, transfer.losses(image, *others)))
+    evaluate = of_lanes(lambda image, *others: (image, transfer.losses(image, *others)))
     lanes = Transfer(jax.vmap(transfer.init), of_lanes(transfer.step), lambda *operands: evaluate(*operands)[1])
     return lanes if mesh is None else _shard(lanes, axes, mesh)
 

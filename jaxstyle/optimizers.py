@@ -43,7 +43,7 @@ def _makers(part: Any, seen: set[int]) -> Iterable[str]:
     seen.add(id(part))
     for held in _held(part):
         yield from _makers(held, seen)
-    if isinstance(part, Callable) and getattr(part, "__module__", "").startswith("optax"):
+    if isinstance(part, Callable) and (getattr(part, "__module__", None) or "").startswith("optax"):
         yield getattr(part, "__qualname__", "").split(".")[0]
 
 
@@ -57,5 +57,13 @@ def _held(part: Any) -> Iterable[Any]:
     owner = getattr(part, "__self__", part)  # of a bound method
     if hasattr(owner, "init") and hasattr(owner, "update"):  # an object, such as optax.MultiSteps
         return list(getattr(owner, "__dict__", {}).values())
-    cells = getattr(part, "__closure__", None) or ()
-    return [cell.cell_contents for cell in cells]
+    return [cell.cell_contents for cell in getattr(part, "__closure__", None) or () if _is_filled(cell)]
+
+
+def _is_filled(cell: Any) -> bool:
+    """Whether a function's cell holds anything: of a function that names itself it may not yet."""
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True

@@ -117,6 +117,7 @@ def objectives(params):
 
 def transfers(params):
     import jaxstyle as js
+    from jaxstyle.averaging import make_averaging
     from jaxstyle.lanes import make_lanes, pad_lanes
     from jaxstyle.lbfgs import lbfgs
     from jaxstyle.pyramid import carry
@@ -137,7 +138,8 @@ def transfers(params):
     mesh = jax.make_mesh((1,), ("rows",), axis_types=(AxisType.Auto,))
     trace(partial(js.sweep, adam, num_steps=1, mesh=mesh), content, params, targets, grid)
     assert trace(lambda w: pad_lanes({"beta": w.beta}, 4), grid)["beta"].shape == (4,)
-    trace(lambda x: carry(adam, adam.init(x), (20, 24), detail=x), content)
+    for one in (adam, make_stopping(adam), make_averaging(adam)):
+        trace(lambda x, one=one: carry(one, one.init(x), (20, 24), detail=x), content)
     sharded = js.shard_rows(adam, mesh)
     trace(sharded.step, trace(adam.init, js.split_rows(content, mesh)), params, targets, js.LossWeights())
 
@@ -162,7 +164,7 @@ def judges():
 
 def further():
     """What is public and not in the table."""
-    from jaxstyle import activations, conv, pyramid, starts, winograd
+    from jaxstyle import activations, conv, file_kinds, pyramid, regions, starts, winograd
     from tests.test_compositions import params as table_params
 
     params = table_params()
@@ -179,6 +181,9 @@ def further():
     trace(jax.grad(lambda x: conv.conv3x3(x, kernel, backend="winograd").sum()), x)
     check_leaves(winograd._transforms(4))
     assert len(pyramid.scales((64, 48), smallest=16)) == 2
+    assert regions.layer_sizes(("relu2_1",), (16, 18)) == {"relu2_1": (8, 9)}
+    file_kinds.recognise(b"GIF89a")
+    assert file_kinds.describe_address("photo.jpg") is None
 
 
 def what_is_wrong():

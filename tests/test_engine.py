@@ -1,12 +1,10 @@
 """The engine of a sweep: lanes that fail, devices, chunks."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +15,8 @@ import jaxstyle as js
 from jaxstyle.app import job, loop
 from jaxstyle.app.progress import Progress
 from tests.command import QUICK, jaxstyle, read_table
+from tests.processes import environment
 from tests.test_resume import KilledError, killed, results
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -150,8 +147,6 @@ def test_the_loop_rests_where_the_state_is_wanted():
 
 @pytest.mark.slow
 def test_eight_devices_are_one(images):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.devices_sweep"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(devices=8), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,26 +1,23 @@
 """The scripts in scripts/examples, each in its short form in a process of its own, as a user runs it."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.processes import ROOT, environment
 from tests.tiny_dataset import build_dataset
 
-EXAMPLES = Path(__file__).parent.parent / "scripts" / "examples"
+EXAMPLES = ROOT / "scripts" / "examples"
 NAMES = sorted(file.stem for file in EXAMPLES.glob("*.py") if file.stem != "feed_forward")  # what two of them share
 
 
 def run_example(name, *arguments, folder, **variables):
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    environment |= {"PYTHONPATH": str(EXAMPLES.parent.parent), "JAX_PLATFORMS": "cpu", **variables}
     command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), "--quick", *arguments]
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=folder, env=environment(**variables), capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -1,10 +1,8 @@
 import gc
-import os
 import subprocess
 import sys
 import weakref
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -18,6 +16,7 @@ from jaxstyle.averaging import make_averaging
 from jaxstyle.lanes import StackedTargets, lane_axes, make_lanes, num_lanes, pad_lanes
 from jaxstyle.stopping import make_stopping
 from tests.conftest import relative_error, widen
+from tests.processes import ROOT, environment
 
 GRID = js.weight_grid(alpha=[1.0, 0.5], beta=[0.01, 1.0])
 
@@ -310,13 +309,7 @@ def test_lanes_that_do_not_divide_by_the_devices(shallow):
 @pytest.mark.slow
 def test_lanes_over_eight_simulated_devices():
     """See sharded.py for what is checked: a process of its own, since devices are made when jax starts."""
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_ENABLE_X64": "1",
-    }
+    variables = environment(devices=8, JAX_ENABLE_X64="1")
     command = [sys.executable, "-W", "error", "-m", "tests.sharded"]
-    root = Path(__file__).parent.parent
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr

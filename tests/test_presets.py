@@ -19,9 +19,8 @@ def test_presets_make_an_objective(params, name):
     assert preset.pooling in POOLINGS
     assert preset.padding in PADDINGS
     assert preset.convention in CONVENTIONS
-    features = js.make_features(
-        dict.fromkeys(preset.content_layers + preset.style_layers), pooling=preset.pooling, padding=preset.padding
-    )
+    layers = tuple(dict.fromkeys(preset.content_layers + preset.style_layers))
+    features = js.make_features(layers, pooling=preset.pooling, padding=preset.padding)
     layers = {"content_layers": preset.content_layers, "style_layers": preset.style_layers}
     image = jnp.zeros((32, 32, 3))
 

@@ -169,7 +169,7 @@ def test_a_state_of_another_kind_is_refused_by_name():
         def picture(self):
             return self.image
 
-    transfer = js.Transfer(Own, lambda *_: None)
+    transfer = js.Transfer(Own, lambda *_: None, lambda *_: None)
     with pytest.raises(ValueError, match=r"got Own: give it a method carried\(fresh, inner\)"):
         carry(transfer, Own(jnp.ones((4, 4, 3))), (8, 8))
 

@@ -1,7 +1,5 @@
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +9,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.rows import shard_rows, split_rows
+from tests.processes import ROOT, environment
 
 
 @pytest.fixture
@@ -51,13 +50,7 @@ def test_a_mesh_without_rows():
 @pytest.mark.slow
 def test_eight_simulated_devices():
     """See rows_of_image.py for what is checked: a process of its own, since devices are made when jax starts."""
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_ENABLE_X64": "1",
-    }
+    variables = environment(devices=8, JAX_ENABLE_X64="1")
     command = [sys.executable, "-W", "error", "-m", "tests.rows_of_image"]
-    root = Path(__file__).parent.parent
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr

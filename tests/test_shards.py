@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +19,7 @@ from jaxstyle.app.errors import RunError
 from jaxstyle.app.progress import Progress
 from jaxstyle.app.shards import shard_folder
 from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
+from tests.processes import environment
 from tests.test_resume import kill_after, killed
 
 SWEEP = ["sweep", "c.png", "s.png", *QUICK, "--beta", "0.1:10:5", "--microbatch", "2", "--checkpoint-every", "0"]
@@ -91,10 +91,9 @@ def start_two(*arguments, code="from jaxstyle.app import cli; cli.main()"):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         place = f"localhost:{free.getsockname()[1]}"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parent.parent)}
     command = [sys.executable, "-c", code, *arguments, "--distributed", "--coordinator", place]
     piped = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return [subprocess.Popen([*command, "--process", f"{i}/2"], env=environment, **piped) for i in range(2)]
+    return [subprocess.Popen([*command, "--process", f"{i}/2"], env=environment(), **piped) for i in range(2)]
 
 
 def two_processes(*arguments):

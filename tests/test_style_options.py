@@ -141,7 +141,7 @@ def test_every_start(images):
         assert one.shape == content.shape
         assert np.array_equal(one, two) == (init in ("content", "style"))
     Image.new("RGB", (50, 50), (255, 0, 0)).save("red.png")
-    weights = ["--alpha", "0", "--beta", "0", "--tv", "0"]
+    weights = ["--alpha", "0", "--beta", "0", "--tv", "1", "--optimizer", "lbfgs"]  # one colour stays
     assert jaxstyle("sweep", "c.png", "s.png", *QUICK, *weights, "--init", "red.png", "--out", "run") == 0
     np.testing.assert_array_equal(js.load_run("run").images[0], np.broadcast_to([1, 0, 0], (20, 24, 3)))
     with Image.open("run/images/lane_0000.png") as picture:
