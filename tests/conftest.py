@@ -6,6 +6,7 @@ kept until the run ends.
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ import pytest
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle import layers
+from jaxstyle import layers, pretrained
 from jaxstyle.app.images import read_image
 
 COMPILED = "JAXSTYLE_TESTS_COMPILED"  # names the folder of what a run has compiled
@@ -65,8 +66,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory):
-    """Tests leave the user's cache folder alone."""
+    """Tests leave the user's cache folder alone, and draw the weights of a seed once."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrained, "_random_weights", functools.cache(pretrained._random_weights))
         patch.setenv("JAXSTYLE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
