@@ -141,6 +141,7 @@ def test_lanes_of_both_orders_are_what_each_is_alone():
             np.testing.assert_allclose(image, alone.picture, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_both_orders_are_carried_to_other_sizes():
     """Failed lanes stay failed, with their picture; others go on, and average anew."""
     weights = js.LossWeights(jnp.ones(3), jnp.array([0.0, 1.0, 0.0]), jnp.zeros(3))
@@ -174,6 +175,7 @@ def test_a_step_that_is_not_taken_does_not_count():
     jax.tree.map(np.testing.assert_array_equal, after, state)
 
 
+@pytest.mark.slow
 def test_a_gradient_through_both_is_that_of_the_steps():
     start = jnp.full((2, 3, 3), START)
     for transfer in both_orders(0.1, None):

@@ -41,6 +41,7 @@ def test_against_one(shallow, capsys):
     assert row["one_compile_s"] > 0
 
 
+@pytest.mark.slow
 def test_every_backend_and_the_gradient_alone(shallow, capsys):
     shallow.main([*SMALL, "--backend", "auto", "xla", "winograd", "--dtype", "bfloat16", "--json"])
     found = json.loads(capsys.readouterr().out)

@@ -41,6 +41,7 @@ def problem(examples, params):
     return frozen, jnp.stack([cat[:16, :16], cat[4:20, 3:19]]), style
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_a_transfer(examples, problem):
     shared, _, _ = examples
     frozen, contents, style = problem

@@ -245,6 +245,7 @@ def test_the_real_thing_stylises_and_lanes_are_solo_runs_in_their_losses(content
         assert np.abs(result.images[i] - state.image).mean() < 3 * amplified < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("microbatch", [1, 2, 3])
 def test_microbatches_equal_all_lanes_together(shallow, params, content, microbatch):
     _, loss, targets = shallow

@@ -152,6 +152,7 @@ def test_one_that_is_finite_nowhere_else_fails_with_the_image_it_started_from():
     np.testing.assert_array_equal(state.picture, centre + 0.1)
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_finite_is_no_part_of_the_history():
     optimizer, image = lbfgs(3), jnp.full(SHAPE, 0.5)
     update, state = optimizer.update(jnp.ones(SHAPE), optimizer.init(image), image, value=jnp.float32(2))
@@ -250,6 +251,7 @@ def test_memory_size_is_checked():
         lbfgs(0)
 
 
+@pytest.mark.slow
 def test_real_loss_agrees_with_the_recursion(x64, shallow, params, content):
     _, loss, targets = shallow
     params, targets, content = widen(params), widen(targets), widen(content)
@@ -300,6 +302,7 @@ def test_a_lane_that_fails_leaves_the_others_bit_identical(swept):
     assert len(traces) == 1  # new weights don't compile again
 
 
+@pytest.mark.slow
 def test_lanes_are_transfers_alone(x64, shallow, params, content):
     _, loss, targets = shallow
     params, targets, content = widen(params), widen(targets), widen(content)

@@ -76,6 +76,7 @@ def pairs(pictures):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["alex", "vgg16"])
 def test_lpips_equals_float64_numpy(network, pairs, reference):
     params = js.load_params(f"lpips-{network}")
@@ -308,6 +309,7 @@ def test_frechet_distance_equals_float64_numpy(alex, reference, image_sets):
     assert float(metrics.frechet_distance(alex, image_sets[0], image_sets[0])) == pytest.approx(0, abs=1e-6 * wanted)
 
 
+@pytest.mark.slow
 def test_lpips_frechet_is_the_product(alex, image_sets):
     contents, styles = image_sets
     images = contents[:, ::-1]

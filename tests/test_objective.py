@@ -31,6 +31,7 @@ def test_equals_float64_numpy_with_images_of_different_sizes(params):
     assert total == losses.total
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_gradient_equals_finite_differences(params, content, style, convention):

@@ -146,6 +146,7 @@ def test_the_estimate_for_a_tpu_knows_the_dtype(monkeypatch):
     assert plan._roofline(found.speed("bfloat16"), 1e9, 1e9, 819e9)["seconds_per_lane_step"] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_plan_of_this_machine(capsys):
     assert run_main("--size", "32", "--lanes", "3", "--microbatch", "2", "--optimizer", "adam", "--json", *SHALLOW) == 0
     out, err = capsys.readouterr()

@@ -184,6 +184,7 @@ def targets_of(params, content, style):
     return content, style[: len(style) // 2].mean((0, 1)) * style.shape[1]
 
 
+@pytest.mark.slow
 def test_run_pyramid_is_its_parts(x64, content, style):
     content, style, params = widen(content), widen(style), jnp.float64(0.02)
     transfer, weights = js.make_transfer(loss_of_targets, lbfgs(3)), js.LossWeights()

@@ -81,6 +81,7 @@ def test_streams_that_are_not_there_or_fail(monkeypatch, capsys):
         assert screen.is_terminal() is False
 
 
+@pytest.mark.slow
 def test_any_name_in_every_output(images, monkeypatch):
     """Of pictures, run folders and files to write, whose bytes are no letters and whose letters are no line's."""
     (images / "c.png").rename(images / f"{NAME}.png")
@@ -124,6 +125,7 @@ def test_a_full_stdout_fails_what_only_prints_and_nothing_else(images, monkeypat
     assert jaxstyle("select", "run") == 0
 
 
+@pytest.mark.slow
 def test_a_program_without_a_console(images, monkeypatch):
     for name in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)

@@ -161,6 +161,7 @@ def masks(images):
     return images
 
 
+@pytest.mark.slow
 def test_each_region_takes_its_own_style(masks, rng):
     """The first STYLE, the second the image of --blend, as at each place of a transfer of it everywhere."""
     Image.fromarray(rng.integers(0, 60, (18, 30, 3), dtype=np.uint8)).save("dark.png")
@@ -177,6 +178,7 @@ def test_each_region_takes_its_own_style(masks, rng):
     assert (masks / "both" / "images" / "content_mask_0001.png").exists()
 
 
+@pytest.mark.slow
 def test_what_no_mask_covers_stays(masks):
     options = [*QUICK, "--alpha", "0", "--beta", "1", "--tv", "0", "--out", "run"]
     assert jaxstyle("sweep", "c.png", "s.png", *options, "--content-mask", "left.png") == 0
@@ -185,6 +187,7 @@ def test_what_no_mask_covers_stays(masks):
     assert change[:8].min() > 0.01
 
 
+@pytest.mark.slow
 def test_masks_of_the_style_choose_what_of_it(masks, rng):
     """The left takes the style's dark bottom, the right its light top."""
     style = np.concatenate([np.full((90, 300, 3), 230), np.full((90, 300, 3), 20)]).astype(np.uint8)
@@ -295,6 +298,7 @@ def test_what_is_given_beside_a_preset_counts():
     assert (texture.content, texture.alpha, texture.content_layers, texture.init) == (None, (0,), (), "noise")
 
 
+@pytest.mark.slow
 def test_a_preset_is_recorded_resolved(images):
     arguments = [
         "--weights",

@@ -185,6 +185,7 @@ def test_a_statistic_of_ones_own(params, content, style):
         js.make_loss(features, style_loss="x")
 
 
+@pytest.mark.slow
 def test_gram_is_losses_style_loss_and_targets_have_a_styles_axis(params, content, style):
     features = js.make_features(("relu1_1", "relu2_1", "relu2_2"))
     for name in STYLE_LOSSES:

@@ -44,6 +44,7 @@ def test_evaluates_only_as_deep_as_asked(params, content):
     np.testing.assert_array_equal(found["relu2_1"], js.make_features(("relu2_1",))(params, content)["relu2_1"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_gradient_equals_finite_differences(params):
     rng = np.random.default_rng(2)
@@ -152,6 +153,7 @@ def test_replicate_padding_sees_no_border_in_a_flat_image(params):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_backends_agree_on_features_and_gradient(params, content):
     params, content = widen((params, content))
@@ -193,6 +195,7 @@ def test_bfloat16_on_real_images(content, style, backend, style_loss, bound):
         assert 1e-4 < relative_error(gradient, exact) < bound
 
 
+@pytest.mark.slow
 def test_dtypes(params, content):
     make_features = partial(js.make_features, ("relu1_1", "relu2_1"), backend="auto")
     half = make_features(dtype="bfloat16")

@@ -185,6 +185,7 @@ def test_a_filter_is_divided_by_a_tenth_of_its_layers_mean_at_least(folder, caps
     assert "\n1 filters hardly fire on these images: they are scaled as if" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_set_that_never_fires_is_refused(folder, tmp_path):
     import safetensors.numpy
 

@@ -53,6 +53,7 @@ def check_parity(path, taps, program, architecture="VGG19", poolings=POOLINGS):
             assert relative_error(found[layer], reference[layer]) < 1e-5, (pooling, layer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", foreign.CASES)
 def test_every_layer_is_that_of_the_source(tmp_path, case):
     if "Keras" in case:
