@@ -7,6 +7,7 @@ kept until the run ends.
 
 import contextlib
 import functools
+import gc
 import os
 import shutil
 import signal
@@ -41,6 +42,9 @@ def pytest_configure(config):
     from jaxstyle import vgg
 
     vgg.make_features.__kwdefaults__["backend"] = config.getoption("--backend")
+    gc.set_threshold(
+        200_000, 20, 20
+    )  # traces make millions of objects: looking for dead ones takes a seventh of the time
     flags = os.environ.get("XLA_FLAGS", "")
     if not config.getoption("--full-optimization") and QUICK_TO_COMPILE not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {QUICK_TO_COMPILE}".strip()

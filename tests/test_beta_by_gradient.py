@@ -79,6 +79,7 @@ def test_a_slope_of_the_wrong_sign_or_none_only_halves(script):
 @pytest.mark.slow
 def test_the_table(script, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["beta_by_gradient.py", "--size", "52", "--steps", "3"])
+    monkeypatch.setattr(script, "GRIDS", (2, 3, 5))
     script.main()
     lines = capsys.readouterr().out.splitlines()
     cost = float(lines[1].split()[3])

@@ -305,6 +305,7 @@ def test_bfloat16_is_close_to_float32(images):
         "1",
         "--optimizer",  # L-BFGS would magnify the difference from step to step
         "adam",
+        *"--weights bundled --content-layers relu2_2 --style-layers relu1_1 relu2_1 relu3_1".split(),
     ]
     for dtype in ("float32", "bfloat16"):
         assert jaxstyle(*sweep, "--dtype", dtype, "--out", dtype) == 0
