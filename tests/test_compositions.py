@@ -240,7 +240,9 @@ ROWS = {
 
 @cache
 def arguments(name):
-    return ROWS[name].arguments()
+    """Made in float32, whichever cell of the row asks first."""
+    with jax.enable_x64(False):
+        return ROWS[name].arguments()
 
 
 def wide_arguments(name):
@@ -250,7 +252,8 @@ def wide_arguments(name):
 @cache
 def result(name):
     """What the function gives, jitted: for comparison, compiled once."""
-    return jitted(name)(*arguments(name))
+    with jax.enable_x64(False):
+        return jitted(name)(*arguments(name))
 
 
 @cache
