@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from jaxstyle.checks import known
 from jaxstyle.dtypes import widen
 from jaxstyle.objective import Losses, LossWeights
 
@@ -29,10 +29,10 @@ def check_weights(weights: Any) -> None:
     """
     if not isinstance(weights, LossWeights):
         return
-    terms = (weights.alpha, weights.beta, weights.tv)
-    if any(isinstance(x, Tracer) or not getattr(x, "is_fully_addressable", True) for x in terms):
+    terms = [known(x) for x in (weights.alpha, weights.beta, weights.tv)]
+    values = [np.abs(x.astype(float)) for x in terms if x is not None]
+    if len(values) < len(terms):
         return
-    values = [np.abs(np.asarray(x, float)) for x in terms]
     if len({x.shape for x in values if x.shape}) > 1:
         return  # which lanes.lane_axes refuses
     nothing = np.all([x < jnp.finfo(jnp.result_type(float)).tiny for x in np.broadcast_arrays(*values)], axis=0)
