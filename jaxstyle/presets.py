@@ -49,6 +49,14 @@ class Preset(NamedTuple):
 
 
 PRESETS: dict[str, Preset] = {
+    "gram-mean": Preset(
+        source="Gatys, Ecker and Bethge, arXiv 1508.06576, with every sum a mean",
+        differs="means instead of sums, so that weights mean the same at every size; a start from the content",
+        alpha=None,
+        beta=None,
+        tv=None,
+        convention="mean",
+    ),
     "gatys": Preset(
         source="Gatys, Ecker and Bethge, A Neural Algorithm of Artistic Style, arXiv 1508.06576",
         differs=(
@@ -112,4 +120,4 @@ PRESETS: dict[str, Preset] = {
         style_layer_weights=(1.0, 1.0, 1.0, 1.0, 1.0),
     ),
 }
-"""By name: gatys, johnson, crowson and tutorial."""
+"""By name: gram-mean, gatys, johnson, crowson and tutorial."""

@@ -16,46 +16,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.objective import Losses, LossWeights
+from jaxstyle.schedule import Shape, scales, steps_of
 from jaxstyle.transfer import StateT, Transfer, TransferState, run
 from jaxstyle.vgg import Params
 
 _IMAGES = "lanczos3"
-
-Shape = tuple[int, int]
-"""Height and width in pixels."""
-
-
-def scales(shape: Sequence[int], *, smallest: int, factor: float = 2.0) -> tuple[Shape, ...]:
-    """Sizes from coarse to fine, each `factor` times the one before, the last one `shape` itself.
-
-    Args:
-      shape: (h, w) of the finished image; what follows is ignored, so that an image's shape will do.
-      smallest: pixels that the shorter side of every size has at least; `shape` itself may be smaller.
-      factor: ratio of neighbouring sizes, above 1. Every size is compiled once.
-
-    Returns:
-      ((h, w), ...), at least one.
-
-    Raises:
-      ValueError: for a smallest below 1, or a factor of 1 or less.
-
-    Example:
-      >>> from jaxstyle.pyramid import scales
-      >>> scales((240, 320), smallest=60)
-      ((60, 80), (120, 160), (240, 320))
-    """
-    if smallest < 1:
-        raise ValueError(f"smallest must be 1 or more, got {smallest}")
-    if not factor > 1 or not math.isfinite(factor):
-        raise ValueError(f"factor must be above 1, got {factor}")
-    height, width = (int(side) for side in shape[:2])
-    found = [(height, width)]
-    while True:
-        ratio = factor ** len(found)
-        coarser = round(height / ratio), round(width / ratio)
-        if min(coarser) < smallest or coarser == found[-1]:
-            return tuple(reversed(found))
-        found.append(coarser)
 
 
 def resize(image: Float[Array, "*lanes h w 3"], shape: Sequence[int]) -> Float[Array, "*lanes h_new w_new 3"]:
@@ -158,12 +123,14 @@ def run_pyramid(
     style: Float[Array, "h_style w_style 3"],
     weights: LossWeights,
     *,
-    shapes: Sequence[Shape],
-    num_steps: Sequence[int],
+    shapes: Sequence[Shape] | None = None,
+    num_steps: Sequence[int] | None = None,
     start: Float[Array, "*lanes h_start w_start 3"] | None = None,
-    detail: Float[Array, "*detail_lanes h_detail w_detail 3"] | None = None,
 ) -> tuple[Any, list[Losses]]:
     """Run a transfer at each size, from what the size before has made; the style image shrinks as the content does.
+
+    As the command has it, which also says how a larger size begins: what starts from the content gets the content's
+    detail at each of them (see `carry`), what starts from another image doesn't.
 
     Args:
       transfer: from `make_transfer`, `make_averaging` or `make_stopping`, or of lanes, from `make_lanes`.
@@ -172,10 +139,9 @@ def run_pyramid(
       content: (h, w, 3) at full size.
       style: (h', w', 3).
       weights: of the loss.
-      shapes: the sizes, from `scales`.
-      num_steps: steps at each of them.
+      shapes: the sizes; None: `schedule.scales` of the content's.
+      num_steps: steps at each of them; None: `schedule.steps_of` the sizes.
       start: (..., h, w, 3) image to start from, of any size, with a leading axis for lanes; None: the content.
-      detail: image whose detail is added at each larger size, see `carry`; None: none.
 
     Returns:
       The last size's state, and the losses of each size, as `run` returns them.
@@ -186,20 +152,23 @@ def run_pyramid(
     Example:
       >>> from functools import partial
       >>> import jax, jaxstyle as js, optax
-      >>> from jaxstyle.pyramid import run_pyramid, scales
+      >>> from jaxstyle.pyramid import run_pyramid
       >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
       >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
       >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
       >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
       >>> targets_of = partial(js.make_targets, features, **layers)
-      >>> runs = partial(run_pyramid, transfer, targets_of, shapes=scales((12, 16), smallest=6), num_steps=[2, 3])
+      >>> runs = partial(run_pyramid, transfer, targets_of, shapes=[(6, 8), (12, 16)], num_steps=[2, 3])
       >>> state, losses = jax.eval_shape(runs, params, content, style, js.LossWeights())  # or jax.jit(runs)(...)
       >>> state.image.shape, [rows.total.shape for rows in losses]
       ((12, 16, 3), [(2,), (3,)])
     """
+    shapes = scales(content.shape) if shapes is None else shapes
+    num_steps = steps_of(shapes) if num_steps is None else num_steps
     if len(shapes) != len(num_steps) or not shapes:
         raise ValueError(f"num_steps must be one number for each of {len(shapes)} sizes, got {len(num_steps)}")
     state = transfer.init(resize(content if start is None else start, shapes[0]))
+    detail = content if start is None else None
     losses = []
     for shape, steps in zip(shapes, num_steps, strict=True):
         ratio = math.sqrt(math.prod(shape) / math.prod(content.shape[:2]))

@@ -169,12 +169,19 @@ def colour_distance(image: Float[Array, "h w 3"], style: Float[Array, "h_style w
     Raises:
       ValueError: for images too small, not floating-point or of the wrong shape.
     """
-    pixels, style_pixels = (_cielab(check_image(x, 2)).reshape(-1, 3) for x in (image, style))
+    pixels, style_pixels = (cielab(check_image(x, 2)).reshape(-1, 3) for x in (image, style))
     return safe_sqrt(gaussian_distance(pixels, style_pixels))
 
 
-def _cielab(image: jax.Array) -> jax.Array:
-    """CIELAB (CIE 1976, white D65) of sRGB in [0, 1]; linear below 0, where an image has left that range."""
+def cielab(image: Float[Array, "*pixels 3"]) -> Float[Array, "*pixels 3"]:
+    """CIELAB (CIE 1976, white D65) of sRGB; linear below 0, where an image has left that range.
+
+    Args:
+      image: (..., 3), sRGB in [0, 1].
+
+    Returns:
+      (..., 3): L* in [0, 100], a* and b*.
+    """
     linear = jnp.where(image > 0.04045, ((jnp.maximum(image, 0.04045) + 0.055) / 1.055) ** 2.4, image / 12.92)
     matrix = jnp.asarray(_XYZ / _XYZ.sum(1, keepdims=True), image.dtype)
     t = _matmul(linear, matrix.T)

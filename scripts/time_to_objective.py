@@ -31,7 +31,8 @@ from jaxstyle.app.images import read_image
 from jaxstyle.app.memory import release_memory
 from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
 from jaxstyle.lbfgs import lbfgs
-from jaxstyle.pyramid import carry, resize, scales
+from jaxstyle.pyramid import carry, resize
+from jaxstyle.schedule import scales
 from jaxstyle.transfer import run_chunk
 
 CONTENTS = ("sample:cat", "sample:coffee")
@@ -46,7 +47,7 @@ Progress = Iterator[tuple[float, np.ndarray]]
 
 
 class Schedule(NamedTuple):
-    """Ours: shorter side of the smallest size at least, steps at each size before the last, and at most at the last."""
+    """Ours: longest side of the smallest size, steps at each size before the last, and at most at the last."""
 
     smallest: int
     coarse: int
@@ -174,7 +175,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--evaluations", type=int, default=500, help="PyTorch's")
     parser.add_argument("--steps", type=int, default=100, help="ours at full size, at most")
     parser.add_argument("--coarse", type=int, default=60, help="ours at each smaller size")
-    parser.add_argument("--smallest", type=int, help="shorter side of the smallest size, at least (default: one size)")
+    parser.add_argument("--smallest", type=int, help="longest side of the smallest size (default: one size)")
     parser.add_argument("--json", type=Path, help="file of results, read at first and written after each pair")
     return parser.parse_args()
 

@@ -164,7 +164,7 @@ def judges():
 
 def further():
     """What is public and not in the table."""
-    from jaxstyle import activations, conv, file_kinds, pyramid, regions, starts, winograd
+    from jaxstyle import activations, conv, file_kinds, regions, schedule, starts, winograd
     from tests.test_compositions import params as table_params
 
     params = table_params()
@@ -180,7 +180,7 @@ def further():
     x, kernel = jnp.ones((9, 10, 16)), jnp.ones((3, 3, 16, 32))
     trace(jax.grad(lambda x: conv.conv3x3(x, kernel, backend="winograd").sum()), x)
     check_leaves(winograd._transforms(4))
-    assert len(pyramid.scales((64, 48), smallest=16)) == 2
+    assert len(schedule.scales((64, 48), smallest=16, least=8)) == 3
     assert regions.layer_sizes(("relu2_1",), (16, 18)) == {"relu2_1": (8, 9)}
     file_kinds.recognise(b"GIF89a")
     assert file_kinds.describe_address("photo.jpg") is None

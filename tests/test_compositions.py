@@ -120,9 +120,7 @@ def implicit(image, params, targets, weights):
 
 def pyramid(image, params, style, weights):
     make = partial(js.make_targets, FEATURES, **LAYERS)
-    state, losses = run_pyramid(
-        ADAM, make, params, image, style, weights, shapes=((4, 5), (8, 10)), num_steps=(1, 1), detail=image
-    )
+    state, losses = run_pyramid(ADAM, make, params, image, style, weights, shapes=((4, 5), (8, 10)), num_steps=(1, 1))
     return state.image, losses
 
 

@@ -16,7 +16,7 @@ from jaxstyle.app.encode import to_image
 from jaxstyle.app.images import read_image
 from jaxstyle.metrics import HIGHER_IS_BETTER, VGG16_LAYERS, Metrics
 from jaxstyle.pretrained import REGISTRY, bundled_path
-from jaxstyle.similarity import _cielab, gaussian_distance
+from jaxstyle.similarity import cielab, gaussian_distance
 from tests.conftest import relative_error, widen
 from tests.reference import numpy_metrics
 
@@ -140,7 +140,7 @@ def test_colour_distance_of_constant_images_is_that_of_their_colours():
     assert float(metrics.colour_distance(a, b)) == pytest.approx(
         np.hypot(100 - 53.24, np.hypot(80.09, 67.20)), rel=1e-3
     )
-    np.testing.assert_allclose(_cielab(jnp.asarray([0.0, 0.0, 1.0])), [32.30, 79.19, -107.86], atol=0.03)
+    np.testing.assert_allclose(cielab(jnp.asarray([0.0, 0.0, 1.0])), [32.30, 79.19, -107.86], atol=0.03)
 
 
 def test_colour_distance_ignores_where_the_colours_are(pictures, rng):

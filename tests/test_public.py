@@ -18,7 +18,8 @@ from jaxstyle.averaging import make_averaging
 from jaxstyle.implicit import ImplicitGradient, implicit_gradient
 from jaxstyle.lanes import make_lanes
 from jaxstyle.lbfgs import lbfgs
-from jaxstyle.pyramid import carry, run_pyramid, scales
+from jaxstyle.pyramid import carry, run_pyramid
+from jaxstyle.schedule import scales, steps_of
 from jaxstyle.starts import starting_image
 from jaxstyle.stopping import make_stopping
 from jaxstyle.style_statistics import StyleStatistic
@@ -55,12 +56,13 @@ FURTHER = {
     ImplicitGradient: "targets weights optimality remaining residual",
     implicit_gradient: ("loss image cotangent params targets weights / bounds damping tolerance num_iterations"),
     run_chunk: "transfer state params targets weights count / capacity",
-    run_pyramid: "transfer targets_of params content style weights / shapes num_steps start detail",
+    run_pyramid: "transfer targets_of params content style weights / shapes num_steps start",
     make_averaging: "transfer / decay",
     make_lanes: "transfer weights / microbatch mesh",
     make_stopping: "transfer / tolerance window factor",
     carry: "transfer state shape / detail",
-    scales: "shape / smallest factor",
+    scales: "shape / smallest least factor",
+    steps_of: "shapes / steps coarse_steps",
     starting_image: "start content style key",
     lbfgs: "memory_size / bounds first_step max_step smoothness",
     StyleStatistic: "measure distance prepare",

@@ -1,5 +1,4 @@
 from functools import partial
-from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -11,40 +10,11 @@ import pytest
 import jaxstyle as js
 from jaxstyle.lanes import make_lanes
 from jaxstyle.lbfgs import lbfgs
-from jaxstyle.pyramid import carry, resize, run_pyramid, scales
+from jaxstyle.pyramid import carry, resize, run_pyramid
+from jaxstyle.schedule import scales, steps_of
 from jaxstyle.stopping import CONVERGED, RUNNING, make_stopping
 from jaxstyle.transfer import TransferState
 from tests.conftest import relative_error, widen
-
-
-@pytest.mark.parametrize(
-    ("shape", "smallest", "factor", "wanted"),
-    [
-        ((256, 256), 80, 2, ((128, 128), (256, 256))),
-        ((192, 256, 3), 80, 2, ((96, 128), (192, 256))),
-        ((1024, 768), 80, 2, ((128, 96), (256, 192), (512, 384), (1024, 768))),
-        ((255, 101), 50, 2, ((128, 50), (255, 101))),
-        ((100, 90), 64, 2**0.5, ((71, 64), (100, 90))),
-        ((20, 500), 80, 2, ((20, 500),)),
-        ((80, 80), 80, 2, ((80, 80),)),
-        ((3, 3), 1, 1.1, ((1, 1), (2, 2), (3, 3))),
-    ],
-)
-def test_scales(shape, smallest, factor, wanted):
-    found = scales(shape, smallest=smallest, factor=factor)
-    if factor != 1.1:
-        assert found == wanted
-    assert found[-1] == tuple(shape[:2])
-    assert all(a[0] < b[0] or a[1] < b[1] for a, b in pairwise(found))
-    assert all(isinstance(side, int) for size in found for side in size)
-
-
-@pytest.mark.parametrize(
-    ("smallest", "factor", "message"), [(0, 2, "smallest"), (8, 1, "factor"), (8, np.nan, "factor")]
-)
-def test_scales_checks(smallest, factor, message):
-    with pytest.raises(ValueError, match=f"{message} must be"):
-        scales((64, 64), smallest=smallest, factor=factor)
 
 
 @pytest.mark.parametrize("shape", [(9, 14), (40, 26), (20, 13), (1, 1)])
@@ -185,31 +155,42 @@ def targets_of(params, content, style):
 
 
 @pytest.mark.slow
-def test_run_pyramid_is_its_parts(x64, content, style):
+@pytest.mark.parametrize("from_content", [True, False])
+def test_run_pyramid_is_its_parts(x64, content, style, from_content):
     content, style, params = widen(content), widen(style), jnp.float64(0.02)
     transfer, weights = js.make_transfer(loss_of_targets, lbfgs(3)), js.LossWeights()
-    shapes = scales(content.shape, smallest=16)
-    assert shapes == ((18, 17), (36, 34))
+    shapes = ((18, 17), (36, 34))
     call = partial(run_pyramid, transfer, targets_of, params, content, style, weights, shapes=shapes)
-    start = 1 - content
-    found, losses = call(num_steps=[3, 2], start=start, detail=content)
+    start = None if from_content else 1 - content
+    found, losses = call(num_steps=[3, 2], start=start)
     small, of_style = resize(content, shapes[0]), resize(style, (16, 22))
-    state = transfer.init(resize(start, shapes[0]))
+    state = transfer.init(small if from_content else resize(1 - content, shapes[0]))
     state, rows = js.run(transfer, state, params, targets_of(params, small, of_style), weights, num_steps=3)
-    state = carry(transfer, state, shapes[1], detail=content)
+    state = carry(transfer, state, shapes[1], detail=content if from_content else None)
     state, last = js.run(transfer, state, params, targets_of(params, content, style), weights, num_steps=2)
     assert isinstance(found, TransferState)
     np.testing.assert_allclose(found.image, state.image, rtol=1e-9)
     assert [row.total.shape for row in losses] == [(3,), (2,)]
     np.testing.assert_allclose(losses[0].total, rows.total, rtol=1e-9)
     np.testing.assert_allclose(losses[1].total, last.total, rtol=1e-9)
-    np.testing.assert_array_equal(call(num_steps=[0, 0])[0].image, resize(small, shapes[1]))
+    if from_content:  # without a step, the detail of each size gives the content back
+        np.testing.assert_allclose(call(num_steps=[0, 0])[0].image, content, atol=0.1)
+
+
+def test_sizes_and_steps_are_the_commands_unless_given(content, style):
+    transfer = js.make_transfer(loss_of_targets, optax.adam(0.02))
+    wide = jax.ShapeDtypeStruct((100, 170, 3), jnp.float32)
+    run = partial(run_pyramid, transfer, targets_of)
+    state, losses = jax.eval_shape(run, jnp.float32(0.02), wide, style, js.LossWeights())
+    assert state.image.shape == wide.shape
+    assert [len(rows.total) for rows in losses] == list(steps_of(scales(wide.shape)))
+    assert len(losses) == 3
 
 
 def test_run_pyramid_of_lanes_is_that_of_each_alone(x64, content, style):
     content, style, params = widen(content), widen(style), jnp.float64(0.02)
     transfer, weights = js.make_transfer(loss_of_targets, optax.adam(0.02)), js.weight_grid(beta=[0.1, 2.0])
-    options = {"shapes": scales(content.shape, smallest=16), "num_steps": [2, 2]}
+    options = {"shapes": [(18, 17), (36, 34)], "num_steps": [2, 2]}
 
     def run(transfer, weights, start):
         call = partial(run_pyramid, transfer, targets_of, **options)

@@ -1,6 +1,7 @@
 """Carries a sweep out in its run folder, from its record to its report; the same whether it is new or resumed."""
 
 import contextlib
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from jaxstyle.app.record import write_record
 from jaxstyle.app.run_options import RunOptions
 from jaxstyle.app.screen import say_done, tell
 from jaxstyle.app.snapshots import write_snapshots
+from jaxstyle.app.stages import plan_stages
 from jaxstyle.select import knee, pareto_front
 
 
@@ -147,15 +149,25 @@ def _refine(job: Job, outcome: Outcome, count: int) -> Job:
 
 def announce(job: Job) -> None:
     """Say what is about to be computed."""
-    lanes, sizes = len(job.rows), sorted({picture.image.shape[1::-1] for picture in job.contents})
-    size = f"{sizes[0][0]}x{sizes[0][1]}" if len(sizes) == 1 else f"{len(sizes)} sizes up to {job.settings.size}"
-    tell(f"{lanes} lane{'s' * (lanes != 1)} of {size} pixels, {job.settings.steps} steps; compiling")
+    lanes, settings = len(job.rows), job.settings
+    shapes = sorted({(picture.image.shape[0], picture.image.shape[1]) for picture in job.contents}, key=math.prod)
+    h, w = shapes[-1]
+    size = f"{w}x{h}" if len(shapes) == 1 else f"{len(shapes)} sizes up to {settings.size}"
+    *coarse, last = plan_stages(settings, shapes[-1])
+    steps = f"{last.steps} steps"
+    if coarse:
+        sides = [str(max(stage.shape)) for stage in coarse]
+        steps = f"{coarse[0].steps} steps at {' and '.join(sides)} pixels, {last.steps} at {max(last.shape)}"
+    style = f"{settings.style_loss} distance of styles"
+    if settings.preset is None and settings.style_loss != "gram":
+        style += " (--preset gram-mean compares Gram matrices, at one size)"
+    tell(f"{lanes} lane{'s' * (lanes != 1)} of {size} pixels, {style}, {steps}; compiling")
 
 
 def conclude(job: Job, outcome: Outcome, folder: Path) -> None:
     """Say where the report is; raises RunError naming the lanes that failed."""
     count = len(outcome.ok)
-    what = f"{count} lane{'s' * (count != 1)}, {job.settings.steps} steps in {outcome.seconds:.0f} s"
+    what = f"{count} lane{'s' * (count != 1)}, {max(outcome.steps)} steps in {outcome.seconds:.0f} s"
     say_done(f"{what}: {folder / 'report.html'}")
     report_failures(outcome, 0)
 

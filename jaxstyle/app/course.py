@@ -92,7 +92,7 @@ class _Course:
         self.stage = self.step = 0
         self.members = np.arange(len(part.lanes))
         self.everyone = self._pad(self.members)
-        self.whole = self._build(self.batch, self.everyone, self.tolerance)
+        self.whole = self._build(self.batch, self.everyone, self.tolerance, self.group)
         self.images = np.zeros((len(part.lanes), *self.shape, 3), np.float32)
         self.status, self.steps = (np.zeros(len(part.lanes), np.int32) for _ in range(2))
         self.rows: list[Losses] = []
@@ -120,8 +120,8 @@ class _Course:
                     self.part.checkpoints.complete = False
         return outcome
 
-    def _build(self, batch: Batch, index: np.ndarray, tolerance: float | None) -> Lanes:
-        group = min(self.group, len(index) // self.devices)
+    def _build(self, batch: Batch, index: np.ndarray, tolerance: float | None, group: int) -> Lanes:
+        group = min(group, len(index) // self.devices)
         chosen = select(batch, index)
         return Lanes(self.part.job, self.part.params, chosen, group=group, mesh=self.mesh, tolerance=tolerance)
 
@@ -136,10 +136,11 @@ class _Course:
         index = self._pad(self.members)
         if self._last():
             all_of_them = np.array_equal(index, self.everyone)
-            return self.whole if all_of_them else self._build(self.batch, index, self.tolerance)
-        part = self.part
-        job = at_scale(part.job, self.shape, part.stages[self.stage].shape)
-        return self._build(part.make_batch(job, part.params, part.lanes), index, None)
+            return self.whole if all_of_them else self._build(self.batch, index, self.tolerance, self.group)
+        part, shape = self.part, self.part.stages[self.stage].shape
+        batch = part.make_batch(at_scale(part.job, self.shape, shape), part.params, part.lanes)
+        # Of small images more at once take the same memory, and read the kernels once for all of them.
+        return self._build(batch, index, None, self.group * (math.prod(self.shape) // math.prod(shape)))
 
     def _last(self) -> bool:
         return self.stage == len(self.part.stages) - 1

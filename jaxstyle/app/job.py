@@ -17,8 +17,7 @@ from jaxstyle.app.machine import find_devices
 from jaxstyle.app.memory import default_microbatch, device_memory, map_large_blocks
 from jaxstyle.app.pictures import Pictures, load_pictures
 from jaxstyle.app.screen import tell
-from jaxstyle.app.settings import Settings, weight_defaults
-from jaxstyle.app.stages import check_stages
+from jaxstyle.app.settings import Settings, default_style_loss, weight_defaults
 from jaxstyle.averaging import make_averaging
 from jaxstyle.colour import of_luminance
 from jaxstyle.layers import convolutions_for, min_size
@@ -132,7 +131,6 @@ def load_job(settings: Settings) -> Job:
         raise StartError(str(error)) from error
     settings_rows = _make_rows(settings)
     pictures = load_pictures(settings, min_size(layers))
-    check_stages(settings, pictures.contents)
     _check_mix(settings_rows, len(pictures.blend))
     if pictures.content_masks and pictures.blend and not pictures.style_masks and "style_mix" not in settings_rows[0]:
         # Each region has one style image of its own: as they are, not their mean.
@@ -187,9 +185,11 @@ def _fill_in(settings: Settings) -> Settings:
     rate = OPTIMIZERS[settings.optimizer].learning_rate
     if rate is None and settings.learning_rate is not None:
         raise StartError(f"{settings.optimizer} finds its own step; --learning-rate is for --optimizer adam")
-    defaults = weight_defaults(settings.convention, settings.style_loss)
+    style_loss = settings.style_loss or default_style_loss(settings.convention)
+    defaults = weight_defaults(settings.convention, style_loss)
     return replace(
         settings,
+        style_loss=style_loss,
         weights=settings.weights or default_set()[0],
         beta=defaults.betas if settings.beta is None else settings.beta,
         tv=(defaults.tv,) if settings.tv is None else settings.tv,

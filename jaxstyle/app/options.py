@@ -7,10 +7,11 @@ from typing import Any
 
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.lane_settings import parse_integer, parse_number, parse_rate, parse_values
-from jaxstyle.app.settings import COLOURS, DEFAULT_SIZE, DEFAULT_STEPS, WEIGHT_DEFAULTS, Settings
+from jaxstyle.app.settings import COLOURS, DEFAULT_SIZE, Settings, default_style_loss, weight_defaults
 from jaxstyle.file_kinds import describe_address
 from jaxstyle.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
 from jaxstyle.presets import PRESETS
+from jaxstyle.schedule import STEPS
 
 LANE_OPTIONS: tuple[str, ...] = ("alpha", "beta", "tv", "learning_rate", "seed", "style_layer_weights", "style_mix")
 """The options of `Settings` that span the lanes."""
@@ -63,24 +64,24 @@ def add_inputs(parser: argparse.ArgumentParser, *, many: bool, content: bool = T
     """Add CONTENT and STYLE, each one image, or with `many` also a folder or a split of a dataset."""
     several = ", a folder (its images), or tfds:NAME/SPLIT" if many else ""
     if content:
-        files = f"image file to restyle, - for stdin, or sample:cat, sample:coffee{several}"
+        files = f"image file to restyle, - for stdin, or sample:portrait, temple, cat or coffee{several}"
         parser.add_argument("content", metavar="CONTENT", help=files)
     parser.add_argument(
         "style",
         metavar="STYLE",
-        help=f"image file to take the style of, or sample:swirls, sample:mosaic, sample:woodcut{several}",
+        help=f"image file to take the style of, or sample:swirls, mosaic or woodcut{several}",
     )
 
 
 def add_lane_options(parser: argparse.ArgumentParser, *, many: bool, content: bool = True) -> None:
     """Add what lanes may differ in: with `many` lists of values or ranges, without it one value each."""
-    by_convention = "; larger or smaller for a --convention other than mean"
-    betas = " ".join(f"{beta:g}" for beta in WEIGHT_DEFAULTS["mean"].betas)
-    beta = betas if many else f"{WEIGHT_DEFAULTS['mean'].beta:g}"
+    by_convention = "; larger or smaller for another --convention or --style-loss"
+    defaults = weight_defaults("mean", default_style_loss("mean"))
+    beta = " ".join(f"{beta:g}" for beta in defaults.betas) if many else f"{defaults.beta:g}"
     for name, what, default in (
         ("alpha", "content weight", "1"),
         ("beta", "style weight", beta + by_convention),
-        ("tv", "total-variation weight, which smooths", f"{WEIGHT_DEFAULTS['mean'].tv:g}{by_convention}"),
+        ("tv", "total-variation weight, which smooths", f"{defaults.tv:g}{by_convention}"),
         ("learning_rate", "step size of adam", "0.03"),
         ("seed", "random seed of an --init with noise", "0"),
         ("style_layer_weights", "weights of the style layers, as 1,1,0.5,0,0", "equal, with sum 1"),
@@ -143,7 +144,7 @@ def add_job_options(parser: argparse.ArgumentParser, *, content: bool = True) ->
         metavar="FILE",
         needs_content=True,
     )
-    add("--steps", f"optimisation steps (default: {DEFAULT_STEPS})", type=positive, metavar="N")
+    add("--steps", f"optimisation steps at full size (default: {STEPS})", type=positive, metavar="N")
     add("--optimizer", "lbfgs, or adam, which keeps 3 images a lane instead of 23 (default: lbfgs)", metavar="NAME")
     add(
         "--average",
@@ -163,7 +164,8 @@ def add_job_options(parser: argparse.ArgumentParser, *, content: bool = True) ->
     add("--style-layers", f"(default: {' '.join(STYLE_LAYERS)})", nargs="+", metavar="LAYER")
     add(
         "--style-loss",
-        f"how styles are compared: {', '.join(STYLE_LOSSES)} (default: gram)",
+        f"how styles are compared: {', '.join(STYLE_LOSSES)} (default: wasserstein; gram, if "
+        "--convention is one of Gram matrices, gatys or johnson)",
         choices=STYLE_LOSSES,
         metavar="NAME",
     )

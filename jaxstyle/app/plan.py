@@ -43,6 +43,7 @@ class Request(NamedTuple):
     dtype: str
     optimizer: str
     convention: str
+    style_loss: str
     content_layers: tuple[str, ...]
     style_layers: tuple[str, ...]
     pooling: str
@@ -116,7 +117,7 @@ def make_problem(request: Request, machine: Machine, *, backend: str = "auto") -
     if request.optimizer not in OPTIMIZERS:
         raise StartError(f"unknown optimizer {request.optimizer!r}; valid: {', '.join(OPTIMIZERS)}")
     choice = OPTIMIZERS[request.optimizer]
-    named: dict[str, Any] = {"content_layers": request.content_layers, "style_layers": request.style_layers}
+    named: dict[str, Any] = {name: getattr(request, name) for name in ("content_layers", "style_layers", "style_loss")}
     layers = tuple(dict.fromkeys(request.content_layers + request.style_layers))
     try:
         features = make_features(layers, pooling=request.pooling, dtype=request.dtype, backend=backend)

@@ -8,8 +8,8 @@ from typing import Any
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.options import add_debug, positive
 from jaxstyle.app.screen import say
-from jaxstyle.app.settings import DEFAULT_SIZE
-from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS
+from jaxstyle.app.settings import DEFAULT_SIZE, default_style_loss
+from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
 
 ENVIRONMENT: dict[str, str] = {
     "JAX_PLATFORMS": "cpu",
@@ -43,6 +43,7 @@ def add_plan(commands: Any) -> None:
     add("--dtype", choices=DTYPES, default="float32", help="precision of the features (default: float32)")
     add("--optimizer", default="lbfgs", metavar="NAME", help="lbfgs or adam, which keeps least (default: lbfgs)")
     add("--convention", default="mean", metavar="NAME", help="scaling of the losses (default: mean)")
+    add("--style-loss", choices=STYLE_LOSSES, metavar="NAME", help="as of jaxstyle sweep (default: wasserstein)")
     add("--content-layers", nargs="+", default=CONTENT_LAYERS, metavar="LAYER", help="as of jaxstyle sweep")
     add("--style-layers", nargs="+", default=STYLE_LAYERS, metavar="LAYER", help="as of jaxstyle sweep")
     add("--pooling", choices=POOLINGS, default="max", help="(default: max)")
@@ -61,6 +62,7 @@ def _plan(args: argparse.Namespace) -> None:
     if args.rows and (args.lanes or args.microbatch):
         raise StartError("--rows is for one picture: leave --lanes and --microbatch out")
     options: dict[str, Any] = {name: vars(args)[name] for name in plan.Request._fields}
+    options["style_loss"] = args.style_loss or default_style_loss(args.convention)
     for name in ("content_layers", "style_layers"):
         options[name] = tuple(options[name])
     request = plan.Request(**options)

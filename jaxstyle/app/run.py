@@ -145,7 +145,7 @@ def _sheet(job: Job, outcome: Outcome) -> Any:
         lanes.append(Tile(to_image(image), ", ".join(title), losses if ok else "failed", failed=not ok))
     fixed = [f"{key} {_setting(job.rows[0][key])}" for key in ("alpha", "beta", "tv") if key not in varying]
     settings = job.settings
-    steps = f"{settings.steps} steps of {settings.optimizer}"
+    steps = f"{max(outcome.steps)} steps of {settings.optimizer}"
     caption = ", ".join([*fixed, f"convention {settings.convention}", steps, job.weights.name])
     return make_sheet(tiles, lanes, caption)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jaxstyle.app.errors import StartError
 from jaxstyle.app.lane_settings import parse_integer, parse_number
 from jaxstyle.app.options import as_argument, positive
+from jaxstyle.schedule import COARSE_STEPS, SMALLEST
 
 if TYPE_CHECKING:
     from jaxstyle.app.progress import Chunk
@@ -106,8 +107,14 @@ def add_stages(parser: argparse.ArgumentParser) -> None:
     def add(flag: str, help_text: str, **options: Any) -> None:
         parser.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **options)
 
-    add("--min-size", "start at about this longest side, then double it (default: --size)", type=positive, metavar="PX")
-    add("--coarse-steps", "steps at each smaller size (default: --steps)", type=positive, metavar="N")
+    add(
+        "--min-size",
+        f"longest side of the first size, from which each is about twice the one before (default: {SMALLEST}); that of "
+        "--size leaves one size",
+        type=positive,
+        metavar="PX",
+    )
+    add("--coarse-steps", f"steps at each smaller size (default: {COARSE_STEPS})", type=positive, metavar="N")
     add(
         "--tolerance",
         "a lane whose total fell by less than this fraction in 25 steps has converged and stops (default: none does)",

@@ -8,16 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle.app.data import Picture, Shape
-from jaxstyle.app.errors import StartError
 from jaxstyle.app.settings import Settings
 from jaxstyle.layers import min_size
-from jaxstyle.pyramid import resize, scales
+from jaxstyle.pyramid import resize
+from jaxstyle.schedule import scales, steps_of
 
 if TYPE_CHECKING:
     from jaxstyle.app.job import Job
-
-
-_FACTOR = 2.0
 
 
 class Stage(NamedTuple):
@@ -28,26 +25,12 @@ class Stage(NamedTuple):
 
 
 def plan_stages(settings: Settings, shape: Shape) -> list[Stage]:
-    """The stages of lanes of this shape: halved in size until the longest side is `min_size`, the coarsest first."""
-    shapes = [shape]
-    if settings.min_size is not None and settings.min_size < max(shape):
-        smallest = max(1, math.floor(settings.min_size * min(shape) / max(shape)))
-        shapes = list(scales(shape, smallest=smallest, factor=_FACTOR))
-    coarse = settings.coarse_steps or settings.steps
-    return [*(Stage(s, coarse) for s in shapes[:-1]), Stage(shapes[-1], settings.steps)]
-
-
-def check_stages(settings: Settings, contents: Sequence[Picture]) -> None:
-    """Raise StartError if the pictures of a stage are too small for the layers."""
-    smallest = _smallest(settings)
-    for picture in contents:
-        shape = (picture.image.shape[0], picture.image.shape[1])
-        h, w = plan_stages(settings, shape)[0].shape
-        if min(h, w) < smallest <= min(shape):
-            raise StartError(
-                f"--min-size {settings.min_size} makes {picture.name} {w}x{h} pixels at first, too few for the layers "
-                f"asked for, which need {smallest} on each side; take a larger one"
-            )
+    """The stages of lanes of this shape, the coarsest first: see `schedule.scales`."""
+    shapes = (shape,)
+    if settings.min_size is not None:
+        shapes = scales(shape, smallest=settings.min_size, least=_smallest(settings))
+    steps = steps_of(shapes, steps=settings.steps, coarse_steps=settings.coarse_steps)
+    return [Stage(*stage) for stage in zip(shapes, steps, strict=True)]
 
 
 def _smallest(settings: Settings) -> int:

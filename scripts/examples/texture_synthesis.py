@@ -14,7 +14,8 @@ from PIL import Image
 import jaxstyle as js
 from jaxstyle.app.images import read_image
 from jaxstyle.lbfgs import lbfgs
-from jaxstyle.pyramid import run_pyramid, scales
+from jaxstyle.pyramid import run_pyramid
+from jaxstyle.schedule import scales
 from jaxstyle.starts import starting_image
 from jaxstyle.vgg import Params
 
@@ -29,7 +30,7 @@ params = js.prepare(js.load_params("bundled"))
 features = js.make_features(LAYERS, pooling="average", padding="replicate")
 options = {"content_layers": (), "style_layers": LAYERS}
 transfer = js.make_transfer(js.make_loss(features, convention="relative", **options), lbfgs())
-sizes = scales((height, width), smallest=16 if SIZE == 32 else 32)
+sizes = scales((height, width), smallest=24 if SIZE == 32 else 48, least=16)
 
 
 @jax.jit
