@@ -47,17 +47,17 @@ CONTENT_JUDGES, STYLE_JUDGES = ("lpips", "edges"), ("gram", "sliced", "patches")
 
 def judge(params: Any, image: np.ndarray, content: np.ndarray, style: np.ndarray) -> Judgement:
     """Ask all judges about a picture. `params`: js.load_params("lpips-alex")."""
-    image, content, style = (jnp.asarray(x, jnp.float32) for x in (image, content, style))
-    metrics = js.metrics.measure(params, image, content, style)
+    made, wanted = (jnp.asarray(x, jnp.float32) for x in (image, style))
+    metrics = js.metrics.measure(params, made, jnp.asarray(content, jnp.float32), wanted)
     return Judgement(
         float(metrics.lpips),
         1 - float(metrics.edge_similarity),
         float(metrics.style_distance),
-        float(sliced_distance(params, image, style)),
-        float(patch_distance(image, style)),
-        emd_of_colours(np.asarray(image), np.asarray(style)),
-        float(checkerboard(image)),
-        float(frame(image)),
+        float(sliced_distance(params, made, wanted)),
+        float(patch_distance(made, wanted)),
+        emd_of_colours(image, style),
+        float(checkerboard(made)),
+        float(frame(made)),
     )
 
 

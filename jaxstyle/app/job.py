@@ -17,7 +17,7 @@ from jaxstyle.app.machine import find_devices
 from jaxstyle.app.memory import default_microbatch, device_memory, map_large_blocks
 from jaxstyle.app.pictures import Pictures, load_pictures
 from jaxstyle.app.screen import tell
-from jaxstyle.app.settings import Settings, default_style_loss, weight_defaults
+from jaxstyle.app.settings import Settings, weight_defaults
 from jaxstyle.averaging import make_averaging
 from jaxstyle.colour import of_luminance
 from jaxstyle.layers import convolutions_for, min_size
@@ -185,11 +185,9 @@ def _fill_in(settings: Settings) -> Settings:
     rate = OPTIMIZERS[settings.optimizer].learning_rate
     if rate is None and settings.learning_rate is not None:
         raise StartError(f"{settings.optimizer} finds its own step; --learning-rate is for --optimizer adam")
-    style_loss = settings.style_loss or default_style_loss(settings.convention)
-    defaults = weight_defaults(settings.convention, style_loss)
+    defaults = weight_defaults(settings.convention, settings.style_loss)
     return replace(
         settings,
-        style_loss=style_loss,
         weights=settings.weights or default_set()[0],
         beta=defaults.betas if settings.beta is None else settings.beta,
         tv=(defaults.tv,) if settings.tv is None else settings.tv,

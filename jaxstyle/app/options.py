@@ -212,7 +212,8 @@ def read_settings(args: argparse.Namespace) -> Settings:
     for name in LANE_OPTIONS:
         if name in given:
             given[name] = tuple(value for values in given[name] for value in values)
-    return Settings(**{**_of_preset(given), **given})
+    given = {**_of_preset(given), **given}
+    return Settings(**{"style_loss": default_style_loss(given.get("convention", Settings.convention)), **given})
 
 
 def _of_preset(given: dict[str, Any]) -> dict[str, Any]:

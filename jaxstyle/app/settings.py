@@ -58,10 +58,10 @@ def weight_defaults(convention: str, style_loss: str) -> WeightDefaults:
 class Settings:
     """Options of `jaxstyle sweep` and `jaxstyle transfer`, named as there; the tuples of alpha to seed span the lanes.
 
-    None means: of content, a texture without one; of style_loss, beta and tv, the convention's defaults; of
-    learning_rate, the optimiser's; of microbatch, what suits the device; of style_layer_weights and style_mix, equal
-    ones; of grid, no file; of max_pixels, what is safe; of weights, the best set that is here; of min_size, no smaller
-    sizes before `size`; of tolerance, that all steps are taken; of average, the last image.
+    None means: of content, a texture without one; of beta and tv, the convention's defaults; of learning_rate, the
+    optimiser's; of microbatch, what suits the device; of style_layer_weights and style_mix, equal ones; of grid, no
+    file; of max_pixels, what is safe; of weights, the best set that is here; of min_size, no smaller sizes before
+    `size`; of tolerance, that all steps are taken; of average, the last image.
     """
 
     content: str | None
@@ -87,7 +87,7 @@ class Settings:
     convention: str = "mean"
     content_layers: tuple[str, ...] = CONTENT_LAYERS
     style_layers: tuple[str, ...] = STYLE_LAYERS
-    style_loss: str | None = None
+    style_loss: str = "wasserstein"
     preset: str | None = None
     pooling: str = "max"
     padding: str = "zero"

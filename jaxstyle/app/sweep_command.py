@@ -28,7 +28,7 @@ from jaxstyle.app.run_options import (
     read_run_options,
 )
 from jaxstyle.app.screen import say_done, tell
-from jaxstyle.app.settings import default_style_loss, weight_defaults
+from jaxstyle.app.settings import weight_defaults
 
 _INPUTS = ("blend", "content_mask", "style_mask", "init", "weights")
 _MANY_LANES = 2000  # of which a person may not have thought
@@ -158,8 +158,7 @@ def _transfer(args: argparse.Namespace) -> Path:
     _check_output(output, args)
     settings = read_settings(args)
     if settings.beta is None:
-        style_loss = settings.style_loss or default_style_loss(settings.convention)
-        settings = replace(settings, beta=(weight_defaults(settings.convention, style_loss).beta,))
+        settings = replace(settings, beta=(weight_defaults(settings.convention, settings.style_loss).beta,))
     job = load_job(settings)
     if len(job.rows) != 1:
         raise StartError(f"CONTENT and STYLE hold {len(job.rows)} pairs of images; transfer makes one picture of one")
