@@ -17,7 +17,7 @@ from jaxstyle.app.machine import find_devices
 from jaxstyle.app.memory import default_microbatch, device_memory, map_large_blocks
 from jaxstyle.app.pictures import Pictures, load_pictures
 from jaxstyle.app.screen import tell
-from jaxstyle.app.settings import Settings, weight_defaults
+from jaxstyle.app.settings import Settings, default_layer_weights, weight_defaults
 from jaxstyle.averaging import make_averaging
 from jaxstyle.colour import of_luminance
 from jaxstyle.layers import convolutions_for, min_size
@@ -186,11 +186,13 @@ def _fill_in(settings: Settings) -> Settings:
     if rate is None and settings.learning_rate is not None:
         raise StartError(f"{settings.optimizer} finds its own step; --learning-rate is for --optimizer adam")
     defaults = weight_defaults(settings.convention, settings.style_loss)
+    of_layers = default_layer_weights(settings.style_loss, settings.style_layers)
     return replace(
         settings,
         weights=settings.weights or default_set()[0],
         beta=defaults.betas if settings.beta is None else settings.beta,
         tv=(defaults.tv,) if settings.tv is None else settings.tv,
+        style_layer_weights=settings.style_layer_weights or (of_layers and (of_layers,)),
         learning_rate=(rate,) if settings.learning_rate is None and rate is not None else settings.learning_rate,
     )
 

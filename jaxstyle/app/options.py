@@ -84,7 +84,11 @@ def add_lane_options(parser: argparse.ArgumentParser, *, many: bool, content: bo
         ("tv", "total-variation weight, which smooths", f"{defaults.tv:g}{by_convention}"),
         ("learning_rate", "step size of adam", "0.03"),
         ("seed", "random seed of an --init with noise", "0"),
-        ("style_layer_weights", "weights of the style layers, as 1,1,0.5,0,0", "equal, with sum 1"),
+        (
+            "style_layer_weights",
+            "weights of the style layers, as 1,1,0.5,0,0",
+            "falling for wasserstein, else equal; of sum 1",
+        ),
         ("style_mix", "weights of STYLE and of each image of --blend, as 0.7,0.3", "equal, with sum 1"),
     ):
         if name == "alpha" and not content:
