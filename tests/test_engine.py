@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import jaxstyle as js
-from jaxstyle.app import job, loop
+from jaxstyle.app import course, job, loop
 from jaxstyle.app.progress import Progress
 from tests.command import QUICK, jaxstyle, read_table
 from tests.processes import environment
@@ -107,6 +107,20 @@ def test_what_lbfgs_is_retried_with():
         state = optimizer.init(jnp.asarray(image))
         update, _ = optimizer.update(jnp.asarray(gradient, jnp.float32), state, image, value=jnp.float32(1))
         assert np.sqrt(np.mean(np.square(np.asarray(update, float)))) == pytest.approx(length, rel=1e-5)
+
+
+def test_small_sizes_take_more_lanes_at_once(images, monkeypatch):
+    """As many as take the memory of one group at full size; sizes of 6x5, 12x10 and 24x20 pixels."""
+    built, build = [], course.Lanes
+
+    def record(*args, group, **options):
+        built.append(group)
+        return build(*args, group=group, **options)
+
+    monkeypatch.setattr(course, "Lanes", record)
+    small = ["--min-size", "6", "--coarse-steps", "1", "--microbatch", "1", "--beta", "1:7:7"]
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, *small, "--out", "run") == 0
+    assert built == [1, 7, 4]  # of the full size, made first; of 16 and 4 times as small images, and 7 lanes
 
 
 @pytest.mark.slow
