@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-SMALLEST = 56
+SMALLEST = 60
 """Longest side of the first size, in pixels."""
 
 LEAST = 32

@@ -179,7 +179,7 @@ def test_run_pyramid_is_its_parts(x64, content, style, from_content):
 
 def test_sizes_and_steps_are_the_commands_unless_given(content, style):
     transfer = js.make_transfer(loss_of_targets, optax.adam(0.02))
-    wide = jax.ShapeDtypeStruct((100, 170, 3), jnp.float32)
+    wide = jax.ShapeDtypeStruct((160, 256, 3), jnp.float32)
     run = partial(run_pyramid, transfer, targets_of)
     state, losses = jax.eval_shape(run, jnp.float32(0.02), wide, style, js.LossWeights())
     assert state.image.shape == wide.shape
