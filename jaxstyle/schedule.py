@@ -9,7 +9,7 @@ SMALLEST = 60
 LEAST = 32
 """Pixels that Gatys et al.'s style layers need on each side, see `layers.min_size`."""
 
-STEPS, COARSE_STEPS = 50, 60
+STEPS, COARSE_STEPS = 40, 40
 """Steps at the full size, and at each smaller one."""
 
 Shape = tuple[int, int]

@@ -27,8 +27,8 @@ PAIRS = (
     ("sample:cat", "sample:woodcut"),
     ("sample:coffee", "sample:mosaic"),
 )
-BETAS = "--beta 1 4 16 64"
-BETTER, ONE_SIZE, FEW = BETAS, f"{BETAS} --min-size 10000 --steps 80", f"{BETAS} --min-size 10000 --steps 8"
+BETAS = "--beta 1 5 25"
+BETTER, ONE_SIZE, FEW = BETAS, f"{BETAS} --min-size 10000 --steps 60", f"{BETAS} --min-size 10000 --steps 6"
 NOISE = 0.06
 
 
