@@ -62,7 +62,7 @@ FURTHER = {
     carry: "transfer state shape / detail",
     scales: "shape / smallest factor",
     starting_image: "start content style key",
-    lbfgs: "memory_size / bounds first_step max_step smoothness",
+    lbfgs: "memory_size / bounds first_step max_step",
     StyleStatistic: "measure distance prepare",
     losses.gram_matrix: "features mask",
     losses.content_loss: "features target / convention",
