@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 _BANDS = 12
-_COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])  # lightness, red-blue, magenta-green
+_COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])  # the first is lightness
 _HIGHEST, _LOWEST = 0.5**0.5, 1 / 48  # the last and the first band, in cycles a pixel
 _LEAST = 0.1  # what a pixel's mean square counts for at least, of the mean over all
 _NEWEST = 0.1  # weight of the newest step in the means

@@ -105,11 +105,10 @@ def lbfgs(
     def init(image: jax.Array) -> LbfgsState:
         # Every leaf in memory of its own, so that the state can be donated.
         steps, changes = (jnp.zeros((memory_size, *image.shape), image.dtype) for _ in range(2))
+        pixels, waves = first_curvature(image)
         infinite, radius = jnp.full((), jnp.inf, image.dtype), jnp.full((), first_step, image.dtype)
         stored, copy = jnp.zeros((), int), jnp.array(image, copy=True)
-        return LbfgsState(
-            steps, changes, stored, *first_curvature(image), copy, jnp.zeros_like(image), infinite, radius
-        )
+        return LbfgsState(steps, changes, stored, pixels, waves, copy, jnp.zeros_like(image), infinite, radius)
 
     def update(
         gradient: jax.Array, state: LbfgsState, image: jax.Array, *, value: jax.Array, **_: Any
@@ -122,9 +121,9 @@ def lbfgs(
         radius = jnp.where(better, jnp.maximum(state.radius, _GROWTH * length), _SHRINKAGE * length)
         radius = jnp.where(begun, jnp.minimum(radius, max_step), first_step)
         keep = partial(jnp.where, better)
-        history = _remember(state, step, change, begun)
-        best = keep(image, state.image), keep(gradient, state.gradient), keep(value, state.value)
-        state = LbfgsState(*history, *best, radius)
+        best = {"image": keep(image, state.image), "gradient": keep(gradient, state.gradient)}
+        state = _remember(state, step, change, begun)
+        state = state._replace(**best, value=keep(value, state.value), radius=radius)
         target = state.image + _next_step(state, bounds)
         return (target if bounds is None else jnp.clip(target, *bounds)) - image, state
 
@@ -132,20 +131,18 @@ def lbfgs(
     return optax.GradientTransformationExtraArgs(cast(Any, init), cast(Any, update))
 
 
-def _remember(
-    state: LbfgsState, step: jax.Array, change: jax.Array, begun: jax.Array
-) -> tuple[jax.Array, ...]:
-    """The leaves of the state that hold history, with one more pair if it counts."""
+def _remember(state: LbfgsState, step: jax.Array, change: jax.Array, begun: jax.Array) -> LbfgsState:
+    """The state with one more pair, if it counts."""
     curved = _dot(step, change) > _CURVATURE * jnp.sqrt(_dot(step, step) * _dot(change, change))
     row, store = state.stored % len(state.steps), begun & curved
     steps, changes = (
         history.at[row].set(jnp.where(store, new, history[row]))
         for history, new in ((state.steps, step), (state.changes, change))
     )
-    known = state.pixels, state.waves
-    learnt = learn_curvature(*known, step, change, state.stored)
-    known = (jnp.where(store, new, old) for new, old in zip(learnt, known, strict=True))
-    return steps, changes, state.stored + store.astype(state.stored.dtype), *known
+    learnt = learn_curvature(state.pixels, state.waves, step, change, state.stored)
+    pixels, waves = (jnp.where(store, *x) for x in zip(learnt, (state.pixels, state.waves), strict=True))
+    stored = state.stored + store.astype(state.stored.dtype)
+    return state._replace(steps=steps, changes=changes, stored=stored, pixels=pixels, waves=waves)
 
 
 def _next_step(state: LbfgsState, bounds: tuple[float, float] | None) -> jax.Array:
