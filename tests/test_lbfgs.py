@@ -32,19 +32,41 @@ def value_and_gradient(problem, x):
     return 0.5 * (x - centre) @ slope, slope
 
 
-def smoothed(v, shape, p):
-    """Each colour's waves divided by their spatial frequency to the power p, not below 1 / 24."""
-    frequency = np.array([[np.hypot(min(i, shape[0] - i) / shape[0], min(j, shape[1] - j) / shape[1])
-                           for j in range(shape[1])] for i in range(shape[0])])  # fmt: skip
-    gain = np.maximum(frequency, 1 / 24) ** -p
-    planes = [np.fft.ifft2(np.fft.fft2(v.reshape(shape)[:, :, k]) * gain).real for k in range(3)]
-    return np.stack(planes, axis=-1).ravel()
+class Guess:
+    """The oracle of the first guess: full Fourier transforms, sums over all waves, and means as such."""
+
+    def __init__(self, shape):
+        self.shape, centres = shape, np.geomspace(1 / 48, 0.5**0.5, 12)
+        y, x = np.meshgrid(np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), indexing="ij")
+        logarithm = np.log(np.maximum(np.hypot(y, x), 1 / 48))
+        self.bands = np.stack([np.interp(logarithm, np.log(centres), row) for row in np.eye(12)])
+        self.colours = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+        self.pixels, self.count = np.ones((2, *shape)), 0
+        self.waves = np.array([np.outer(s / s.sum(), np.full(3, 1 / 3)) for s in (1 / centres, centres)])
+
+    def learn(self, s, y):
+        weight, self.count = max(0.1, 1 / (self.count + 2)), self.count + 1
+        for i, v in enumerate((s.reshape(self.shape), y.reshape(self.shape))):
+            squares = v**2 / np.mean(v**2)
+            for axis in (0, 1):
+                squares = 0.75 * squares + 0.125 * (np.roll(squares, 1, axis) + np.roll(squares, -1, axis))
+            power = np.abs(np.fft.fft2(v @ self.colours.T, axes=(0, 1))) ** 2
+            share = np.tensordot(self.bands, power / power.sum(), 2)
+            self.pixels[i] += weight * (squares - self.pixels[i])
+            self.waves[i] += weight * (share - self.waves[i])
+
+    def __call__(self, v):
+        by_pixel = ((self.pixels[0] + 0.1) / (self.pixels[1] + 0.1)) ** 0.25
+        logarithms = 0.5 * np.log((self.waves[0] + 1e-7) / (self.waves[1] + 1e-7))
+        gain = np.exp(np.tensordot(self.bands, logarithms, (0, 0)))
+        spectrum = np.fft.fft2((by_pixel * v.reshape(self.shape)) @ self.colours.T, axes=(0, 1)) * gain
+        return (by_pixel * (np.fft.ifft2(spectrum, axes=(0, 1)).real @ self.colours)).ravel()
 
 
-def projected_lbfgs(evaluate, x, steps, memory=5, first=0.01, longest=0.1, bounds=(0, 1), p=1.0, shape=SHAPE):
+def projected_lbfgs(evaluate, x, steps, memory=5, first=0.01, longest=0.1, bounds=(0, 1), shape=SHAPE):
     """The oracle: two-loop recursion over the free pixels, with a list as history; returns the images evaluated."""
     rms = lambda v: np.sqrt(np.mean(v**2))  # noqa: E731
-    pairs, best, radius, trail = [], None, first, []
+    pairs, best, radius, trail, guess = [], None, first, [], Guess(shape)
     for _ in range(steps):
         trail.append(x)
         value, slope = evaluate(x)
@@ -54,6 +76,7 @@ def projected_lbfgs(evaluate, x, steps, memory=5, first=0.01, longest=0.1, bound
             s, y = x - best[1], slope - best[2]
             if np.isfinite(value) and s @ y > 1e-4 * np.linalg.norm(s) * np.linalg.norm(y):
                 pairs = [*pairs, (s, y)][-memory:]
+                guess.learn(s, y)
             if value <= best[0]:
                 best, radius = (value, x, slope), max(radius, 2 * rms(s))
             else:
@@ -72,12 +95,11 @@ def projected_lbfgs(evaluate, x, steps, memory=5, first=0.01, longest=0.1, bound
             q = q - a * y
         if inside:
             s, y = inside[-1]
-            q = free * smoothed(q, shape, p)
-            q = q * (s @ y) / (y @ smoothed(y, shape, p))
+            q = 2 * free * guess(q) * (s @ y) / (y @ (free * guess(y)))
             for (s, y), a in zip(inside, reversed(undo), strict=True):
                 q = q + s * (a - y @ q / (s @ y))
         else:
-            q = free * smoothed(g, shape, p)
+            q = free * guess(g)
             q = q * radius / rms(q)
         x = at - q * min(1, radius / rms(q))
         if bounds is not None:
@@ -175,12 +197,12 @@ def test_the_picture_is_the_best_image_also_where_it_is_part_of_an_optimiser():
     assert as_loss(problem)(far.image, None, None, None)[0] > losses.total
 
 
-@pytest.mark.parametrize(("bounds", "memory", "p"), [((0.0, 1.0), 1, 1.0), ((0.0, 1.0), 5, 1.0), (None, 5, 0.0)])
-def test_steps_are_those_of_the_two_loop_recursion(x64, bounds, memory, p):
+@pytest.mark.parametrize(("bounds", "memory"), [((0.0, 1.0), 1), ((0.0, 1.0), 5), (None, 5)])
+def test_steps_are_those_of_the_two_loop_recursion(x64, bounds, memory):
     problem = quadratic()
     start = np.clip(problem[1] + np.random.default_rng(1).normal(0, 0.1, SIZE), 0, 1)  # too near for the first step
-    wanted = projected_lbfgs(partial(value_and_gradient, problem), start, 25, memory, 3, 10, bounds, p)
-    optimizer = lbfgs(memory, bounds=bounds, first_step=3, max_step=10, smoothness=p)
+    wanted = projected_lbfgs(partial(value_and_gradient, problem), start, 25, memory, 3, 10, bounds)
+    optimizer = lbfgs(memory, bounds=bounds, first_step=3, max_step=10)
     transfer = js.make_transfer(as_loss(problem), optimizer, bounds=bounds)
     state, step = transfer.init(jnp.asarray(start.reshape(SHAPE))), jax.jit(transfer.step)
     values = []
@@ -227,12 +249,13 @@ def test_a_step_that_raises_the_loss_is_taken_back(x64):
 
 def test_first_and_largest_step():
     problem = quadratic(4)
-    optimizer = lbfgs(3, bounds=None, first_step=0.02, max_step=0.03, smoothness=0)
+    optimizer = lbfgs(3, bounds=None, first_step=0.02, max_step=0.03)
     image = jnp.full(SHAPE, 0.5)
     gradient = jnp.asarray(value_and_gradient(problem, np.full(SIZE, 0.5))[1].reshape(SHAPE), jnp.float32)
     state = optimizer.init(image)
     update, state = optimizer.update(gradient, state, image, value=jnp.float32(2))
-    np.testing.assert_allclose(update, -gradient * 0.02 / jnp.sqrt(jnp.mean(gradient**2)), rtol=1e-4, atol=1e-6)
+    smooth = Guess(SHAPE)(np.float64(gradient)).reshape(SHAPE)
+    np.testing.assert_allclose(update, -smooth * 0.02 / np.sqrt(np.mean(smooth**2)), rtol=1e-4, atol=1e-6)
     update, state = optimizer.update(gradient * 0.9, state, image + update, value=jnp.float32(1))
     assert float(jnp.sqrt(jnp.mean(update**2))) == pytest.approx(0.03, rel=1e-3)
 

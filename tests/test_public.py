@@ -64,7 +64,7 @@ FURTHER = {
     scales: "shape / smallest least factor",
     steps_of: "shapes / steps coarse_steps",
     starting_image: "start content style key",
-    lbfgs: "memory_size / bounds first_step max_step smoothness",
+    lbfgs: "memory_size / bounds first_step max_step",
     StyleStatistic: "measure distance prepare",
     losses.gram_matrix: "features mask",
     losses.content_loss: "features target / convention",

@@ -54,7 +54,7 @@ def _lbfgs(scale: float = 1.0) -> optax.GradientTransformation:
 OPTIMIZERS: dict[str, OptimizerChoice] = {
     # The rate is part of the state, so that each lane has its own.
     "adam": OptimizerChoice(optax.inject_hyperparams(_adam), 0.03, 3),
-    "lbfgs": OptimizerChoice(_lbfgs, None, 23),
+    "lbfgs": OptimizerChoice(_lbfgs, None, 15),
 }
 
 

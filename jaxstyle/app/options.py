@@ -149,7 +149,7 @@ def add_job_options(parser: argparse.ArgumentParser, *, content: bool = True) ->
         needs_content=True,
     )
     add("--steps", f"optimisation steps at full size (default: {STEPS})", type=positive, metavar="N")
-    add("--optimizer", "lbfgs, or adam, which keeps 3 images a lane instead of 23 (default: lbfgs)", metavar="NAME")
+    add("--optimizer", "lbfgs, or adam, which keeps 3 images a lane instead of 15 (default: lbfgs)", metavar="NAME")
     add(
         "--average",
         "the picture is a moving average of the images after each step, with this decay, as 0.95 (default: none)",
