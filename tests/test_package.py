@@ -13,8 +13,9 @@ PACKAGE = ROOT / "jaxstyle"
 # A module may import those before it. Everything in app/ comes after everything else.
 ORDER = (
     "__init__ layers schedule presets checks dtypes winograd conv activations vgg alexnet matrix_root losses "
-    "style_statistics regions colour similarity metrics objective scaling optimizers transfer averaging curvature lbfgs "
-    "rows unrolled implicit pyramid stopping starts lanes sweeps select weight_sets ported file_kinds pretrained"
+    "style_statistics regions colour similarity metrics objective scaling optimizers transfer averaging curvature "
+    "lbfgs rows unrolled implicit pyramid stopping starts lanes sweeps select weight_sets ported file_kinds "
+    "pretrained"
 ).split()
 # pretrained does I/O, and looks for sets in the cache folder, whose place that module knows.
 DOWNWARD_ALL_THE_SAME = {("pretrained", "jaxstyle.app.cache"), ("pretrained", "jaxstyle.app.cache.cache_folder")}
