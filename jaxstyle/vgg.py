@@ -4,7 +4,6 @@ Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. Featu
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from itertools import zip_longest
 from typing import Any, cast
 
@@ -78,12 +77,8 @@ class Convolution(nn.Module):
         prepared = self.get_variable("params", "prepared")
         if prepared is not None and prepared.dtype != x.dtype:
             prepared = None  # transformed in fewer bits than the kernel itself now has
-        convolve = partial(conv3x3, backend=self.backend, bfloat16=self.bfloat16)
-        if self.padding == "zero":
-            return convolve(x, kernel, prepared) + bias[None, None]
-        # The frame of the result lacks a second frame around the first, and is cut.
-        x = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        return convolve(x, kernel, prepared)[1:-1, 1:-1] + bias[None, None]
+        options = {"backend": self.backend, "bfloat16": self.bfloat16, "padding": self.padding}
+        return conv3x3(x, kernel, prepared, **options) + bias[None, None]
 
 
 def prepare(params: Any) -> Any:
@@ -315,7 +310,8 @@ def make_features(
     Args:
       layers: names out of `layers.LAYERS`; the network is evaluated as deep as the deepest of them.
       pooling: "max"; "average", as Gatys et al. have it; or "scaled_average", 1.7 times that.
-      padding: "zero", as VGG was trained; or "replicate", the nearest pixel, at every convolution.
+      padding: "zero", as VGG was trained; or "replicate", the nearest pixel, at every convolution, as the command has
+        it: zeros look like a dark frame, which leaves its mark on pictures.
       backend: "auto", the fastest convolution of each platform; "xla", XLA's everywhere; or "winograd" (see `conv3x3`).
       dtype: "float32", which keeps the operands' dtype (float64 stays float64) and pins float32 to full precision on
         every platform; or "bfloat16": features are returned in it, their gradient is computed in it, and on a TPU or

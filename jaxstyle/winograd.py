@@ -5,8 +5,9 @@ The network is frozen, so the kernels are transformed once, outside of any loop.
 a matrix product is a library call that nothing fuses through. So the transform along one axis is written as a small
 matrix times everything, and only the one along the other axis is left to fusion.
 
-One set of transformed kernels serves the gradient too: a flipped kernel's polynomial at the point p is the kernel's at
-1/p, times p^2. The gradient uses the transforms of the inverse points and contracts the other channel axis.
+One set of transformed kernels serves the gradient too, which is the exact transpose: each matrix transposed, in reverse
+order. Its tiles overlap in the result instead of in the input and are added up, so that what a frame around the image
+has to get is there without another tile, and edge pixels that stood for the frame get it at no cost.
 
 What was tried and did not pay on CPU: F(2) (too few multiplications saved); F(6) for kernels of more than 128 x 128
 channels (larger kernels to read); barriers and loops over row blocks (fused again: slower than XLA's);
@@ -42,15 +43,11 @@ class Transforms(NamedTuple):
       kernel: (m + 2, 3).
       input: (m + 2, m + 2).
       output: (m, m + 2).
-      gradient_input: (m + 2, m + 2), as `input`, for the gradient with respect to d by the same transformed kernels.
-      gradient_output: (m, m + 2), as `output`, likewise.
     """
 
     kernel: Float[np.ndarray, "a 3"]
     input: Float[np.ndarray, "a a"]
     output: Float[np.ndarray, "m a"]
-    gradient_input: Float[np.ndarray, "a a"]
-    gradient_output: Float[np.ndarray, "m a"]
 
 
 def tile_size(c_in: int, c_out: int) -> int | None:
@@ -88,74 +85,156 @@ def transform_kernel(kernel: Float[Array, "3 3 c_in c_out"], m: int) -> Float[Ar
 
 
 def row_transforms(
-    transformed: Float[Array, "points c_in c_out"], *, gradient: bool = False
+    transformed: Float[Array, "points c_in c_out"],
 ) -> tuple[Float[Array, "a a"], Float[Array, "m a"]]:
-    """Matrices that `convolve` transforms rows with, in the dtype of the transformed kernels.
+    """Matrices that `convolve` and `transpose` transform rows with, in the dtype of the transformed kernels.
 
     Args:
       transformed: from `transform_kernel`.
-      gradient: as of `convolve`.
 
     Returns:
       Of the input (m + 2, m + 2) and of the output (m, m + 2).
     """
-    rows_in, rows_out = _matrices(transformed, gradient)
-    return jnp.asarray(rows_in, transformed.dtype), jnp.asarray(rows_out, transformed.dtype)
+    t = _transforms_of(transformed)
+    return jnp.asarray(t.input, transformed.dtype), jnp.asarray(t.output, transformed.dtype)
 
 
-def _matrices(transformed: jax.Array, gradient: bool) -> tuple[np.ndarray, np.ndarray]:
-    t = _transforms(round(transformed.shape[0] ** 0.5) - 2)
-    return (t.gradient_input, t.gradient_output) if gradient else (t.input, t.output)
-
-
-@functools.partial(jax.jit, static_argnames="gradient", inline=True)  # traced once for layers of one shape
+@functools.partial(jax.jit, static_argnames="padding", inline=True)  # traced once for layers of one shape
 def convolve(
-    x: Float[Array, "n h w c_from"],
+    x: Float[Array, "n h w c_in"],
     transformed: Float[Array, "points c_in c_out"],
     rows: tuple[Float[Array, "a a"], Float[Array, "m a"]],
     *,
-    gradient: bool = False,
-) -> Float[Array, "n h w c_to"]:
-    """3x3 convolution, stride 1, zero padding, by transformed kernels.
+    padding: str = "zero",
+) -> Float[Array, "n h w c_out"]:
+    """3x3 convolution, stride 1, same size out, by transformed kernels.
 
     Args:
-      x: (n, h, w, c_in); with `gradient`, (n, h, w, c_out).
+      x: (n, h, w, c_in).
       transformed: ((m + 2)^2, c_in, c_out), from `transform_kernel`.
-      rows: `row_transforms(transformed, gradient=gradient)`: arguments, since `custom_vmap` allows no constants.
-      gradient: return the gradient (n, h, w, c_in) with respect to the input instead, of a cotangent x.
+      rows: `row_transforms(transformed)`: arguments, since `custom_vmap` allows no constants.
+      padding: one of `layers.PADDINGS`.
 
     Returns:
       (n, h, w, c_out); in float32 within 1e-5 (relative L2) of the exact result.
     """
-    columns_in, columns_out = _matrices(transformed, gradient)
-    m, a = columns_out.shape
-    n, h, w, _ = x.shape
+    t = _transforms_of(transformed)
+    m, a = t.output.shape
+    n, h, w, c = x.shape
     down, across = -(-h // m), -(-w // m)
-    tiles = _transform_input(x, rows[0], columns_in, down, across)
-    products = lax.dot_general(tiles, transformed, (((2,), (2 if gradient else 1,)), ((0,), (0,))))
-    products = products.reshape(a, a, n * down, across, -1)
+    x = jnp.pad(x, ((0, 0), (1, down * m + 1 - h), (1, across * m + 1 - w), (0, 0)))
+    taps = _take_taps(x, h, m, padding, axis=1)
+    x = _times(rows[0], jnp.stack(taps).reshape(a, -1)).reshape(a, n * down, across * m + 2, c)
+    products = _multiply(_combine_columns(t.input, _take_taps(x, w, m, padding, axis=2)), transformed, contract=1)
     # Columns by fusion, then rows by a matrix product, as at the input.
-    columns = [_combine(row, [products[:, j] for j in range(a)]) for row in columns_out]
+    columns = _combine_columns(t.output, [products[:, j] for j in range(a)])
     y = _times(rows[1], jnp.stack(columns, axis=3).reshape(a, -1))
     y = y.reshape(m, n, down, across * m, -1).transpose(1, 2, 0, 3, 4)
     return y.reshape(n, down * m, across * m, -1)[:, :h, :w]
 
 
-def _transform_input(x: jax.Array, rows: jax.Array, columns: np.ndarray, down: int, across: int) -> jax.Array:
-    """All overlapping (m + 2) x (m + 2) tiles, transformed: ((m + 2)^2, n * down * across, c)."""
-    n, h, w, c = x.shape
-    a = len(columns)
-    m = a - 2
-    x = jnp.pad(x, ((0, 0), (1, down * m + 1 - h), (1, across * m + 1 - w), (0, 0)))
-    taps = [lax.slice_in_dim(x, i, i + m * (down - 1) + 1, m, axis=1) for i in range(a)]
-    x = _times(rows, jnp.stack(taps).reshape(a, -1)).reshape(a, n * down, across * m + 2, c)
-    taps = [lax.slice_in_dim(x, j, j + m * (across - 1) + 1, m, axis=2) for j in range(a)]
-    planes = [_combine(row, taps).reshape(a, -1, c) for row in columns]
-    return jnp.stack(planes, axis=1).reshape(a * a, -1, c)
+@functools.partial(jax.jit, static_argnames="padding", inline=True)
+def transpose(
+    g: Float[Array, "n h w c_out"],
+    transformed: Float[Array, "points c_in c_out"],
+    rows: tuple[Float[Array, "a a"], Float[Array, "m a"]],
+    *,
+    padding: str = "zero",
+) -> Float[Array, "n h w c_in"]:
+    """The transpose of `convolve`, which is its gradient with respect to the input.
+
+    Args:
+      g: (n, h, w, c_out), the cotangent.
+      transformed: as of `convolve`.
+      rows: as of `convolve`.
+      padding: as of `convolve`.
+
+    Returns:
+      (n, h, w, c_in), as exact as `convolve`.
+    """
+    t = _transforms_of(transformed)
+    m, a = t.output.shape
+    n, h, w, c = g.shape
+    down, across = -(-h // m), -(-w // m)
+    g = jnp.pad(g, ((0, 0), (0, down * m - h), (0, across * m - w), (0, 0))).reshape(n * down, m, across * m, c)
+    x = _times(rows[1].T, jnp.stack([g[:, i] for i in range(m)]).reshape(m, -1)).reshape(a, n * down, across, m, c)
+    products = _multiply(_combine_columns(t.output.T, [x[:, :, :, j] for j in range(m)]), transformed, contract=2)
+    columns = _combine_columns(t.input.T, [products[:, j] for j in range(a)])
+    columns = jnp.stack(_add_up(columns, w, padding, axis=2), axis=3)
+    y = _times(rows[0].T, columns.reshape(a, -1)).reshape(a, n, down, across * m, -1)
+    y = jnp.stack(_add_up([y[i] for i in range(a)], h, padding, axis=1), axis=2)
+    return y.reshape(n, down * m, across * m, -1)[:, :h, :w]
+
+
+def _take_taps(x: jax.Array, size: int, m: int, padding: str, *, axis: int) -> list[jax.Array]:
+    """The m + 2 values that each tile along an axis reads, as arrays with a tile at each index of the axis.
+
+    Args:
+      x: with a frame of zeros around its `size` positions, and zeros up to whole tiles.
+      size: positions along the axis.
+      m: positions of a tile.
+      padding: as of `convolve`; the nearest position stands for the frame by a selection, which is fused with what
+        follows, where a frame of it would be a copy of everything.
+      axis: of the positions.
+    """
+    count = -(-size // m)
+    taps = [lax.slice_in_dim(x, i, i + m * (count - 1) + 1, m, axis=axis) for i in range(m + 2)]
+    if padding == "replicate":
+        tile = lax.broadcasted_iota(jnp.int32, [count if i == axis else 1 for i in range(x.ndim)], axis)
+        after = (size - 1) % m + 2  # the first position behind the last, in the last tile
+        taps[0] = jnp.where(tile == 0, taps[1], taps[0])
+        taps[after] = jnp.where(tile == count - 1, taps[after - 1], taps[after])
+    return taps
+
+
+def _add_up(taps: list[jax.Array], size: int, padding: str, *, axis: int) -> list[jax.Array]:
+    """Sums of overlapping tiles along an axis of `size` positions.
+
+    Args:
+      taps: m + 2 arrays with a tile at each index of the axis, the first of them at the position before the tile's own.
+      size: positions in all tiles but for the last one's surplus.
+      padding: as of `convolve`; what lies outside of all positions is dropped, or goes to the nearest one.
+      axis: of the tiles.
+
+    Returns:
+      m arrays, of the tiles' own positions.
+    """
+    m, count = len(taps) - 2, taps[0].shape[axis]
+
+    def moved(x: jax.Array, start: int, stop: int, to: int) -> jax.Array:
+        widths = [(0, 0)] * x.ndim
+        widths[axis] = (to, count - to - (stop - start))
+        return jnp.pad(lax.slice_in_dim(x, start, stop, axis=axis), widths)
+
+    own = taps[1:-1]
+    if count > 1:
+        own[0] = own[0] + moved(taps[-1], 0, count - 1, 1)
+        own[-1] = own[-1] + moved(taps[0], 1, count, 0)
+    if padding == "replicate":
+        last = (size - 1) % m
+        own[0] = own[0] + moved(taps[0], 0, 1, 0)
+        own[last] = own[last] + moved(taps[last + 2], count - 1, count, count - 1)
+    return own
+
+
+def _multiply(planes: list[jax.Array], transformed: jax.Array, contract: int) -> jax.Array:
+    """Products (a, a, n * down, across, c_to) of tiles with kernels, of a planes (a, n * down, across, c_from)."""
+    a, *tiles, c = planes[0].shape
+    stacked = jnp.stack([plane.reshape(a, -1, c) for plane in planes], axis=1).reshape(a * a, -1, c)
+    return lax.dot_general(stacked, transformed, (((2,), (contract,)), ((0,), (0,)))).reshape(a, a, *tiles, -1)
+
+
+def _transforms_of(transformed: jax.Array) -> Transforms:
+    return _transforms(round(transformed.shape[0] ** 0.5) - 2)
 
 
 def _times(matrix: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.matmul(matrix, x, precision="highest")
+
+
+def _combine_columns(matrix: np.ndarray, xs: list[jax.Array]) -> list[jax.Array]:
+    """The matrix times a vector of arrays, left to fusion."""
+    return [_combine(row, xs) for row in matrix]
 
 
 def _combine(row: np.ndarray, xs: list[jax.Array]) -> jax.Array:
@@ -170,17 +249,8 @@ def _combine(row: np.ndarray, xs: list[jax.Array]) -> jax.Array:
 
 @functools.cache
 def _transforms(m: int) -> Transforms:
-    points = _POINTS[m]
-    output, kernel, inputs = _cook_toom(m, points)
-    inverse = tuple(Fraction(0) if p is None else None if p == 0 else 1 / p for p in points)
-    gradient_output, flipped, gradient_input = _cook_toom(m, inverse)
-    # Both directions share the transformed kernels: move the scale between them to the input.
-    for i, row in enumerate(flipped):
-        tap = next(k for k in range(3) if row[k])
-        scale = row[tap] / kernel[i][2 - tap]
-        gradient_input[i] = [v * scale for v in gradient_input[i]]
-    matrices = (kernel, inputs, output, gradient_input, gradient_output)
-    return Transforms(*(np.array([[float(v) for v in row] for row in matrix]) for matrix in matrices))
+    output, kernel, inputs = _cook_toom(m, _POINTS[m])
+    return Transforms(*(np.array([[float(v) for v in row] for row in matrix]) for matrix in (kernel, inputs, output)))
 
 
 _Matrix = list[list[Fraction]]

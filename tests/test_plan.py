@@ -20,7 +20,9 @@ from jaxstyle.app.memory import default_microbatch
 from jaxstyle.lanes import make_lanes
 from jaxstyle.layers import CONTENT_LAYERS, CONVOLUTIONS, STYLE_LAYERS
 
-FULL = plan.Request(64, None, None, "float32", "adam", "mean", "gram", CONTENT_LAYERS, STYLE_LAYERS, "max", "random:0")
+FULL = plan.Request(
+    64, None, None, "float32", "adam", "mean", "gram", CONTENT_LAYERS, STYLE_LAYERS, "max", "zero", "random:0"
+)
 SHALLOW = ["--content-layers", "relu1_2", "--style-layers", "relu1_1", "--weights", "random:0"]
 MACHINE = Machine([object()], "thing", 1000, "the test", False, lambda _: Speed(1.0, 1.0, 1, 1, "the test"))
 

@@ -7,6 +7,7 @@ import jaxstyle as js
 from jaxstyle import winograd
 from jaxstyle.app.images import read_image
 from jaxstyle.conv import conv3x3, prepare_kernel
+from jaxstyle.layers import PADDINGS
 from tests.conftest import relative_error, widen
 from tests.reference import numpy_vgg
 from tests.test_conv import xla
@@ -17,25 +18,22 @@ def tiles(kernel, m):
     return winograd.transform_kernel(jnp.asarray(kernel), m)
 
 
-def convolve(x, transformed, gradient=False):
-    return winograd.convolve(x, transformed, winograd.row_transforms(transformed, gradient=gradient), gradient=gradient)
-
-
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("m", [4, 6])
 @pytest.mark.parametrize("size", [(1, 1), (3, 8), (12, 12), (13, 17)])
-def test_equals_numpy_and_its_gradient_is_the_transpose(m, size):
+def test_equals_numpy_and_so_does_its_transpose(m, size, padding):
     rng = np.random.default_rng(8)
     kernel = rng.normal(size=(3, 3, 5, 7))
     x, g = rng.normal(size=(2, *size, 5)), rng.normal(size=(2, *size, 7))
     u = tiles(kernel, m)
-    wanted = np.stack([numpy_vgg.conv(image, kernel, 0) for image in x])
-    assert relative_error(convolve(jnp.asarray(x), u), wanted) < 1e-13
-    back = convolve(jnp.asarray(g), u, gradient=True)
+    rows = winograd.row_transforms(u)
+    wanted = np.stack([numpy_vgg.conv(image, kernel, 0, numpy_vgg.PADDINGS[padding]) for image in x])
+    assert relative_error(winograd.convolve(jnp.asarray(x), u, rows, padding=padding), wanted) < 1e-13
+    back = winograd.transpose(jnp.asarray(g), u, rows, padding=padding)
     assert back.shape == x.shape
-    assert float(jnp.vdot(back, x)) == pytest.approx(float(np.vdot(g, wanted)), rel=1e-12)
-    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    assert relative_error(back, np.stack([numpy_vgg.conv(image, flipped, 0) for image in g])) < 1e-13
+    wanted = np.stack([numpy_vgg.conv_transposed(image, kernel, numpy_vgg.PADDINGS[padding]) for image in g])
+    assert relative_error(back, wanted) < 1e-13
 
 
 @pytest.mark.parametrize("channels", [(64, 128), (256, 256)])

@@ -29,7 +29,7 @@ def check_memory(name):
 
 def check_sixteen_chips():
     request = plan.Request(
-        64, 32, 1, "bfloat16", "lbfgs", "mean", "gram", ("relu1_2",), ("relu1_1",), "max", "random:0"
+        64, 32, 1, "bfloat16", "lbfgs", "mean", "gram", ("relu1_2",), ("relu1_1",), "max", "zero", "random:0"
     )
     found = machine.topology("v5e:4x4")
     assert len(found.devices) == 16
@@ -39,7 +39,7 @@ def check_sixteen_chips():
 
 def check_a_thousand_lanes_of_512_pixels_on_a_chip():
     request = plan.Request(
-        512, 1024, 8, "bfloat16", "adam", "mean", "gram", CONTENT_LAYERS, STYLE_LAYERS, "max", "random:0"
+        512, 1024, 8, "bfloat16", "adam", "mean", "gram", CONTENT_LAYERS, STYLE_LAYERS, "max", "zero", "random:0"
     )
     found = machine.topology("v5e:1x1")
     compiled = plan._compile(plan.make_problem(request, found), found, 1024, 8)

@@ -174,7 +174,11 @@ def add_job_options(parser: argparse.ArgumentParser, *, content: bool = True) ->
         metavar="NAME",
     )
     add("--pooling", f"{', '.join(POOLINGS)} (default: max)", choices=POOLINGS, metavar="NAME")
-    add("--padding", "of convolutions: zero, or replicate, which leaves no frame (default: zero)", choices=PADDINGS)
+    add(
+        "--padding",
+        "of convolutions: replicate, the nearest pixel, which leaves no frame, or zero (default: replicate)",
+        choices=PADDINGS,
+    )
     add("--dtype", "precision of the network (default: float32); bfloat16 is for TPUs and GPUs", choices=DTYPES)
     add(
         "--init",

@@ -47,6 +47,7 @@ class Request(NamedTuple):
     content_layers: tuple[str, ...]
     style_layers: tuple[str, ...]
     pooling: str
+    padding: str
     weights: str
 
 
@@ -120,7 +121,8 @@ def make_problem(request: Request, machine: Machine, *, backend: str = "auto") -
     named: dict[str, Any] = {name: getattr(request, name) for name in ("content_layers", "style_layers", "style_loss")}
     layers = tuple(dict.fromkeys(request.content_layers + request.style_layers))
     try:
-        features = make_features(layers, pooling=request.pooling, dtype=request.dtype, backend=backend)
+        options = {"pooling": request.pooling, "padding": request.padding, "dtype": request.dtype}
+        features = make_features(layers, **options, backend=backend)
         loss = make_loss(features, convention=request.convention, **named)
         params = load_weights(request.weights).params
     except ValueError as error:  # all of them say in one line what is wrong with an option

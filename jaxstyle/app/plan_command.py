@@ -9,7 +9,7 @@ from jaxstyle.app.errors import StartError
 from jaxstyle.app.options import add_debug, positive
 from jaxstyle.app.screen import say
 from jaxstyle.app.settings import DEFAULT_SIZE, default_style_loss
-from jaxstyle.layers import CONTENT_LAYERS, DTYPES, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
+from jaxstyle.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
 
 ENVIRONMENT: dict[str, str] = {
     "JAX_PLATFORMS": "cpu",
@@ -47,6 +47,7 @@ def add_plan(commands: Any) -> None:
     add("--content-layers", nargs="+", default=CONTENT_LAYERS, metavar="LAYER", help="as of jaxstyle sweep")
     add("--style-layers", nargs="+", default=STYLE_LAYERS, metavar="LAYER", help="as of jaxstyle sweep")
     add("--pooling", choices=POOLINGS, default="max", help="(default: max)")
+    add("--padding", choices=PADDINGS, default="replicate", help="(default: replicate)")
     add("--weights", default="bundled", metavar="SET", help="whose shapes count (default: bundled)")
     add("--json", action="store_true", help="print one JSON object instead of a table")
     add_debug(parser)

@@ -102,7 +102,7 @@ class Settings:
     style_loss: str = "wasserstein"
     preset: str | None = None
     pooling: str = "max"
-    padding: str = "zero"
+    padding: str = "replicate"
     dtype: str = "float32"
     init: str = "content"
     weights: str | None = None

@@ -6,10 +6,27 @@ VGG16 = "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M"
 VGG19 = "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M"
 
 
+PADDINGS = {"zero": "constant", "replicate": "edge"}
+"""NumPy's names of them."""
+
+
 def conv(x, kernel, bias, padding="constant"):
     padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), padding)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))  # h, w, c, 3, 3
     return np.einsum("hwcij,ijcd->hwd", windows, kernel, optimize=True) + bias
+
+
+def conv_transposed(g, kernel, padding="constant"):
+    """Gradient of `conv` with respect to x, of a cotangent g: what each input pixel gave, place by place."""
+    h, w, _ = g.shape
+    back = np.zeros((h, w, kernel.shape[2]))
+    for y, x, i, j in np.ndindex(h, w, 3, 3):
+        row, column = y + i - 1, x + j - 1
+        if padding == "edge":
+            row, column = min(max(row, 0), h - 1), min(max(column, 0), w - 1)
+        if 0 <= row < h and 0 <= column < w:
+            back[row, column] += kernel[i, j] @ g[y, x]
+    return back
 
 
 def pool(x, how):
