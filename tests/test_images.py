@@ -83,7 +83,7 @@ def test_downscaling_averages(tmp_path):
 
 
 def test_samples():
-    assert len(list(SAMPLES.glob("*.jpg"))) == 5
+    assert len(list(SAMPLES.glob("*.jpg"))) == 7
     assert read_image("sample:cat").shape == (300, 451, 3)
     with pytest.raises(StartError, match="unknown sample image 'dog'; there are cat, coffee, mosaic, swirls, woodcut"):
         read_image("sample:dog")
