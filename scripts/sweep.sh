@@ -6,5 +6,5 @@ here=$PWD
 install tfds
 python=$PWD/.venv/bin/python
 cd "$here" || exit 2 # so that the arguments' paths mean what they say
-[ $# -gt 0 ] || set -- sample:cat sample:swirls
+[ $# -gt 0 ] || set -- sample:temple sample:swirls
 exec "$python" -m jaxstyle.app.cli sweep "$@"

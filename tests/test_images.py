@@ -85,7 +85,9 @@ def test_downscaling_averages(tmp_path):
 def test_samples():
     assert len(list(SAMPLES.glob("*.jpg"))) == 7
     assert read_image("sample:cat").shape == (300, 451, 3)
-    with pytest.raises(StartError, match="unknown sample image 'dog'; there are cat, coffee, mosaic, swirls, woodcut"):
+    with pytest.raises(
+        StartError, match="unknown sample image 'dog'; there are cat, coffee, mosaic, portrait, swirls, temple, woodcut"
+    ):
         read_image("sample:dog")
     notice = (SAMPLES / "NOTICE.md").read_text()
     assert all(file.name in notice for file in SAMPLES.glob("*.jpg"))

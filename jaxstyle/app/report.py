@@ -125,7 +125,10 @@ def _facts(recorded: Recorded, total: int) -> list[str]:
     total = max(total, int(recorded.record.get("lanes", 0)))
     facts = [f"{total:,} lane{'s' * (total != 1)}", *(sizes if len(sizes) == 1 else ())]
     if "steps" in options:
-        facts.append(f"{options['steps']} steps of {options.get('optimizer', 'the optimiser')}")
+        where = " at full size" if options.get("min_size") else ""
+        facts.append(f"{options['steps']} steps of {options.get('optimizer', 'the optimiser')}{where}")
+    if "style_loss" in options:
+        facts.append(f"style loss {options['style_loss']}")
     if "convention" in options:
         facts.append(f"convention {options['convention']}")
     return facts
