@@ -180,7 +180,7 @@ def further():
     x, kernel = jnp.ones((9, 10, 16)), jnp.ones((3, 3, 16, 32))
     trace(jax.grad(lambda x: conv.conv3x3(x, kernel, backend="winograd").sum()), x)
     check_leaves(winograd._transforms(4))
-    assert len(schedule.scales((64, 48), smallest=16, least=8)) == 3
+    assert len(schedule.steps_of(schedule.scales((64, 48), smallest=16, least=8))) == 3
     assert regions.layer_sizes(("relu2_1",), (16, 18)) == {"relu2_1": (8, 9)}
     file_kinds.recognise(b"GIF89a")
     assert file_kinds.describe_address("photo.jpg") is None

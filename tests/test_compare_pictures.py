@@ -128,4 +128,5 @@ def test_runs_are_kept_and_folders_read(script, tmp_path, monkeypatch, capsys):
     assert all(table[0].startswith("| cat x mosaic | ") for table in tables)
     assert (tmp_path / "table.json").exists()
     assert (tmp_path / "blind.txt").read_text() in ("cat x mosaic: first, second\n", "cat x mosaic: second, first\n")
-    assert Image.open(tmp_path / "blind.png").size == (4 * (48 + script.GAP), 36 + script.GAP)
+    with Image.open(tmp_path / "blind.png") as sheet:
+        assert sheet.size == (4 * (48 + script.GAP), 36 + script.GAP)
