@@ -130,3 +130,22 @@ def test_runs_are_kept_and_folders_read(script, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "blind.txt").read_text() in ("cat x mosaic: first, second\n", "cat x mosaic: second, first\n")
     with Image.open(tmp_path / "blind.png") as sheet:
         assert sheet.size == (4 * (48 + script.GAP), 36 + script.GAP)
+
+
+@pytest.mark.slow
+def test_judges_see_noise_and_frames(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import check_judges
+
+    settings = {"BETTER": "0.1 1 10", "ONE_SIZE": "0.1 1", "FEW": "0.01 1"}
+    for name, betas in settings.items():
+        monkeypatch.setattr(check_judges, name, f"{SHALLOW} --beta {betas}")
+    monkeypatch.setattr(check_judges, "PAIRS", check_judges.PAIRS[-1:])
+    monkeypatch.setattr("sys.argv", ["", "--size", "64", "--runs", str(tmp_path)])
+    check_judges.main()
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert rows[0] == ["better, worse", "gram", "sliced", "patches", "frame", "checkerboard"]
+    assert [row[0] for row in rows[1:]] == [
+        *("coarse to fine, one size", "enough steps, too few", "as it is, with noise", "as it is, with a frame"),
+    ]
+    assert rows[3][-1] == rows[4][-2] == "1 of 1"  # the checkerboards of noise; a frame
