@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 
+from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, min_size
+
 SMALLEST = 60
 """Longest side of the first size, in pixels."""
 
-LEAST = 32
-"""Pixels that Gatys et al.'s style layers need on each side, see `layers.min_size`."""
+LEAST = min_size(CONTENT_LAYERS + STYLE_LAYERS)
+"""Pixels that Gatys et al.'s layers need on each side."""
 
 STEPS, COARSE_STEPS = 40, 40
 """Steps at the full size, and at each smaller one."""
