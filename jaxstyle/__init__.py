@@ -9,55 +9,55 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from jaxstyle import metrics as metrics
-    from jaxstyle.app.run import load_run as load_run
-    from jaxstyle.lanes import weight_grid as weight_grid
-    from jaxstyle.objective import Losses as Losses
-    from jaxstyle.objective import LossWeights as LossWeights
-    from jaxstyle.objective import Targets as Targets
-    from jaxstyle.objective import make_loss as make_loss
-    from jaxstyle.objective import make_targets as make_targets
-    from jaxstyle.pretrained import load_params as load_params
-    from jaxstyle.rows import shard_rows as shard_rows
-    from jaxstyle.rows import split_rows as split_rows
-    from jaxstyle.sweeps import SweepResult as SweepResult
-    from jaxstyle.sweeps import sweep as sweep
-    from jaxstyle.transfer import Transfer as Transfer
-    from jaxstyle.transfer import TransferState as TransferState
-    from jaxstyle.transfer import make_transfer as make_transfer
-    from jaxstyle.transfer import run as run
-    from jaxstyle.vgg import make_features as make_features
-    from jaxstyle.vgg import prepare as prepare
+    from jaxstyle.app.run_folder.finished_run import load_run as load_run
+    from jaxstyle.evaluate import metrics as metrics
+    from jaxstyle.network.vgg import prepare as prepare
+    from jaxstyle.network.vgg_features import make_features as make_features
+    from jaxstyle.objective.objective import Losses as Losses
+    from jaxstyle.objective.objective import LossWeights as LossWeights
+    from jaxstyle.objective.objective import Targets as Targets
+    from jaxstyle.objective.objective import make_loss as make_loss
+    from jaxstyle.objective.objective import make_targets as make_targets
+    from jaxstyle.optimise.state import Transfer as Transfer
+    from jaxstyle.optimise.state import TransferState as TransferState
+    from jaxstyle.optimise.transfer import make_transfer as make_transfer
+    from jaxstyle.optimise.transfer import run as run
+    from jaxstyle.parallel.image_rows import shard_rows as shard_rows
+    from jaxstyle.parallel.image_rows import split_rows as split_rows
+    from jaxstyle.parallel.sweep import SweepResult as SweepResult
+    from jaxstyle.parallel.sweep import sweep as sweep
+    from jaxstyle.parallel.weight_grid import weight_grid as weight_grid
+    from jaxstyle.pretrained.load import load_params as load_params
 
 _HOME = {
-    "LossWeights": "objective",
-    "Losses": "objective",
-    "SweepResult": "sweeps",
-    "Targets": "objective",
-    "Transfer": "transfer",
-    "TransferState": "transfer",
-    "load_params": "pretrained",
-    "load_run": "app.run",
-    "make_features": "vgg",
-    "make_loss": "objective",
-    "make_targets": "objective",
-    "make_transfer": "transfer",
-    "prepare": "vgg",
-    "run": "transfer",
-    "shard_rows": "rows",
-    "split_rows": "rows",
-    "sweep": "sweeps",
-    "weight_grid": "lanes",
+    "LossWeights": "objective.objective",
+    "Losses": "objective.objective",
+    "SweepResult": "parallel.sweep",
+    "Targets": "objective.objective",
+    "Transfer": "optimise.state",
+    "TransferState": "optimise.state",
+    "load_params": "pretrained.load",
+    "load_run": "app.run_folder.finished_run",
+    "make_features": "network.vgg_features",
+    "make_loss": "objective.objective",
+    "make_targets": "objective.objective",
+    "make_transfer": "optimise.transfer",
+    "prepare": "network.vgg",
+    "run": "optimise.transfer",
+    "shard_rows": "parallel.image_rows",
+    "split_rows": "parallel.image_rows",
+    "sweep": "parallel.sweep",
+    "weight_grid": "parallel.weight_grid",
 }
 
-_MODULES = ("metrics",)
+_MODULES = {"metrics": "evaluate.metrics"}
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:  # PEP 562: importing jaxstyle imports nothing else, so that --help is quick
     if name in _MODULES:
-        return importlib.import_module(f"jaxstyle.{name}")
+        return importlib.import_module(f"jaxstyle.{_MODULES[name]}")
     if name not in _HOME:
         raise AttributeError(f"module 'jaxstyle' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"jaxstyle.{_HOME[name]}"), name)

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxstyle.checks import check_shape
-from jaxstyle.dtypes import promoted, widen
+from jaxstyle.common.checks import check_shape
+from jaxstyle.common.dtypes import promoted, widen
 
 _LUMA = (0.299, 0.587, 0.114)
 _EPSILON = 1e-5  # added to variances, (0.8 / 255)^2: noise of 8 bits or of JPEG must not be blown up to colours

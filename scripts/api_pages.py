@@ -32,13 +32,14 @@ def shorten(module: object) -> None:
 def main(folder: str) -> None:
     """Write the pages of all modules but those of the command."""
     jaxtyping.__dict__["ArrayLike"] = ArrayLike
-    modules = sorted(file.stem for file in PACKAGE.glob("[!_]*.py"))
+    files = [file.relative_to(PACKAGE).with_suffix("").parts for file in PACKAGE.rglob("[!_]*.py")]
+    modules = sorted(".".join(parts) for parts in files if parts[0] != "app")
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
         package = importlib.import_module("jaxstyle")
         for name in modules:
             shorten(importlib.import_module(f"jaxstyle.{name}"))
-        package.__all__.extend(modules)
+        package.__all__.extend(sorted({module.split(".")[0] for module in modules}))
         pdoc.render.configure(docformat="google", include_undocumented=False, math=True)
         pdoc.pdoc("jaxstyle", output_directory=Path(folder))
     if raised:

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxstyle.layers import BACKENDS, DTYPES
+from jaxstyle.network.layers import BACKENDS, DTYPES
 
 # jax is imported where it is needed, since the process that measures PyTorch's memory must not hold it.
 
@@ -80,8 +80,8 @@ def make_inputs(size: int, backend: str = "auto", dtype: str = "float32") -> tup
     import jax
 
     import jaxstyle as js
-    from jaxstyle.app.memory import map_large_blocks, release_memory
-    from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
+    from jaxstyle.app.system.memory import map_large_blocks, release_memory
+    from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
 
     map_large_blocks()  # as the command does, so that the peak is its own; and below
     found = js.load_params("random:0")
@@ -101,8 +101,8 @@ def make_ours(size: int, lanes: int, steps: int, options: Options = Options(), *
     import optax
 
     import jaxstyle as js
-    from jaxstyle.app.memory import release_memory
-    from jaxstyle.lanes import make_lanes
+    from jaxstyle.app.system.memory import release_memory
+    from jaxstyle.parallel.lanes import make_lanes
 
     features, params, targets = make_inputs(size, options.backend, options.dtype)
     weights = js.weight_grid(beta=make_betas(lanes))

@@ -25,13 +25,14 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.images import read_image
-from jaxstyle.averaging import make_averaging
-from jaxstyle.lanes import make_lanes
-from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
-from jaxstyle.lbfgs import lbfgs
-from jaxstyle.pyramid import carry, resize
-from jaxstyle.transfer import Transfer, TransferState, run_chunk
+from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
+from jaxstyle.optimise.averaging import make_averaging
+from jaxstyle.optimise.lbfgs import lbfgs
+from jaxstyle.optimise.pyramid import carry, resize
+from jaxstyle.optimise.state import Transfer, TransferState
+from jaxstyle.optimise.transfer import run_chunk
+from jaxstyle.parallel.lanes import make_lanes
 
 CAPACITY = 25
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")

@@ -30,9 +30,9 @@ from PIL import Image
 
 import jaxstyle as js
 from jaxstyle.app.cli import call
-from jaxstyle.app.images import read_image
-from jaxstyle.app.settings import Settings
-from jaxstyle.app.stages import plan_stages
+from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.settings.settings import Settings
+from jaxstyle.app.settings.stages import plan_stages
 
 CONTENTS = ("sample:cat", "sample:coffee")
 STYLES = ("sample:swirls", "sample:mosaic", "sample:woodcut")

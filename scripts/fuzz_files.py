@@ -32,8 +32,11 @@ import numpy as np
 from failing_calls import CALLS, ERRORS, Fault, Faults
 from PIL import Image
 
-from jaxstyle.app import cli, course, engine, job, report
-from jaxstyle.app.progress import Progress
+from jaxstyle.app import cli
+from jaxstyle.app.execution import job, lanes_of_shape
+from jaxstyle.app.execution.progress import Progress
+from jaxstyle.app.execution.run_job import run_job
+from jaxstyle.app.report.page import page
 
 OPTIONS = ["--weights", "random:0", "--content-layers", "relu1_1", "--style-layers", "relu1_1"]
 OPTIONS += ["--optimizer", "adam", "--size", "16", "--steps", "4"]
@@ -56,14 +59,14 @@ class Ended(NamedTuple):
 
 def run(arguments: list[str], faults: Faults | None = None) -> Ended:
     """The command in this process."""
-    real, begun, err = engine.run_job, [], io.StringIO()
+    real, begun, err = run_job.run_job, [], io.StringIO()
 
-    def run_job(*args: Any) -> Any:
+    def counted(*args: Any) -> Any:
         begun.append(1)
         return real(*args)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(engine, "run_job", run_job))
+        stack.enter_context(mock.patch.object(run_job, "run_job", counted))
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(contextlib.redirect_stderr(err))
         stack.enter_context(warnings.catch_warnings())
@@ -99,14 +102,14 @@ def remembered_work() -> Iterator[None]:
         made.compile = once(made.compile, lambda _: None)
         return made
 
-    real_lanes = course.Lanes
+    real_lanes = lanes_of_shape.Lanes
     with contextlib.ExitStack() as stack:
         for owner, name, function in (
             (job, "load_weights", functools.cache(job.load_weights)),
-            (engine, "prepare", once(engine.prepare, lambda _: None)),
-            (engine, "_make_batch", once(engine._make_batch, lambda job, params, lanes: len(lanes))),
-            (course, "Lanes", once(make_lanes, lambda job, params, batch: len(batch.lanes))),
-            (report, "_describe", once(report._describe, lambda _: None)),
+            (run_job, "prepare", once(run_job.prepare, lambda _: None)),
+            (run_job, "make_batch", once(run_job.make_batch, lambda job, params, lanes: len(lanes))),
+            (lanes_of_shape, "Lanes", once(make_lanes, lambda job, params, batch: len(batch.lanes))),
+            (page, "_describe", once(page._describe, lambda _: None)),
             (jinja2.Environment, "get_template", once(jinja2.Environment.get_template, lambda _, name, *rest: name)),
         ):
             stack.enter_context(mock.patch.object(owner, name, function))

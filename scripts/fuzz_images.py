@@ -182,8 +182,8 @@ def make_cases(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
 
 def work(pipe: Connection) -> None:
     """In a process of its own: decode what comes through the pipe."""
-    from jaxstyle.app.decode import decode
-    from jaxstyle.app.errors import AppError
+    from jaxstyle.app.image_files.decode import decode
+    from jaxstyle.app.system.errors import AppError
 
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
     with tempfile.TemporaryFile() as noise:

@@ -1,7 +1,7 @@
 """Judges of stylised pictures that no transfer optimises, for compare_pictures.py: less is better in all of them.
 
 Images are float RGB in [0, 1], shape (h, w, 3). Three judge the style, each by another principle, so that a setting
-cannot win by being measured as it was optimised: Gram matrices of AlexNet (`jaxstyle.metrics.gram_distance`), sliced
+cannot win by being measured as it was optimised: Gram matrices of AlexNet (`js.metrics.gram_distance`), sliced
 Wasserstein distances of AlexNet's features, and nearest neighbours of patches of pixels. `emd_of_colours` judges the
 palette. `checkerboard` and `frame` look for artefacts, and are compared with what content and style have of them.
 """
@@ -15,8 +15,8 @@ from jax import lax
 from scipy.optimize import linear_sum_assignment
 
 import jaxstyle as js
-from jaxstyle import alexnet
-from jaxstyle.similarity import cielab
+from jaxstyle.evaluate.similarity import cielab
+from jaxstyle.network import alexnet
 
 PROJECTIONS, QUANTILES = 64, 256
 PATCH, STRIDE = 7, 2

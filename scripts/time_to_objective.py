@@ -27,13 +27,13 @@ import torch  # pyright: ignore[reportMissingImports]
 from torch_transfer import TorchTransfer, use_all_cores
 
 import jaxstyle as js
-from jaxstyle.app.images import read_image
-from jaxstyle.app.memory import release_memory
-from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
-from jaxstyle.lbfgs import lbfgs
-from jaxstyle.pyramid import carry, resize
-from jaxstyle.schedule import scales
-from jaxstyle.transfer import run_chunk
+from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.system.memory import release_memory
+from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
+from jaxstyle.optimise.lbfgs import lbfgs
+from jaxstyle.optimise.pyramid import carry, resize
+from jaxstyle.optimise.schedule import scales
+from jaxstyle.optimise.transfer import run_chunk
 
 CONTENTS = ("sample:cat", "sample:coffee")
 STYLES = ("sample:swirls", "sample:mosaic", "sample:woodcut")

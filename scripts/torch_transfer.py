@@ -13,7 +13,7 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 
-from jaxstyle.layers import BLOCKS, CONTENT_LAYERS, LAYERS, STYLE_LAYERS, block_of
+from jaxstyle.network.layers import BLOCKS, CONTENT_LAYERS, LAYERS, STYLE_LAYERS, block_of
 
 DEEPEST = max(LAYERS.index(layer) for layer in CONTENT_LAYERS + STYLE_LAYERS)
 """Index of the last layer that a loss reads: conv5_1, after ReLU."""

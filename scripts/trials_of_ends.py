@@ -14,9 +14,9 @@ from pathlib import Path
 
 from trial_runs import SWEEP, Verdict, finish, go_on, moments, phase, reference, results, start
 
-from jaxstyle.app.checkpoint import DamagedError, read_record, read_saved
-from jaxstyle.app.errors import StartError
-from jaxstyle.app.record import check_options
+from jaxstyle.app.execution.checkpoint import DamagedError, read_record, read_saved
+from jaxstyle.app.run_folder.run_json import check_options
+from jaxstyle.app.system.errors import StartError
 
 _LONGEST_STOP = 3.5  # a chunk of a second (a step takes far less than an eighth of it), half of one over, and 2 seconds
 

@@ -122,23 +122,23 @@ def _chunks_and_scan(folder: Path, args: argparse.Namespace) -> tuple[Callable[[
     import jax
     import numpy as np
 
-    from jaxstyle.app.checkpoint import Checkpoints, Saved
-    from jaxstyle.app.engine import _make_batch
-    from jaxstyle.app.job import load_job
-    from jaxstyle.app.lane_program import Lanes
-    from jaxstyle.app.loop import take_steps
-    from jaxstyle.app.settings import Settings
-    from jaxstyle.lanes import make_lanes
-    from jaxstyle.stopping import make_stopping
-    from jaxstyle.transfer import run
-    from jaxstyle.vgg import prepare
+    from jaxstyle.app.execution.batches import make_batch
+    from jaxstyle.app.execution.checkpoint import Checkpoints, Saved
+    from jaxstyle.app.execution.chunk_loop import take_steps
+    from jaxstyle.app.execution.compiled_lanes import Lanes
+    from jaxstyle.app.execution.job import load_job
+    from jaxstyle.app.settings.settings import Settings
+    from jaxstyle.network.vgg import prepare
+    from jaxstyle.optimise.stopping import make_stopping
+    from jaxstyle.optimise.transfer import run
+    from jaxstyle.parallel.lanes import make_lanes
 
     layers = (("relu2_2",), ("relu1_1", "relu2_1")) if args.few_layers else (("relu4_2",), ("relu1_1", "relu2_1"))
     settings = Settings("sample:cat", "sample:swirls", size=128, weights="random:0", steps=args.steps)
     settings = replace(settings, content_layers=layers[0], style_layers=layers[1], beta=tuple(np.logspace(-2, 2, 8)))
     job = load_job(settings)
     params, group = prepare(job.params), job.settings.microbatch or 1
-    batch = _make_batch(job, params, list(range(8)))
+    batch = make_batch(job, params, list(range(8)))
     lanes = Lanes(job, params, batch, group=group, mesh=None)
     limits = np.full(8, np.inf, np.float32)
     program = lanes.compile(lanes.start(limits))

@@ -19,12 +19,12 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from jaxstyle.app.images import read_image  # noqa: E402
-from jaxstyle.app.weight_store import port_file  # noqa: E402
-from jaxstyle.layers import CONVOLUTIONS, POOLINGS  # noqa: E402
-from jaxstyle.pretrained import load_params  # noqa: E402
-from jaxstyle.vgg import make_features  # noqa: E402
-from jaxstyle.weight_sets import REMOTE_SETS  # noqa: E402
+from jaxstyle.app.pictures.named_images import read_image  # noqa: E402
+from jaxstyle.app.weights.store import port_file  # noqa: E402
+from jaxstyle.network.layers import CONVOLUTIONS, POOLINGS  # noqa: E402
+from jaxstyle.network.vgg_features import make_features  # noqa: E402
+from jaxstyle.pretrained.load import load_params  # noqa: E402
+from jaxstyle.pretrained.weight_sets import REMOTE_SETS  # noqa: E402
 from tests.reference import foreign_files as foreign  # noqa: E402
 
 README = ROOT / "weights" / "README.md"

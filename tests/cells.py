@@ -5,8 +5,8 @@ import io
 import numpy as np
 import pytest
 
-from jaxstyle.app.decode import decode
-from jaxstyle.app.errors import StartError
+from jaxstyle.app.image_files.decode import decode
+from jaxstyle.app.system.errors import StartError
 
 H, W = 7, 18  # more than two strips of three rows, or one tile, hold
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB, ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9

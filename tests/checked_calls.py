@@ -67,7 +67,7 @@ def trace(function, *args):
 
 def table():
     """Every row of the table of compositions: as it is, under jit and under vmap."""
-    from tests.test_compositions import ROWS, arguments, of_place, some
+    from tests.library.test_compositions import ROWS, arguments, of_place, some
 
     for name, row in ROWS.items():
         try:
@@ -94,7 +94,7 @@ def pictures():
 
 def objectives(params):
     import jaxstyle as js
-    from jaxstyle.objective import make_terms
+    from jaxstyle.objective.objective import make_terms
 
     content, style = pictures()
     features = js.make_features(NAMES, pooling="average", padding="replicate")
@@ -117,12 +117,13 @@ def objectives(params):
 
 def transfers(params):
     import jaxstyle as js
-    from jaxstyle.averaging import make_averaging
-    from jaxstyle.lanes import make_lanes, pad_lanes
-    from jaxstyle.lbfgs import lbfgs
-    from jaxstyle.pyramid import carry
-    from jaxstyle.stopping import make_stopping
-    from jaxstyle.transfer import run_chunk
+    from jaxstyle.optimise.averaging import make_averaging
+    from jaxstyle.optimise.lbfgs import lbfgs
+    from jaxstyle.optimise.pyramid import carry
+    from jaxstyle.optimise.stopping import make_stopping
+    from jaxstyle.optimise.transfer import run_chunk
+    from jaxstyle.parallel.lanes import make_lanes
+    from jaxstyle.parallel.weight_grid import pad_lanes
 
     content, style = pictures()
     features = js.make_features(NAMES)
@@ -146,7 +147,8 @@ def transfers(params):
 
 def judges():
     import jaxstyle as js
-    from jaxstyle import colour, select, similarity
+    from jaxstyle import colour
+    from jaxstyle.evaluate import cross_validation, select, similarity
 
     content, style = pictures()
     lpips = js.load_params("lpips-alex")
@@ -157,15 +159,18 @@ def judges():
     trace(colour.of_luminance(similarity.ssim), content, content)
 
     losses = [[1.0, 2.0], [2.0, 1.0]], np.array([[2.0, 1.0], [1.0, 2.0]])
-    assert call(select.cross_validate, *losses, content_weight=0.5).fold.tolist() == [0, 1]
+    assert call(cross_validation.cross_validate, *losses, content_weight=0.5).fold.tolist() == [0, 1]
     assert select.knee(jnp.array([0.0, 0.2, 1.0]), [1.0, 0.2, 0.0]) == 1
     assert select.pareto_front([0.0, 1.0], [1.0, 2.0]).tolist() == [True, False]
 
 
 def further():
     """What is public and not in the table."""
-    from jaxstyle import activations, conv, file_kinds, regions, schedule, starts, winograd
-    from tests.test_compositions import params as table_params
+    from jaxstyle.common import file_kinds
+    from jaxstyle.network import activations, convolution, winograd
+    from jaxstyle.objective import regions
+    from jaxstyle.optimise import initial_images, schedule
+    from tests.library.test_compositions import params as table_params
 
     params = table_params()
     objectives(params)
@@ -173,12 +178,12 @@ def further():
     judges()
 
     content, style = pictures()
-    for start in starts.STARTS:
+    for start in initial_images.STARTS:
         key = jax.random.PRNGKey(0) if start == "noise" else jax.random.key(0)
-        trace(partial(starts.starting_image, start), content, style, key)
+        trace(partial(initial_images.starting_image, start), content, style, key)
     trace(activations.max_pool, content)
     x, kernel = jnp.ones((9, 10, 16)), jnp.ones((3, 3, 16, 32))
-    trace(jax.grad(lambda x: conv.conv3x3(x, kernel, backend="winograd").sum()), x)
+    trace(jax.grad(lambda x: convolution.conv3x3(x, kernel, backend="winograd").sum()), x)
     check_leaves(winograd._transforms(4))
     assert len(schedule.steps_of(schedule.scales((64, 48), smallest=16, least=8))) == 3
     assert regions.layer_sizes(("relu2_1",), (16, 18)) == {"relu2_1": (8, 9)}
@@ -188,14 +193,15 @@ def further():
 
 def what_is_wrong():
     """The checks are alive: each of these is caught."""
-    from jaxstyle import losses, objective, vgg
+    from jaxstyle.network import vgg_features
+    from jaxstyle.objective import losses, objective
 
     features = jnp.ones((4, 5, 3))
     calls = {
         "a mask of another size": lambda: losses.gram_matrix(features, jnp.ones((4, 4))),
         "two axes": lambda: losses.gram_matrix(features[0]),
         "integers": lambda: losses.total_variation(jnp.ones((4, 5, 3), int)),
-        "four channels": lambda: vgg.make_features(("relu1_1",))({}, jnp.ones((4, 5, 4))),
+        "four channels": lambda: vgg_features.make_features(("relu1_1",))({}, jnp.ones((4, 5, 4))),
         "a wrong leaf": lambda: check_leaves(objective.Losses(*jnp.ones((3, 2)), jnp.ones(3))),
         "a wrong dtype": lambda: check_leaves(objective.Losses(*jnp.ones((4, 2), int))),
     }
@@ -210,7 +216,7 @@ def what_is_wrong():
 def uncalled():
     """Public functions that nothing above has called, but for those that read files, and a protocol's."""
     public = {name for name in SEEN if not any(part.startswith("_") for part in name.split("."))}
-    left_out = ("jaxstyle.app.", "jaxstyle.pretrained.", "jaxstyle.transfer.State.")
+    left_out = ("jaxstyle.app.", "jaxstyle.pretrained.", "jaxstyle.optimise.transfer.State.")
     return sorted(name for name in public - CALLED if not name.startswith(left_out))
 
 

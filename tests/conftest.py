@@ -22,8 +22,9 @@ import pytest
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle import layers, pretrained
-from jaxstyle.app.images import read_image
+from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.network import layers
+from jaxstyle.pretrained import load
 
 COMPILED = "JAXSTYLE_TESTS_COMPILED"  # names the folder of what a run has compiled
 QUICK_TO_COMPILE = "--xla_backend_optimization_level=0"
@@ -39,9 +40,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    from jaxstyle import vgg
+    from jaxstyle.network import vgg_features
 
-    vgg.make_features.__kwdefaults__["backend"] = config.getoption("--backend")
+    vgg_features.make_features.__kwdefaults__["backend"] = config.getoption("--backend")
     gc.set_threshold(
         200_000, 20, 20
     )  # traces make millions of objects: looking for dead ones takes a seventh of the time
@@ -72,7 +73,7 @@ def pytest_collection_modifyitems(items):
 def cache(tmp_path_factory):
     """Tests leave the user's cache folder alone, and draw the weights of a seed once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrained, "_random_weights", functools.cache(pretrained._random_weights))
+        patch.setattr(load, "_random_weights", functools.cache(load._random_weights))
         patch.setenv("JAXSTYLE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 

@@ -10,11 +10,11 @@ from jax.sharding import Mesh
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app import course
+from jaxstyle.app.execution import lanes_of_shape
 from tests.command import QUICK, jaxstyle, read_table
 
 SWEEP = ["sweep", "c.png", "s.png", *QUICK, "--microbatch", "2"]
-full_mesh = course.make_mesh
+full_mesh = lanes_of_shape.make_mesh
 
 
 def sweep(out, betas, *options):
@@ -30,9 +30,9 @@ def devices(count, lanes):
 def check_same_bits_where_the_batch_of_a_device_is_the_same():
     betas = [f"{b:g}" for b in np.logspace(-2, 2, 16)]
     on_eight = sweep("eight", betas)
-    course.make_mesh = partial(devices, 2)
+    lanes_of_shape.make_mesh = partial(devices, 2)
     on_two = sweep("two", betas[4:8])
-    course.make_mesh = full_mesh
+    lanes_of_shape.make_mesh = full_mesh
     np.testing.assert_array_equal(on_two.images, on_eight.images[4:8])
     for name in ("content_loss", "style_loss", "tv_loss", "total"):
         np.testing.assert_array_equal(on_two.history[name], on_eight.history[name].reshape(16, -1)[4:8].ravel())
@@ -43,9 +43,9 @@ def check_padding_stages_and_compaction():
     betas = [f"{b:g}" for b in np.logspace(-1, 1, 11)]
     options = ["--min-size", "12", "--coarse-steps", "2", "--tolerance", "0.8", "--steps", "60"]
     found = sweep("padded", betas, *options)
-    course.make_mesh = partial(devices, 1)
+    lanes_of_shape.make_mesh = partial(devices, 1)
     wanted = sweep("alone", betas, *options)
-    course.make_mesh = full_mesh
+    lanes_of_shape.make_mesh = full_mesh
     assert [lane["steps"] for lane in found.lanes] == [lane["steps"] for lane in wanted.lanes]
     assert max(lane["steps"] for lane in found.lanes) < 62
     for name in ("content_loss", "style_loss", "total"):
@@ -62,9 +62,9 @@ def check_masks():
     regions = ["--content-mask", "left.png", "right.png", "--blend", "c.png"]
     betas = ["0.1", "1", "10", "100"]
     found = sweep("regions", betas, *regions)
-    course.make_mesh = partial(devices, 1)
+    lanes_of_shape.make_mesh = partial(devices, 1)
     wanted = sweep("regions_alone", betas, *regions)
-    course.make_mesh = full_mesh
+    lanes_of_shape.make_mesh = full_mesh
     for name in ("content_loss", "style_loss", "total"):
         np.testing.assert_allclose(found.history[name], wanted.history[name], rtol=0.02, atol=1e-6)
 

@@ -11,8 +11,8 @@ import pytest
 from jax.sharding import PartitionSpec
 
 import jaxstyle as js
-from jaxstyle.lbfgs import lbfgs
-from jaxstyle.rows import shard_rows, split_rows
+from jaxstyle.optimise.lbfgs import lbfgs
+from jaxstyle.parallel.image_rows import shard_rows, split_rows
 from tests.conftest import widen
 
 GATHER = re.compile(r" (?:all-gather|all-to-all)[\w-]*\(")

@@ -10,8 +10,9 @@ import optax
 from jax.sharding import Mesh
 
 import jaxstyle as js
-from jaxstyle.lanes import StackedTargets, make_lanes
-from jaxstyle.transfer import run_chunk
+from jaxstyle.optimise.transfer import run_chunk
+from jaxstyle.parallel.lanes import make_lanes
+from jaxstyle.parallel.stacked_targets import StackedTargets
 from tests.conftest import widen
 
 COLLECTIVE = re.compile(

@@ -11,25 +11,30 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MODULES = sorted(file.stem for file in (ROOT / "jaxstyle").glob("[!_]*.py"))
+PACKAGE = ROOT / "jaxstyle"
+MODULES = sorted(  # of the library, without the command
+    ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+    for file in PACKAGE.rglob("[!_]*.py")
+    if file.relative_to(PACKAGE).parts[0] != "app"
+)
 WITH_EXAMPLE = {
-    "sweeps.sweep",
-    "lanes.weight_grid",
-    "lbfgs.lbfgs",
-    "losses.content_loss",
-    "losses.gram_matrix",
-    "losses.style_loss",
-    "losses.total_variation",
-    "objective.make_loss",
-    "objective.make_targets",
-    "pretrained.load_params",
-    "pyramid.run_pyramid",
-    "rows.shard_rows",
-    "style_statistics.StyleStatistic",
-    "transfer.make_transfer",
-    "transfer.run",
-    "unrolled.run_checkpointed",
-    "vgg.make_features",
+    "parallel.sweep.sweep",
+    "parallel.weight_grid.weight_grid",
+    "optimise.lbfgs.lbfgs",
+    "objective.losses.content_loss",
+    "objective.losses.gram_matrix",
+    "objective.losses.style_loss",
+    "objective.losses.total_variation",
+    "objective.objective.make_loss",
+    "objective.objective.make_targets",
+    "pretrained.load.load_params",
+    "optimise.pyramid.run_pyramid",
+    "parallel.image_rows.shard_rows",
+    "objective.statistic.StyleStatistic",
+    "optimise.transfer.make_transfer",
+    "optimise.transfer.run",
+    "hypergradient.checkpointed.run_checkpointed",
+    "network.vgg_features.make_features",
 }
 
 
@@ -74,7 +79,7 @@ def lacks(tree, name):
 
 
 def test_every_docstring_tells_arguments_results_and_errors():
-    trees = {name: ast.parse((ROOT / f"jaxstyle/{name}.py").read_text()) for name in MODULES}
+    trees = {name: ast.parse((PACKAGE / f"{name.replace('.', '/')}.py").read_text()) for name in MODULES}
     assert [lack for name, tree in trees.items() for lack in lacks(tree, name)] == []
 
 
@@ -140,5 +145,6 @@ def test_pages_are_made_without_a_warning(tmp_path):
     command = [sys.executable, str(ROOT / "scripts/api_pages.py"), str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert {page.stem for page in (tmp_path / "jaxstyle").iterdir()} == set(MODULES)
+    pages = {".".join(p.relative_to(tmp_path / "jaxstyle").with_suffix("").parts) for p in tmp_path.rglob("*/*.html")}
+    assert set(MODULES) <= pages
     assert "Alias for field" not in "".join(page.read_text() for page in tmp_path.rglob("*.html"))

@@ -1,4 +1,3 @@
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -8,51 +7,6 @@ import pytest
 import jaxstyle as js
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "jaxstyle"
-
-# A module may import those before it. Everything in app/ comes after everything else.
-ORDER = (
-    "__init__ layers schedule presets checks dtypes winograd conv activations vgg alexnet matrix_root losses "
-    "style_statistics regions colour similarity metrics objective scaling optimizers transfer averaging curvature "
-    "lbfgs rows unrolled implicit pyramid stopping starts lanes sweeps select weight_sets ported file_kinds "
-    "pretrained"
-).split()
-# pretrained does I/O, and looks for sets in the cache folder, whose place that module knows.
-DOWNWARD_ALL_THE_SAME = {("pretrained", "jaxstyle.app.cache"), ("pretrained", "jaxstyle.app.cache.cache_folder")}
-IO_MODULES = {"os", "pathlib", "shutil", "time", "socket", "tempfile", "urllib", "PIL", "tqdm"}
-
-
-def imports(file):
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def test_imports_point_downward():
-    files = [file for file in PACKAGE.glob("*.py") if file.stem != "__init__"]
-    assert {file.stem for file in files} | {"__init__"} == set(ORDER)
-    for file in files:
-        for name in imports(file):
-            if name.startswith("jaxstyle.") and (file.stem, name) not in DOWNWARD_ALL_THE_SAME:
-                target = name.split(".")[1]
-                assert target in ORDER[: ORDER.index(file.stem)], f"{file.name} imports {name}"
-
-
-def test_only_the_shell_does_io():
-    for name in ORDER[1:-1]:
-        used = {module.split(".")[0] for module in imports(PACKAGE / f"{name}.py")}
-        assert not used & IO_MODULES, name
-
-
-def test_modules_stay_small():
-    for file in PACKAGE.rglob("*.py"):
-        text = file.read_text()
-        nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-        of_docstrings = sum(n.body[0].end_lineno - n.body[0].lineno + 1 for n in nodes if ast.get_docstring(n))
-        assert len(text.splitlines()) - of_docstrings <= 300, file
 
 
 def run_python(code):

@@ -13,18 +13,19 @@ import optax
 import pytest
 
 import jaxstyle as js
-from jaxstyle import losses, metrics
-from jaxstyle.averaging import make_averaging
-from jaxstyle.implicit import ImplicitGradient, implicit_gradient
-from jaxstyle.lanes import make_lanes
-from jaxstyle.lbfgs import lbfgs
-from jaxstyle.pyramid import carry, run_pyramid
-from jaxstyle.schedule import scales, steps_of
-from jaxstyle.starts import starting_image
-from jaxstyle.stopping import make_stopping
-from jaxstyle.style_statistics import StyleStatistic
-from jaxstyle.transfer import run_chunk
-from jaxstyle.unrolled import run_checkpointed
+from jaxstyle.evaluate import metrics
+from jaxstyle.hypergradient.checkpointed import run_checkpointed
+from jaxstyle.hypergradient.implicit import ImplicitGradient, implicit_gradient
+from jaxstyle.objective import losses
+from jaxstyle.objective.statistic import StyleStatistic
+from jaxstyle.optimise.averaging import make_averaging
+from jaxstyle.optimise.initial_images import starting_image
+from jaxstyle.optimise.lbfgs import lbfgs
+from jaxstyle.optimise.pyramid import carry, run_pyramid
+from jaxstyle.optimise.schedule import scales, steps_of
+from jaxstyle.optimise.stopping import make_stopping
+from jaxstyle.optimise.transfer import run_chunk
+from jaxstyle.parallel.lanes import make_lanes
 from tests.conftest import SHALLOW
 
 ROOT = Path(__file__).parent.parent
@@ -105,7 +106,9 @@ def test_every_public_function_is_documented():
 
 def test_importing_every_pure_module_leaves_jax_as_it_was(tmp_path):
     """No configuration changed, no backend started, no file made, nothing printed."""
-    pure = [f"jaxstyle.{file.stem}" for file in (ROOT / "jaxstyle").glob("[!_]*.py")]
+    package = ROOT / "jaxstyle"
+    files = [file.relative_to(package).with_suffix("").parts for file in package.rglob("[!_]*.py")]
+    pure = [".".join(("jaxstyle", *parts)) for parts in files if parts[0] != "app"]
     code = f"""
 import importlib, jax, flax.linen, optax
 from jax._src import xla_bridge

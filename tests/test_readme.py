@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 import jaxstyle as js
-from jaxstyle.app.settings import WEIGHT_DEFAULTS
-from jaxstyle.losses import CONVENTIONS
+from jaxstyle.app.settings.settings import WEIGHT_DEFAULTS
+from jaxstyle.objective.losses import CONVENTIONS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 
-from jaxstyle.app.plan_command import ENVIRONMENT
+from jaxstyle.app.commands.plan import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)
 
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import SingleDeviceSharding
 
-from jaxstyle.app import machine, plan
-from jaxstyle.layers import CONTENT_LAYERS, STYLE_LAYERS
+from jaxstyle.app.planning import machine, plan
+from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS
 
 
 def check_memory(name):

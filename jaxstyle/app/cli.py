@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxstyle import __version__
-from jaxstyle.app import signals
-from jaxstyle.app.animate_command import add_animate
-from jaxstyle.app.errors import AppError
-from jaxstyle.app.options import check_addresses
-from jaxstyle.app.plan_command import add_plan
-from jaxstyle.app.resume_command import add_merge, add_resume
-from jaxstyle.app.screen import drop_output, hold_descriptors, tell
-from jaxstyle.app.select_command import add_report, add_select
-from jaxstyle.app.sweep_command import add_sweep, add_texture, add_transfer
-from jaxstyle.app.weights_command import add_weights_parser
+from jaxstyle.app.commands.animate import add_animate
+from jaxstyle.app.commands.options import check_addresses
+from jaxstyle.app.commands.plan import add_plan
+from jaxstyle.app.commands.resume import add_merge, add_resume
+from jaxstyle.app.commands.select import add_report, add_select
+from jaxstyle.app.commands.sweep import add_sweep
+from jaxstyle.app.commands.transfer import add_texture, add_transfer
+from jaxstyle.app.commands.weights import add_weights_parser
+from jaxstyle.app.system import signals
+from jaxstyle.app.system.errors import AppError
+from jaxstyle.app.system.screen import drop_output, hold_descriptors, tell
 
 
 class _Parser(argparse.ArgumentParser):

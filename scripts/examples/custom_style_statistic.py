@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.images import read_image
-from jaxstyle.lbfgs import lbfgs
-from jaxstyle.losses import gram_matrix
-from jaxstyle.style_statistics import StyleStatistic
+from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.objective.losses import gram_matrix
+from jaxstyle.objective.statistic import StyleStatistic
+from jaxstyle.optimise.lbfgs import lbfgs
 
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (160, 60)
 SHIFT = 4  # positions of a layer, where it has so many

@@ -17,8 +17,8 @@ from jax import export
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.images import read_image
-from jaxstyle.vgg import Params
+from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.network.features import Params
 
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (128, 60)
 PLATFORMS = ("tpu", "cuda", "cpu")

@@ -14,11 +14,11 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.data import load_source
-from jaxstyle.app.errors import StartError
-from jaxstyle.app.images import read_image
-from jaxstyle.objective import content_targets
-from jaxstyle.vgg import Params
+from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.sources import load_source
+from jaxstyle.app.system.errors import StartError
+from jaxstyle.network.features import Params
+from jaxstyle.objective.objective import content_targets
 
 QUICK = "--quick" in sys.argv
 CROP, BATCH, STEPS, SIZE = (32, 2, 2, 48) if QUICK else (64, 4, 400, 160)

@@ -15,8 +15,8 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.images import read_image
-from jaxstyle.unrolled import run_checkpointed
+from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.hypergradient.checkpointed import run_checkpointed
 
 SIZE, STEPS, TRIES = (52, 4, 2) if "--quick" in sys.argv else (64, 30, 4)
 WANTED = 0.7

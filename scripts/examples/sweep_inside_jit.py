@@ -14,8 +14,8 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.images import read_image
-from jaxstyle.vgg import Params
+from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.network.features import Params
 
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (96, 60)
 ROWS = SIZE * 5 // 8  # cropped to one shape, which vmap needs

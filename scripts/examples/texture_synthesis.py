@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.images import read_image
-from jaxstyle.lbfgs import lbfgs
-from jaxstyle.pyramid import run_pyramid
-from jaxstyle.schedule import scales
-from jaxstyle.starts import starting_image
-from jaxstyle.vgg import Params
+from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.network.features import Params
+from jaxstyle.optimise.initial_images import starting_image
+from jaxstyle.optimise.lbfgs import lbfgs
+from jaxstyle.optimise.pyramid import run_pyramid
+from jaxstyle.optimise.schedule import scales
 
 SIZE, STEPS = (32, 2) if "--quick" in sys.argv else (128, 60)
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")

@@ -15,10 +15,11 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.data import crop_center, load_source
-from jaxstyle.app.errors import StartError
-from jaxstyle.app.images import read_image
-from jaxstyle.vgg import Params
+from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.shapes import crop_center
+from jaxstyle.app.pictures.sources import load_source
+from jaxstyle.app.system.errors import StartError
+from jaxstyle.network.features import Params
 
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (96, 60)
 SMALLEST = 16  # pixels a side that the network's layers need, for textures of it to mean something

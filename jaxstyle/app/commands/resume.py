@@ -1,0 +1,83 @@
+"""The commands `jaxstyle resume` and `jaxstyle merge`. Imports jax only once the arguments are read."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from jaxstyle.app.commands.options import add_run
+from jaxstyle.app.commands.run_options import add_distributed, add_watching, check_distributed, read_run_options
+from jaxstyle.app.settings.run_options import with_fixed
+from jaxstyle.app.system.errors import StartError
+from jaxstyle.app.system.screen import tell
+
+
+def add_resume(commands: Any) -> None:
+    """Add the parser of `jaxstyle resume`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "resume",
+        help="go on with a sweep that was stopped",
+        description="Go on with a sweep that was stopped or killed, from its newest checkpoint. The images, weights "
+        "and options must be what they were.",
+    )
+    add_run(parser)
+    add_distributed(parser)
+    add_watching(parser)
+    parser.set_defaults(command=_resume)
+
+
+def add_merge(commands: Any) -> None:
+    """Add the parser of `jaxstyle merge`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "merge",
+        help="join the shards of a sweep",
+        description="Join the shards of a sweep that was run with --shard, when all of them are done: write the "
+        "pictures, tables, sheet and report.",
+    )
+    add_run(parser)
+    parser.set_defaults(command=_merge)
+
+
+def _resume(args: argparse.Namespace) -> Path:
+    check_distributed(args)
+    folder = Path(args.run)
+    if not args.distributed:
+        return _go_on(folder, args)
+    from jaxstyle.app.run_folder.folder import SHARDS
+    from jaxstyle.app.sweeping.hosts import join, together
+    from jaxstyle.app.sweeping.shards import shard_folder
+
+    if not (folder / SHARDS).is_dir():
+        raise StartError(f"{folder} holds no shards of a run: there is nothing to resume in several processes")
+    shard = join(args.coordinator, args.process)
+    with together(folder, shard):
+        return _go_on(shard_folder(folder, shard), args)
+
+
+def _go_on(folder: Path, args: argparse.Namespace) -> Path:
+    from jaxstyle.app.execution.checkpoint import has_checkpoints, read_record
+    from jaxstyle.app.run_folder.folder import holds_run, own_run
+    from jaxstyle.app.run_folder.run_json import check_options, check_same_job, load_again
+    from jaxstyle.app.sweeping.shards import carry_out_shard
+    from jaxstyle.app.sweeping.sweep_run import carry_out
+
+    if not holds_run(folder):
+        raise StartError(f"{folder} is not a run folder: it has no run.json")
+    with own_run(folder):
+        if not has_checkpoints(folder) and (folder / "lanes.csv").is_file():
+            tell(f"the run in {folder} has finished: nothing to resume")
+            return folder
+        record = read_record(folder)
+        check_options(folder, record)
+        job = load_again(folder, record, "resume")
+        check_same_job(folder, record, job)
+        options = with_fixed(read_run_options(args), record["run"])
+        (carry_out_shard if options.shard else carry_out)(job, folder, record, options)
+    return folder
+
+
+def _merge(args: argparse.Namespace) -> Path:
+    from jaxstyle.app.sweeping.shards import merge
+
+    folder = Path(args.run)
+    merge(folder)
+    return folder

@@ -1,0 +1,137 @@
+"""Options of how a run goes on, whatever it makes. It imports no jax, so that the command's help is quick."""
+
+import argparse
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jaxstyle.app.commands.options import as_argument, positive
+from jaxstyle.app.settings.lane_settings import parse_integer, parse_number
+from jaxstyle.app.settings.run_options import CHECKPOINT_MINUTES, RunOptions
+from jaxstyle.app.system.errors import StartError
+from jaxstyle.optimise.schedule import COARSE_STEPS, SMALLEST
+
+
+def add_watching(parser: argparse.ArgumentParser) -> None:
+    """Add the options that a resumed run may have others of."""
+    parser.add_argument(
+        "--checkpoint-every",
+        type=as_argument(partial(_parse_least, least=0)),
+        default=CHECKPOINT_MINUTES,
+        metavar="MIN",
+        help=f"minutes between checkpoints, 0 for one after each second or so ({CHECKPOINT_MINUTES:g})",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no lines of progress")
+    parser.add_argument("--log-json", metavar="FILE", help="append progress to FILE, a JSON object a line")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a sweep that are about the run."""
+    parser.add_argument(
+        "--refine", type=positive, metavar="K", help="after the sweep, K lanes more around the knee of each pair"
+    )
+    parser.add_argument(
+        "--retry",
+        type=as_argument(partial(parse_integer, low=0, high=9)),
+        default=0,
+        metavar="N",
+        help="start lanes that fail again, up to N times, after the others are done: each time with a tenth of the "
+        "learning rate, or of the longest step of lbfgs (0)",
+    )
+    parser.add_argument(
+        "--save-every",
+        type=positive,
+        metavar="N",
+        help="keep pictures of every Nth step, too, in images/lane_0000",
+    )
+    parser.add_argument(
+        "--shard",
+        type=as_argument(partial(_parse_part, what="shards")),
+        metavar="I/N",
+        help="only the I-th (from 0) of N parts of the lanes; jaxstyle merge RUN joins them when all are done",
+    )
+    add_distributed(parser)
+    add_watching(parser)
+
+
+def add_distributed(parser: argparse.ArgumentParser) -> None:
+    """Add the options of processes that share a run and start together."""
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="one of several processes, started together on hosts that share RUN, that compute a shard each; they find "
+        "each other on a TPU slice or under Slurm",
+    )
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="elsewhere: where process 0 is to listen")
+    parser.add_argument(
+        "--process",
+        type=as_argument(partial(_parse_part, what="processes")),
+        metavar="I/N",
+        help="elsewhere: this is process I (from 0) of N",
+    )
+
+
+def add_stages(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how far and through what sizes lanes go."""
+
+    def add(flag: str, help_text: str, **options: Any) -> None:
+        parser.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **options)
+
+    add(
+        "--min-size",
+        f"longest side of the first size, from which each is about twice the one before (default: {SMALLEST}); that of "
+        "--size leaves one size",
+        type=positive,
+        metavar="PX",
+    )
+    add("--coarse-steps", f"steps at each smaller size (default: {COARSE_STEPS})", type=positive, metavar="N")
+    add(
+        "--tolerance",
+        "a lane whose total fell by less than this fraction in 25 steps has converged and stops (default: none does)",
+        type=as_argument(partial(_parse_least, least=0)),
+        metavar="X",
+    )
+
+
+def read_run_options(args: argparse.Namespace) -> RunOptions:
+    """The run options that the arguments ask for."""
+    return RunOptions(**{name: getattr(args, name) for name in RunOptions.__dataclass_fields__ if hasattr(args, name)})
+
+
+def check_run_options(options: RunOptions, out: str | None, *, distributed: bool) -> None:
+    """Raise StartError for options that don't go together."""
+    flag = "--distributed" if distributed else "--shard"
+    if distributed and options.shard:
+        raise StartError("--distributed gives each process its own shard: leave --shard out")
+    if (distributed or options.shard) and options.refine:
+        raise StartError(f"--refine looks at all lanes, which no process has with {flag}: leave one of them out")
+    if options.log_json and not Path(options.log_json).parent.is_dir():
+        raise StartError(f"cannot write {options.log_json}: give the name of a file in a folder that exists")
+    if (distributed or options.shard) and out is None:
+        raise StartError(f"{flag} needs --out: the folder that all shards share")
+
+
+def check_distributed(args: argparse.Namespace) -> None:
+    """Raise StartError for options of `add_distributed` that don't go together."""
+    if (args.coordinator is None) != (args.process is None):
+        raise StartError("--coordinator and --process go together: give both, or neither")
+    if args.coordinator is not None and not args.distributed:
+        raise StartError("--coordinator and --process are for --distributed")
+    if args.coordinator is not None and not args.coordinator.rpartition(":")[2].isdecimal():
+        raise StartError(f"--coordinator {args.coordinator}: give HOST:PORT, as node0:8476")
+
+
+def _parse_part(text: str, what: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    part = parse_integer(number, 0, 10**6), parse_integer(count, 1, 10**6)
+    if part[0] >= part[1]:
+        raise StartError(f"{text}: the {what} of {count} are numbered from 0 to {part[1] - 1}")
+    return part
+
+
+def _parse_least(text: str, least: float) -> float:
+    value = parse_number(text)
+    if not value >= least or math.isinf(value):
+        raise StartError(f"{text} is below {least:g}")
+    return value

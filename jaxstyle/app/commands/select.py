@@ -1,0 +1,255 @@
+"""The commands `jaxstyle select` and `jaxstyle report`, which read a run folder. They need no jax."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxstyle.app.commands.options import add_run, as_argument, positive
+from jaxstyle.app.system.errors import StartError
+from jaxstyle.app.system.screen import printable, say, say_done
+
+if TYPE_CHECKING:
+    from jaxstyle.app.run_folder.contents import Lane, Recorded
+    from jaxstyle.evaluate.cross_validation import CrossValidation
+
+_HIGHER_IS_BETTER = ("ssim", "edge_similarity")
+_HELD_OUT = ("style", "content")
+_WIDEST_TABLE = 40  # lanes of a pair that are listed; of more, those on the front
+
+
+def add_report(commands: Any) -> None:
+    """Add the parser of `jaxstyle report`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "report",
+        help="make report.html of a run folder again",
+        description="Make report.html of a run folder again, as far as the run has come.",
+    )
+    add_run(parser)
+    parser.set_defaults(command=_report)
+
+
+def _report(args: argparse.Namespace) -> Path:
+    from jaxstyle.app.report.page import write_report
+
+    page = write_report(Path(args.run))
+    say_done(str(page))
+    return page
+
+
+def add_select(commands: Any) -> None:
+    """Add the parser of `jaxstyle select`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "select",
+        help="choose among the lanes of a run",
+        description="Show which lanes of a run no other beats in both content and style, and pick one: the knee of "
+        "that front, or the closest to a trade-off. Over several pairs of images, cross-validation says whether one "
+        "setting fits all.",
+    )
+    add_run(parser)
+    parser.add_argument(
+        "--measures",
+        nargs=2,
+        metavar=("CONTENT", "STYLE"),
+        default=("content_loss", "style_loss"),
+        help="columns of lanes.csv to compare (default: content_loss style_loss; lpips style_distance are judges "
+        "that did not make the pictures)",
+    )
+    parser.add_argument(
+        "--content-weight",
+        type=as_argument(_fraction),
+        metavar="W",
+        help="pick the lane closest to W times content + (1 - W) times style, each from 0 to 1 (default: the knee)",
+    )
+    parser.add_argument(
+        "--folds", type=positive, metavar="N", help="of the cross-validation (default: one for each that is held out)"
+    )
+    parser.add_argument(
+        "--hold-out",
+        choices=(*_HELD_OUT, "pair"),
+        help="what a fold of the cross-validation leaves out: all pairs of a style image, all of a content image, or "
+        "one pair, both of whose images other pairs may have (default: a style, and then a content)",
+    )
+    parser.add_argument(
+        "--best-to", metavar="PATH", help="copy the picked picture to this file; of several pairs, into this folder"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what --best-to names")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.set_defaults(command=_select)
+
+
+def _fraction(text: str) -> float:
+    from jaxstyle.app.settings.lane_settings import parse_number
+
+    value = parse_number(text)
+    if not 0 <= value <= 1:
+        raise StartError(f"{text} is not from 0 to 1")
+    return value
+
+
+def _select(args: argparse.Namespace) -> Path | None:
+    from jaxstyle.app.run_folder.contents import read_folder
+
+    recorded = read_folder(Path(args.run))
+    if not any(lane.status == "ok" for lane in recorded.lanes):
+        raise StartError(f"the run in {args.run} has no lane that is done, so there is nothing to select")
+    for name in args.measures:
+        known = [name for kind in ("losses", "layers", "metrics") for name in recorded.columns(kind)]
+        if name not in known or all(math.isnan(_measure(lane, name)) for lane in recorded.lanes):
+            there = [n for n in known if not all(math.isnan(_measure(lane, n)) for lane in recorded.lanes)]
+            raise StartError(f"the run in {args.run} has no column {name!r}; it has {', '.join(there)}")
+    pairs: dict[tuple[int, int], list[Lane]] = {}
+    for lane in recorded.lanes:
+        pairs.setdefault((lane.content, lane.style), []).append(lane)
+    result = {
+        "measures": list(args.measures),
+        "content_weight": args.content_weight,
+        "pairs": [_pick(recorded, lanes, args) for lanes in pairs.values()],
+        "cross_validation": _cross_validate(list(pairs.values()), args),
+    }
+    if args.best_to:
+        _copy_best(recorded, result["pairs"], Path(args.best_to), overwrite=args.overwrite)
+    written = Path(args.best_to) if args.best_to else None
+    if args.json:
+        say(json.dumps(result, indent=2))
+        return written
+    for (_, lanes), pair in zip(pairs.items(), result["pairs"], strict=True):
+        say("\n".join([*map(printable, _table(lanes, pair, args.measures)), ""]))
+    if result["cross_validation"]:
+        say("\n".join(map(printable, _validation_lines(result["cross_validation"]))))
+    return written
+
+
+def _measure(lane: "Lane", name: str) -> float:
+    value = lane.values.get(name, math.nan)
+    return -value if name in _HIGHER_IS_BETTER else value
+
+
+def _columns(lanes: "list[Lane]", args: argparse.Namespace) -> tuple[list[float], list[float], list[bool]]:
+    content, style = ([_measure(lane, name) for lane in lanes] for name in args.measures)
+    return content, style, [lane.status == "ok" for lane in lanes]
+
+
+def _pick(recorded: "Recorded", lanes: "list[Lane]", args: argparse.Namespace) -> dict[str, Any]:
+    from jaxstyle.evaluate.select import closest, knee, pareto_front
+
+    columns = _columns(lanes, args)
+    weight = args.content_weight
+    index = knee(*columns) if weight is None else closest(columns[0], columns[1], weight, columns[2])
+    front = [lane.number for lane, on_front in zip(lanes, pareto_front(*columns), strict=True) if on_front]
+    files = {kind: recorded.inputs(kind) for kind in ("content", "style")}
+    found: dict[str, Any] = {kind: files[kind][getattr(lanes[0], kind)]["file"] for kind in files}
+    found |= {"front": front, "lane": None, "settings": None, "image": None}
+    if index is not None:
+        picked = lanes[index]
+        found |= {"lane": picked.number, "settings": dict(picked.settings)}
+        found["image"] = str(recorded.folder / f"images/lane_{picked.number:04d}.png")
+    return found
+
+
+def _cross_validate(pairs: "list[list[Lane]]", args: argparse.Namespace) -> dict[str, Any] | None:
+    """Whether one setting fits all pairs of images; None for one pair, or pairs of different settings."""
+    settings = [[dict(lane.settings) for lane in lanes] for lanes in pairs]
+    if len(pairs) < 2 or any(rows != settings[0] for rows in settings):
+        return None
+    weight = 0.5 if args.content_weight is None else args.content_weight
+    several = [kind for kind in _HELD_OUT if len({getattr(lanes[0], kind) for lanes in pairs}) > 1]
+    by_kind = {kind: _hold_out(kind, pairs, weight, args) for kind in ([args.hold_out] if args.hold_out else several)}
+    found = next(iter(by_kind.values()))
+    varying = [name for name in settings[0][0] if len({row[name] for row in settings[0]}) > 1]
+    labels = [", ".join(f"{name} {row[name]}" for name in varying) for row in settings[0]]
+    return {
+        "content_weight": weight,
+        "settings": labels,
+        "chosen": labels[found.chosen],
+        "held_out": {
+            kind: {
+                "chosen_by_fold": [labels[i] for i in one.chosen_by_fold],
+                "score": one.score,
+                "spread": one.spread,
+            }
+            for kind, one in by_kind.items()
+        },
+        "fixed_scores": [None if math.isnan(x) else float(x) for x in found.fixed_scores],
+        "best_by_pair": [labels[i] for i in found.best],
+        "best_by_pair_score": float(found.best_scores.mean()),
+    }
+
+
+def _hold_out(kind: str, pairs: "list[list[Lane]]", weight: float, args: argparse.Namespace) -> "CrossValidation":
+    import numpy as np
+
+    from jaxstyle.evaluate.cross_validation import cross_validate
+
+    columns = [_columns(lanes, args) for lanes in pairs]
+    groups = None if kind == "pair" else [getattr(lanes[0], kind) for lanes in pairs]
+    try:
+        return cross_validate(
+            *(np.array(column) for column in zip(*columns, strict=True)),
+            content_weight=weight,
+            folds=args.folds,
+            groups=groups,
+        )
+    except ValueError as error:
+        raise StartError(f"no cross-validation by {kind}: {error}") from error
+
+
+def _table(lanes: "list[Lane]", pair: dict[str, Any], measures: tuple[str, str]) -> list[str]:
+    front = set(pair["front"])
+    shown = lanes if len(lanes) <= _WIDEST_TABLE else [lane for lane in lanes if lane.number in front]
+    names = list(shown[0].settings) if shown else []
+    names = [name for name in names if len({lane.settings[name] for lane in lanes}) > 1] or names[:3]
+    rows = [["lane", *names, *measures, "", ""]]
+    for lane in shown:
+        values = [f"{lane.values.get(name, math.nan):.4g}" for name in measures]
+        marks = ["front" if lane.number in front else "", "picked" if lane.number == pair["lane"] else ""]
+        if lane.status != "ok":
+            marks = [lane.status, ""]
+        rows.append([str(lane.number), *(lane.settings[name] for name in names), *values, *marks])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    omitted = [] if shown is lanes else [f"({len(lanes) - len(shown)} lanes that are not on the front are left out)"]
+    picked = f"picked: {pair['image']}" if pair["image"] else "picked: none, every lane failed"
+    return [f"{pair['content']} in the style of {pair['style']}", *lines, *omitted, picked]
+
+
+def _validation_lines(found: dict[str, Any]) -> list[str]:
+    pairs = zip(found["settings"], found["fixed_scores"], strict=True)
+    width = max(len(label) for label in found["settings"])
+    lines = [f"  {label:<{width}}  {'failed' if score is None else f'{score:.3f}'}" for label, score in pairs]
+    return [
+        f"over all pairs, {found['content_weight']:g} content + {1 - found['content_weight']:g} style, 0 is best:",
+        *lines,
+        f"one setting for all: {found['chosen']}; the best of each pair by itself scores "
+        f"{found['best_by_pair_score']:.3f}",
+        *(_held_out_line(kind, one) for kind, one in found["held_out"].items()),
+    ]
+
+
+def _held_out_line(kind: str, found: dict[str, Any]) -> str:
+    chosen = found["chosen_by_fold"]
+    counts = ", ".join(f"{label} ({chosen.count(label)} of {len(chosen)})" for label in dict.fromkeys(chosen))
+    return (
+        f"chosen without a {kind} and scored on it: {found['score']:.3f} (spread over folds {found['spread']:.3f}), "
+        f"{counts}"
+    )
+
+
+def _copy_best(recorded: "Recorded", pairs: list[dict[str, Any]], target: Path, *, overwrite: bool) -> None:
+    from jaxstyle.app.system.files import explain, follow, write_atomic
+
+    picked = [pair for pair in pairs if pair["image"]]
+    if len(pairs) == 1 and target.suffix.lower() != ".png":
+        raise StartError(f"{target} does not end in .png")
+    try:
+        if len(pairs) > 1:
+            target.mkdir(exist_ok=True)
+        for pair in picked:
+            names = [Path(pair[kind]).stem[:50] for kind in ("content", "style")]
+            name = f"{names[0]}_{names[1]}_{pair['lane']:04d}.png"
+            data = Path(pair["image"]).read_bytes()
+            file = target / name if len(pairs) > 1 else target
+            write_atomic(follow(file) if overwrite else file, data, overwrite=overwrite)
+    except OSError as error:
+        raise explain(error, f"cannot copy to {target}") from error

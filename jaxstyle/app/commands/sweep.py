@@ -1,0 +1,95 @@
+"""The commands `jaxstyle sweep` and `jaxstyle transfer`. Imports jax only once the arguments are read."""
+
+import argparse
+import contextlib
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jaxstyle.app.commands.options import add_inputs, add_job_options, add_lane_options, read_settings
+from jaxstyle.app.commands.run_options import (
+    add_run_options,
+    add_stages,
+    check_distributed,
+    check_run_options,
+    read_run_options,
+)
+from jaxstyle.app.settings.grids import repeated_ratios
+from jaxstyle.app.settings.run_options import RunOptions, fixed_options
+from jaxstyle.app.system.errors import StartError
+from jaxstyle.app.system.screen import tell
+
+_MANY_LANES = 2000  # of which a person may not have thought
+
+
+def add_sweep(commands: Any) -> None:
+    """Add the parser of `jaxstyle sweep`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "sweep",
+        help="one picture for each combination of alpha, beta and more, into a run folder",
+        description="Make one picture for each combination of the values given, for each pair of images, all in one "
+        "vmapped loop, and write them with their losses and metrics, a labelled sheet and a report into a run folder. "
+        "A list is values (0.1 1 10) or a logarithmic range (0.1:100:4: four values from 0.1 to 100).",
+    )
+    add_inputs(parser, many=True)
+    parser.add_argument(
+        "--pair", choices=("all", "zip"), default="all", help="each content with all styles, or one by one (all)"
+    )
+    add_lane_options(parser, many=True)
+    parser.add_argument("--grid", metavar="FILE", help="lanes from a TOML or CSV file, times the lists given beside it")
+    add_job_options(parser)
+    add_stages(parser)
+    add_run_options(parser)
+    parser.add_argument("--out", metavar="RUN", help="run folder (default: a new numbered one under runs/)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run that --out holds")
+    parser.set_defaults(command=_sweep)
+
+
+def _sweep(args: argparse.Namespace) -> Path:
+    options = read_run_options(args)
+    check_distributed(args)
+    check_run_options(options, args.out, distributed=args.distributed)
+    processes: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if args.distributed:
+        from jaxstyle.app.sweeping.hosts import join, together
+
+        shard = join(args.coordinator, args.process)
+        options = replace(options, shard=shard)
+        processes = together(Path(args.out), shard)
+    with processes:
+        return _carry_out(args, options)
+
+
+def _carry_out(args: argparse.Namespace, options: RunOptions) -> Path:
+    from jaxstyle.app.execution.job import load_job
+    from jaxstyle.app.run_folder.folder import create_run, holds_run
+    from jaxstyle.app.run_folder.run_json import make_record
+    from jaxstyle.app.sweeping.shards import carry_out_shard, shard_folder, take_shard
+    from jaxstyle.app.sweeping.sweep_run import begin, carry_out
+
+    job = load_job(read_settings(args))
+    _warn(job)
+    record = make_record(job, shlex.join(["jaxstyle", *args.words]), fixed_options(options))
+    out = args.out
+    if options.shard:
+        take_shard(job, options.shard)
+        if holds_run(Path(args.out)):
+            raise StartError(f"{args.out} holds a run of one process; give another folder with --out")
+        out = str(shard_folder(Path(args.out), options.shard))
+    with create_run(out, overwrite=args.overwrite) as folder:
+        begin(folder, record)
+        (carry_out_shard if options.shard else carry_out)(job, folder, record, options)
+    return folder
+
+
+def _warn(job: Any) -> None:
+    from jaxstyle.app.execution.optimizer_choice import OPTIMIZERS
+
+    repeated = repeated_ratios(job.rows)
+    if repeated:
+        tell(f"note: {repeated}")
+    if len(job.rows) > _MANY_LANES:
+        h, w, _ = job.contents[0].image.shape
+        size = len(job.rows) * h * w * 3 * 4 * OPTIMIZERS[job.settings.optimizer].images / 1e9
+        tell(f"note: {len(job.rows)} lanes keep {size:.1f} GB of images and what {job.settings.optimizer} remembers")

@@ -1,0 +1,91 @@
+"""Batches: the lanes of one image size with what each starts from, its targets and its loss weights."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxstyle.app.execution.job import Job
+from jaxstyle.app.pictures.job_pictures import (
+    content_image,
+    content_regions,
+    start_image,
+    style_images,
+    style_regions,
+)
+from jaxstyle.network.features import Params
+from jaxstyle.objective.objective import LossWeights, content_targets, style_targets
+from jaxstyle.parallel.stacked_targets import StackedTargets
+from jaxstyle.parallel.weight_grid import lane_axes
+
+
+class Batch(NamedTuple):
+    """Lanes of one image size: their numbers in the job, what they start from, targets and loss weights."""
+
+    lanes: list[int]
+    starts: jax.Array
+    rates: jax.Array
+    targets: StackedTargets
+    weights: LossWeights
+
+
+def select(batch: Batch, index: np.ndarray) -> Batch:
+    """The lanes of a batch with these places in it, each as often as it is given."""
+    axes = lane_axes(batch.weights)
+    leaves: Any = zip(batch.weights, axes, strict=True)
+    weights = (leaf if axis is None else leaf[index] for leaf, axis in leaves)
+    targets = batch.targets
+    return Batch(
+        [batch.lanes[i] for i in index],
+        batch.starts[index],
+        batch.rates[index],
+        targets._replace(content_index=targets.content_index[index], style_index=targets.style_index[index]),
+        LossWeights(*weights),
+    )
+
+
+def pad(members: np.ndarray, size: int) -> np.ndarray:
+    """The members, the last one repeated until there are `size`."""
+    return np.concatenate([members, np.repeat(members[-1:], size - len(members))])
+
+
+def make_batch(job: Job, params: Params, lanes: list[int]) -> Batch:
+    """The batch of the lanes with these numbers, whose content images have one shape."""
+    rows, settings, pictures = [job.rows[i] for i in lanes], job.settings, job.pictures
+    contents = list(dict.fromkeys(row["content"] for row in rows))
+    images = {i: content_image(pictures, settings.colour, i) for i in contents}
+    # A style image whose colours depend on the content is another one for each.
+    pair_of = [(0 if settings.colour == "style" else row["content"], row["style"]) for row in rows]
+    pairs = list(dict.fromkeys(pair_of))
+    styles = {pair: style_images(pictures, settings.colour, *pair) for pair in pairs}
+    # Apart, so that neither is compiled again for each shape of the other.
+    content_of = jax.jit(partial(content_targets, job.features, layers=settings.content_layers))
+    style_of = jax.jit(
+        partial(style_targets, job.features, layers=settings.style_layers, style_loss=settings.style_loss)
+    )
+    by_content = [content_of(params, images[i]) for i in contents]
+    by_style = [style_of(params, styles[pair], masks=style_regions(pictures, pair[1])) for pair in pairs]
+    content, style = (jax.tree.map(lambda *x: jnp.stack(x), *parts) for parts in (by_content, by_style))
+    starts = [
+        start_image(pictures, settings.init, images[row["content"]], styles[pair][0], row["seed"])
+        for row, pair in zip(rows, pair_of, strict=True)
+    ]
+    weights = {name: jnp.array([row[name] for row in rows], jnp.float32) for name in ("alpha", "beta", "tv")}
+    for name, leaf in (("style_layer_weights", "style_layers"), ("style_mix", "style_mix")):
+        if name in rows[0]:
+            weights[leaf] = jnp.array([row[name] for row in rows], jnp.float32)
+    return Batch(
+        lanes,
+        jnp.stack(starts),
+        jnp.array([row.get("learning_rate", 0) for row in rows], jnp.float32),
+        StackedTargets(
+            content,
+            style,
+            jnp.array([contents.index(row["content"]) for row in rows]),
+            jnp.array([pairs.index(pair) for pair in pair_of]),
+            content_regions(pictures, settings.style_layers),
+        ),
+        LossWeights(**weights),
+    )

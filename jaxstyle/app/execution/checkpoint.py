@@ -1,0 +1,281 @@
+"""Checkpoints: what a killed run goes on from, in files that say whether they are whole.
+
+A file holds a line of magic, the length of a JSON header, the header (what was saved, and name, dtype and shape of each
+array), the arrays' bytes, and the SHA-256 of all that.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import struct
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxstyle.app.system.errors import AppError, StartError
+from jaxstyle.app.system.files import explain, open_atomic, remove_temporary
+from jaxstyle.app.system.screen import tell
+
+FOLDER = "checkpoint"
+_MAGIC = b"jaxstyle checkpoint 2\n"
+_LENGTH = struct.Struct("<Q")
+_DIGEST = hashlib.sha256().digest_size
+_SUFFIX = ".ckpt"
+_START = "start"
+_KEPT = 2
+_BLOCK = 2**22
+
+Arrays = dict[str, np.ndarray]
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds: any JSON, and arrays."""
+
+    about: dict[str, Any]
+    arrays: Arrays
+
+
+class DamagedError(Exception):
+    """A file is not what was written."""
+
+
+def write_saved(path: Path, saved: Saved) -> None:
+    """Write a checkpoint's file.
+
+    Raises:
+      RunError: disk full, or the write failed.
+    """
+    arrays = {name: np.asarray(array, order="C") for name, array in saved.arrays.items()}
+    described = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+    header = json.dumps({"about": saved.about, "arrays": described}).encode()
+    digest = hashlib.sha256()
+    with open_atomic(path) as file:
+        # .data rather than the array: that NumPy before 2.2 has no buffer's type is no reason to copy it.
+        parts = (
+            _MAGIC,
+            _LENGTH.pack(len(header)),
+            header,
+            *(a.reshape(-1).view(np.uint8).data for a in arrays.values()),
+        )
+        for part in parts:
+            view = memoryview(part)
+            for start in range(0, len(view), _BLOCK):
+                block = view[start : start + _BLOCK]
+                digest.update(block)
+                file.write(block)
+        file.write(digest.digest())
+
+
+def read_saved(path: Path) -> Saved:
+    """Read a checkpoint's file.
+
+    Raises:
+      DamagedError: unless it is, to the last bit, what was written.
+    """
+    try:
+        with path.open("rb") as file:
+            rest = os.fstat(file.fileno()).st_size - _DIGEST
+            digest = hashlib.sha256()
+            while rest > 0:
+                block = file.read(min(rest, _BLOCK))
+                if not block:
+                    raise DamagedError("it is cut off")
+                digest.update(block)
+                rest -= len(block)
+            if rest < 0 or file.read() != digest.digest():
+                raise DamagedError("its checksum is wrong")
+            file.seek(0)
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise DamagedError("another version of jaxstyle wrote it")
+            (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+            header = json.loads(file.read(length))
+            arrays = {}
+            for name, (dtype, shape) in header["arrays"].items():
+                arrays[name] = np.fromfile(file, np.dtype(dtype), math.prod(shape)).reshape(shape)
+            return Saved(header["about"], arrays)
+    except OSError as error:
+        raise DamagedError(f"it cannot be read: {error.strerror}") from error
+
+
+class Checkpoints:
+    """The checkpoints of a run folder, a series for each part of the run, of which the newest two are kept.
+
+    Every file holds the run's record, too, so that any of them says what the run is.
+    """
+
+    def __init__(self, folder: Path, record: Mapping[str, Any], *, minutes: float) -> None:
+        self._folder = folder / FOLDER
+        self._record = dict(record)
+        self._seconds = minutes * 60
+        self._saved_at = time.monotonic()
+        self._thread: threading.Thread | None = None
+        self._error: AppError | None = None  # of the last one
+        self._told = False
+        self.complete = True  # whether every part of the run that is done is in one
+
+    def start(self) -> None:
+        """Write the first one, which says what the run is."""
+        try:
+            self._folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise explain(error, f"cannot make {self._folder}") from error
+        self.insist(_START, Saved({}, {}))
+
+    def due(self) -> bool:
+        """Whether it is time for another one, and the last one is on the disk."""
+        if self._seconds == 0:
+            self.wait()
+        writing = self._thread is not None and self._thread.is_alive()
+        return not writing and time.monotonic() - self._saved_at >= self._seconds
+
+    def save(self, name: str, saved: Saved, *, wait: bool = False) -> bool:
+        """Write another one of a series, in the background unless `wait`; the arrays must not change meanwhile.
+
+        One that can't be written is no reason to stop: a line says so, once until one can be.
+
+        Returns:
+          Whether it was written; in the background, True.
+        """
+        self.wait()
+        full = Saved({**saved.about, "record": self._record}, saved.arrays)
+        self._thread = threading.Thread(target=self._write, args=(name, full), daemon=True)
+        self._thread.start()
+        self._saved_at = time.monotonic()
+        if wait:
+            self.wait()
+        return not wait or self._error is None
+
+    def insist(self, name: str, saved: Saved) -> None:
+        """Write one without which there is no use in going on.
+
+        Raises:
+          AppError: if it can't be written.
+        """
+        self._told = True  # by what is raised
+        self.save(name, saved, wait=True)
+        self._told = False
+        if self._error is not None:
+            raise self._error
+
+    def wait(self) -> None:
+        """Wait until what was saved is on the disk."""
+        if self._thread is None:
+            return
+        self._thread.join()
+        self._thread = None
+        if self._error is None:
+            self._told = False
+        elif not self._told:
+            tell(f"{self._error}; going on without a new checkpoint")
+            self._told = True
+
+    def _write(self, name: str, saved: Saved) -> None:
+        self._error = None
+        try:
+            series = _series(self._folder, name)
+            number = _number(series[-1]) + 1 if series else 0
+            write_saved(self._folder / f"{name}.{number:06d}{_SUFFIX}", saved)
+            _flush_folder(self._folder)
+            for old in series[: 1 - _KEPT]:
+                with contextlib.suppress(OSError):  # it takes space, no more
+                    old.unlink()
+        except OSError as error:
+            self._error = explain(error, f"cannot write a checkpoint into {self._folder}")
+        except AppError as error:
+            self._error = error
+
+    def load(self, name: str) -> Saved | None:
+        """The newest one of a series that is whole, if any; a line on stderr names those that are damaged."""
+        for file in reversed(_series(self._folder, name)):
+            try:
+                return read_saved(file)
+            except DamagedError as error:
+                tell(f"checkpoint {file} is damaged: {error}; taking the one before, if there is any")
+        return None
+
+    def whole(self) -> bool:
+        """Whether all that is computed is in them, so that resuming costs nothing."""
+        return self.complete and has_checkpoints(self._folder.parent)
+
+    def remove(self) -> None:
+        """Remove all of them: the run has finished. Killed on the way, it counts as finished."""
+        remove_checkpoints(self._folder.parent)
+
+
+def _series(folder: Path, name: str) -> list[Path]:
+    return sorted(folder.glob(f"{name}.*{_SUFFIX}"), key=_number)
+
+
+def _number(file: Path) -> int:
+    text = file.name.split(".")[-2]
+    return int(text) if text.isdecimal() else -1
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have the new name on the disk before older files go, where file systems can."""
+    if os.name == "posix":
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether a run folder is of a run that goes on from a checkpoint."""
+    return any((folder / FOLDER).glob(f"*{_SUFFIX}"))
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove a run folder's checkpoints and what a killed process left there, all at once as far as others can see.
+
+    Raises:
+      StartError, WriteError: if they can't be removed.
+    """
+    gone = folder / f".{FOLDER}-gone"
+    shutil.rmtree(gone, ignore_errors=True)
+    if not (folder / FOLDER).is_dir():
+        return
+    try:
+        (folder / FOLDER).rename(gone)
+    except OSError as error:
+        # One by one, those of parts that are done last, so that a run killed meanwhile goes on from its end.
+        files = (folder / FOLDER).glob(f"*{_SUFFIX}")
+        for file in sorted(files, key=lambda file: (not file.name.startswith(_START), file.name)):
+            with contextlib.suppress(OSError):
+                file.unlink()
+        if has_checkpoints(folder):
+            raise explain(error, f"cannot remove {folder / FOLDER}") from error
+    for left in (gone, folder / FOLDER):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of what a run folder's run was asked, by the first of its checkpoints that is whole.
+
+    Raises:
+      StartError: if there is none.
+    """
+    for path in (folder, folder / "images", folder / FOLDER):
+        remove_temporary(path)
+    damaged = []
+    files = sorted((folder / FOLDER).glob(f"*{_SUFFIX}"), key=lambda file: (not file.name.startswith(_START), file))
+    for file in files:
+        try:
+            record = read_saved(file).about["record"]
+        except DamagedError as error:
+            damaged.append(f"{file.name} ({error})")
+            continue
+        if damaged:
+            tell(f"damaged in {folder / FOLDER}: {', '.join(damaged)}")
+        return record
+    what = f"every checkpoint is damaged: {', '.join(damaged)}" if damaged else "it holds no checkpoint"
+    raise StartError(f"cannot resume {folder}: {what}; start again with jaxstyle sweep ... --overwrite")

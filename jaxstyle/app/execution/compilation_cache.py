@@ -1,0 +1,46 @@
+"""Compiled programs, kept in the cache folder for later runs."""
+
+import functools
+import os
+import warnings
+from pathlib import Path
+
+import jax
+
+from jaxstyle.app.system.errors import AppError
+from jaxstyle.app.system.files import check_folder
+from jaxstyle.app.system.screen import tell
+from jaxstyle.pretrained.cache_folder import cache_folder
+
+_NEVER = 1e9  # seconds of compilation, from which on a program is kept
+
+
+def use_compilation_cache() -> None:
+    """Let jax keep compiled programs in the cache folder, unless JAX_COMPILATION_CACHE_DIR is set, empty for none.
+
+    One line says if they can't be kept there; programs that are there already are used.
+    """
+    # Of each program that it can't read or keep, jax would print two lines.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+    variable = "JAX_COMPILATION_CACHE_DIR"
+    folder = os.environ.get(variable)
+    if folder is None:
+        variable, cache = "JAXSTYLE_CACHE", cache_folder()
+        if cache is None:
+            _note(f"note: there is no home folder to keep compiled programs in; {variable} can name a folder")
+            return
+        folder = str(cache / "compiled")
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)  # of 1: a run has many small programs
+    if not folder or "://" in folder:  # none, or none that this machine knows
+        return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        if variable == "JAXSTYLE_CACHE":  # jax itself reads the other
+            jax.config.update("jax_compilation_cache_dir", folder)
+        check_folder(Path(folder))
+    except (OSError, AppError):
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _NEVER)
+        _note(f"note: compiled programs can't be kept in {folder}; {variable} can name another folder")
+
+
+_note = functools.cache(tell)  # a command says it once, however many runs it takes

@@ -1,0 +1,104 @@
+"""What came out of a job's lanes: their images, their losses over the steps, and how each came to its end."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxstyle.objective.objective import LayerLosses, Losses
+from jaxstyle.optimise.stopping import CONVERGED, DIVERGED, NOT_FINITE, RUNNING
+
+
+class Outcome(NamedTuple):
+    """What came out of lanes, as NumPy arrays.
+
+    Attributes:
+      images: of each lane, (h, w, 3) in [0, 1]; of one that failed, the last good one.
+      history: Losses with leaves (lanes, steps + 1): column i after i steps, NaN after the one where a lane stopped.
+      final: Losses of `images` with leaves (lanes,).
+      layers: LayerLosses of `images` with leaves (lanes,).
+      steps: (lanes,) steps taken before the lane stopped.
+      status: (lanes,) of `stopping`: RUNNING took all steps.
+      retries: (lanes,) how often the lane was started again, because it had failed.
+      seconds: wall time of the steps, with compilation.
+    """
+
+    images: list[np.ndarray]
+    history: Losses
+    final: Losses
+    layers: LayerLosses
+    steps: np.ndarray
+    status: np.ndarray
+    retries: np.ndarray
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> np.ndarray:
+        """(lanes,) False of lanes that failed."""
+        return (self.status == RUNNING) | (self.status == CONVERGED)
+
+    def reason(self, lane: int) -> str:
+        """Why a lane stopped; "" if it took all its steps."""
+        step = self.steps[lane]
+        return {
+            RUNNING: "",
+            CONVERGED: f"converged at step {step}",
+            NOT_FINITE: f"a loss or gradient was not finite at step {step}",
+            DIVERGED: f"diverged at step {step}",
+        }[int(self.status[lane])]
+
+
+def join_outcomes(outcomes: Sequence[Outcome], lanes: Sequence[int] | None = None) -> Outcome:
+    """The outcome of the lanes of all, one after the other, or in the order of their numbers.
+
+    Where some took fewer steps, their history ends with NaN.
+    """
+    images = [image for outcome in outcomes for image in outcome.images]
+    columns = max(outcome.history.total.shape[1] for outcome in outcomes)
+    longest = [o._replace(history=jax.tree.map(lambda x: _pad(x, columns), o.history)) for o in outcomes]
+    arrays = [outcome[1:-1] for outcome in longest]
+    order = range(len(images)) if lanes is None else np.argsort(lanes)
+    joined = jax.tree.map(lambda *parts: np.concatenate(parts)[np.asarray(order)], *arrays)
+    return Outcome([images[i] for i in order], *joined, seconds=sum(outcome.seconds for outcome in outcomes))
+
+
+def retried(outcome: Outcome, lanes: np.ndarray, again: Outcome) -> Outcome:
+    """The outcome in which the lanes with these places are as they came out when they were started again."""
+    images = list(outcome.images)
+    for lane, image in zip(lanes, again.images, strict=True):
+        images[lane] = image
+    again = again._replace(retries=outcome.retries[lanes] + 1)
+
+    def put(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        before = before.copy()
+        before[lanes] = after
+        return before
+
+    return Outcome(images, *jax.tree.map(put, outcome[1:-1], again[1:-1]), seconds=outcome.seconds)
+
+
+def _pad(rows: np.ndarray, columns: int) -> np.ndarray:
+    return np.pad(rows, ((0, 0), (0, columns - rows.shape[1])), constant_values=np.nan)
+
+
+def pack(outcome: Outcome) -> dict[str, np.ndarray]:
+    """The arrays of an outcome whose images have one shape and of whose lanes none was started again, by name."""
+    arrays = {"images": np.stack(outcome.images), "steps": outcome.steps, "status": outcome.status}
+    for kind in ("history", "final"):
+        arrays |= {f"{kind}/{name}": leaf for name, leaf in getattr(outcome, kind)._asdict().items()}
+    for kind, by_layer in outcome.layers._asdict().items():
+        arrays |= {f"layers/{kind}/{layer}": leaf for layer, leaf in by_layer.items()}
+    return arrays
+
+
+def unpack(arrays: Mapping[str, np.ndarray]) -> Outcome:
+    """The outcome that has these arrays."""
+    history, final = (Losses(**_named(arrays, f"{kind}/")) for kind in ("history", "final"))
+    layers = LayerLosses(**{kind: _named(arrays, f"layers/{kind}/") for kind in LayerLosses._fields})
+    steps, status = arrays["steps"], arrays["status"]
+    return Outcome(list(arrays["images"]), history, final, layers, steps, status, np.zeros_like(steps))
+
+
+def _named(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): leaf for name, leaf in arrays.items() if name.startswith(prefix)}

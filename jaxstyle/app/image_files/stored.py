@@ -1,0 +1,121 @@
+"""What an image file stores, as numbers: which value is white, and what isn't a number is refused."""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from jaxstyle.app.image_files.colour_encoding import Encoding
+
+SEVERAL = "it has several frames, of which the first is taken"
+NO_INKS = "it is CMYK without a colour profile: what its inks look like is a guess"
+MAX_DEEP = 2**24  # larger pictures of 16 bits a channel are read as of 8
+
+_QUANTILE = 0.9
+_MOST_LOOKED_AT = 2**20
+# Up to which value nine tenths of what isn't black lie, and which value is white then.
+_RANGES = ((16, 1), (512, 255), (np.inf, 65535))
+
+
+class Unusable(Exception):
+    """A picture that can't be used, for the reason that it says."""
+
+
+class Stored(NamedTuple):
+    """A picture as its file stores it.
+
+    Attributes:
+      picture: an image of mode L, LA, RGB, RGBA or CMYK; or gray or RGB values, perhaps with alpha, (h, w, 1 to 4)
+        float32 in [0, 1].
+      profile: its ICC profile.
+      encoding: how its numbers mean colours, if it says so otherwise; stronger than a profile.
+      turn: its orientation as EXIF counts it, 1 to 8.
+      exif: what may be copied of its EXIF block.
+      associated: whether its colours are multiplied by its alpha.
+    """
+
+    picture: Image.Image | np.ndarray
+    profile: bytes | None = None
+    encoding: Encoding | None = None
+    turn: int = 1
+    exif: bytes | None = None
+    associated: bool = False
+
+
+def scale(values: np.ndarray, bits: int, notes: list[str]) -> np.ndarray:
+    """Numbers of a file as values in [0, 1], of which 1 is the largest that the file means.
+
+    Unsigned integers of up to 16 bits are what their bits hold. Of signed ones 0 is black. Those of 32 bits and more
+    are 8, 16 or as many bits, and floats are in [0, 1], [0, 255] or [0, 65535], whichever nine tenths of the values
+    above 0 fit: a few odd ones decide nothing. What is guessed, and how much is clipped, becomes a note.
+
+    Args:
+      values: (h, w, channels) of any type of number.
+      bits: how many each number has in the file.
+      notes: what to add notes to.
+
+    Returns:
+      uint8 for 8 bits, and for 16 if there are more than 17 million pixels; otherwise float32.
+
+    Raises:
+      Unusable: if there are numbers that are not finite.
+    """
+    if values.dtype == np.uint8 and bits == 8:
+        return values
+    if values.dtype == np.uint16 and bits == 16 and values.shape[0] * values.shape[1] > MAX_DEEP:
+        return reduce_deep(values)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).any(-1).sum())
+        raise Unusable(f"it has pixels that are not finite ({count} of them); replace them by numbers")
+    top = _find_top(values, bits, notes)
+    outside = int(((values < 0) | (values > top)).sum())
+    if outside:
+        notes.append(f"{outside} of its {values.size} values are outside of 0 to {top} and are clipped")
+    values = values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32)
+    values /= top
+    return np.clip(values, 0, 1, out=values).astype(np.float32, copy=False)
+
+
+def reduce_deep(values: np.ndarray) -> np.ndarray:
+    """uint8 of uint16 values, rounded."""
+    out = np.empty(values.shape, np.uint8)
+    for row, deep in zip(out, values, strict=True):
+        row[...] = (deep.astype(np.uint32) + 128) // 257
+    return out
+
+
+def to_eight_bits(values: np.ndarray) -> np.ndarray:
+    """uint8 of values in [0, 1], or of uint8."""
+    return values if values.dtype == np.uint8 else np.round(values * 255).astype(np.uint8)
+
+
+def as_floats(values: np.ndarray) -> np.ndarray:
+    """float32 of values in [0, 1], or of uint8."""
+    return values.astype(np.float32) / np.float32(255) if values.dtype == np.uint8 else values
+
+
+def to_image(values: np.ndarray) -> Image.Image:
+    """The image of mode L, LA, RGB or RGBA of uint8 values (h, w, 1 to 4)."""
+    return Image.fromarray(np.ascontiguousarray(values[..., 0] if values.shape[-1] == 1 else values))
+
+
+def _find_top(values: np.ndarray, bits: int, notes: list[str]) -> float:
+    """The value that is white; how it was guessed becomes a note."""
+    if values.dtype.kind == "f":
+        white = next(white for limit, white in _RANGES if _typical(values) <= limit)
+        notes.append(f"its floats are taken as values from 0 to {white}, of sRGB unless it has a profile")
+        return white
+    top = 2 ** (bits - 1) - 1 if values.dtype.kind == "i" else 2**bits - 1
+    if bits >= 32:
+        top = next(white for white in (255, 65535, top) if _typical(values) <= white)
+    if bits >= 32 or values.dtype.kind == "i":
+        notes.append(f"its integers of {bits} bits are taken from 0 to {top}")
+    return top
+
+
+def _typical(values: np.ndarray) -> float:
+    """What nine tenths of the values above 0 don't exceed."""
+    flat = values.reshape(-1)
+    some = flat[:: max(1, flat.size // _MOST_LOOKED_AT)]
+    some = some[some > 0]
+    return float(np.quantile(some, _QUANTILE, method="lower")) if some.size else 0

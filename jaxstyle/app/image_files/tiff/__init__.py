@@ -1,0 +1,1 @@
+"""TIFF files, of which Pillow reads few kinds. It imports `system` and its neighbours in `image_files`."""

@@ -1,0 +1,40 @@
+"""A job's pictures at one of the sizes that its lanes go through."""
+
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxstyle.app.pictures.job_pictures import Pictures
+from jaxstyle.app.pictures.sources import Picture
+from jaxstyle.optimise.pyramid import resize
+from jaxstyle.optimise.schedule import Shape
+
+
+def at_scale(pictures: Pictures, full: Shape, shape: Shape, *, least: int) -> Pictures:
+    """The pictures with content images of shape `full` at `shape`, and the style images scaled by as much.
+
+    No side of a style image gets fewer than `least` pixels, unless it has fewer already.
+    """
+    if shape == full:
+        return pictures
+    ratio = math.sqrt(math.prod(shape) / math.prod(full))
+
+    def shrink(picture: Picture, to: Shape) -> Picture:
+        return picture._replace(image=np.asarray(resize(jnp.asarray(picture.image), to)))
+
+    def style_shape(image: np.ndarray) -> Shape:
+        h, w = (max(least, round(side * ratio)) for side in image.shape[:2])
+        return min(h, image.shape[0]), min(w, image.shape[1])
+
+    def shrink_styles(styles: Sequence[Picture]) -> list[Picture]:
+        return [shrink(style, style_shape(style.image)) for style in styles]
+
+    return pictures._replace(
+        contents=[shrink(p, shape) if p.image.shape[:2] == full else p for p in pictures.contents],
+        styles=shrink_styles(pictures.styles),
+        blend=shrink_styles(pictures.blend),
+        content_masks=[shrink(p, shape) for p in pictures.content_masks],
+        style_masks=shrink_styles(pictures.style_masks),
+    )

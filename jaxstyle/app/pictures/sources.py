@@ -1,0 +1,205 @@
+"""What CONTENT and STYLE name: a file, a folder, a split of TFDS; pairs of them, and the few shapes they share."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxstyle.app.image_files.decode import MAX_PIXELS, WHITE, Decoded, decode
+from jaxstyle.app.pictures.named_images import STDIN, name_source, read_bytes, resolve_path, tell_notes
+from jaxstyle.app.pictures.tfds import PREFIX, open_split
+from jaxstyle.app.system.errors import AppError, StartError
+from jaxstyle.app.system.files import explain
+from jaxstyle.app.system.screen import printable, tell
+
+_MAX_PIXELS = 2**27  # of a source's pictures together: 1.5 GiB as float32
+_MAX_NAMED = 5
+_SLICE = re.compile(r"(.+)\[(-?\d*):(-?\d*)\]")
+_COUNTS = re.compile(r"\d+ of its \d+")
+
+
+class Picture(NamedTuple):
+    """A picture to work on.
+
+    Attributes:
+      name: what tables show: the file's name, or as oxford_flowers102/train#3.
+      image: (h, w, 3) float32 in [0, 1].
+      sha256: of the encoded file.
+      profile: the embedded ICC profile, if the output can be converted to it.
+      exif: of a photograph, what may be copied to the output.
+    """
+
+    name: str
+    image: np.ndarray
+    sha256: str
+    profile: bytes | None = None
+    exif: bytes | None = None
+
+
+class Source(NamedTuple):
+    """The pictures of a CONTENT or STYLE argument.
+
+    Attributes:
+      pictures: one or more, of a folder sorted by name, of a split in its order.
+      skipped: {name: reason} of those in a folder or split that can't be used.
+    """
+
+    pictures: list[Picture]
+    skipped: dict[str, str]
+
+
+# What errors call it, what tables call it, and its bytes.
+_Entry = tuple[str, str, Callable[[], bytes]]
+_Decode = Callable[[bytes, str], Decoded]
+_ShowSize = Callable[[int], str]
+
+
+def load_source(
+    text: str,
+    size: int,
+    *,
+    smallest: int = 1,
+    option: _ShowSize = "--size {}".format,
+    background: tuple[int, int, int] = WHITE,
+    max_pixels: int = MAX_PIXELS,
+) -> Source:
+    """Read the pictures that a CONTENT or STYLE argument names.
+
+    A folder's pictures are its files, sorted by name, without hidden ones and those in folders inside; FOLDER[2:8]
+    takes a slice. Of a folder or a split, what isn't a readable image of at least `smallest` pixels a side is
+    skipped, which one line on stderr says. A single file like that is an error. Lines on stderr also say which pictures
+    are smaller than `size`, and what else is odd of them.
+
+    Args:
+      text: a file, sample:NAME, - for standard input, a folder, or tfds:NAME[/CONFIG][:VERSION]/SPLIT (see
+        `open_split`).
+      size: longest side in pixels to scale down to; smaller pictures keep their size.
+      smallest: shortest side in pixels that the network's layers need.
+      option: how errors write the option that asks for a longest side of so many pixels.
+      background: sRGB colour, in [0, 255], behind what is transparent.
+      max_pixels: pictures with more are refused.
+
+    Raises:
+      StartError: if there is no such source, no picture in it can be used, or it holds more than fit in memory.
+    """
+    limit = max(1, _MAX_PIXELS // size**2)
+    read: _Decode = partial(decode, size=size, background=background, max_pixels=max_pixels)
+    if text.startswith(PREFIX):
+        names, images, base = open_split(text)
+        _check_count(text, len(names), limit, base, option(size))
+        entries = ((name, name, lambda data=data: data) for name, data in zip(names, images, strict=True))
+        return _read_many(text, entries, read, smallest, option, size)
+    folder, part = (None, slice(None)) if text == STDIN else _find_folder(text)
+    if folder is None:
+        label = name_source(text)
+        name = "stdin" if text == STDIN else printable(resolve_path(text).name)
+        picture, found = _read_picture((label, name, partial(read_bytes, text, max_pixels)), read)
+        if min(picture.image.shape[:2]) < smallest:
+            raise StartError(_explain_small(text, found, size, smallest, option))
+        tell_notes(label, found)
+        _tell_small(label, [found], option, size)
+        return Source([picture], {})
+    try:
+        files = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and not p.is_dir())[part]
+    except OSError as error:
+        raise explain(error, f"cannot read {folder}") from error
+    _check_count(text, len(files), limit, str(folder), option(size))
+    entries = ((printable(str(p)), printable(p.name), partial(read_bytes, p, max_pixels)) for p in files)
+    return _read_many(text, entries, read, smallest, option, size)
+
+
+def _find_folder(text: str) -> tuple[Path | None, slice]:
+    """The folder that FOLDER or FOLDER[2:8] names, if it does, and the slice of its files."""
+    path, match = Path(text), _SLICE.fullmatch(text)
+    try:
+        if text and path.is_dir():
+            return path, slice(None)
+        if match and not path.exists() and Path(match[1]).is_dir():
+            return Path(match[1]), slice(*(int(bound) if bound else None for bound in match.groups()[1:]))
+    except (OSError, ValueError):  # no name that a file can have: reading it as one says so
+        pass
+    return None, slice(None)
+
+
+def _check_count(text: str, count: int, limit: int, base: str, size: str) -> None:
+    if count > limit:
+        raise StartError(
+            f"{text} holds {count} images, more than the {limit} of {size} that fit in memory; "
+            f"take fewer, as {base}[:{limit}], or a smaller size"
+        )
+
+
+def _read_picture(entry: _Entry, read: _Decode) -> tuple[Picture, Decoded]:
+    label, name, get_bytes = entry
+    data = get_bytes()
+    found = read(data, label)
+    return Picture(name, found.image, hashlib.sha256(data).hexdigest(), found.profile, found.exif), found
+
+
+def _read_many(
+    text: str, entries: Iterable[_Entry], read: _Decode, smallest: int, option: _ShowSize, size: int
+) -> Source:
+    pictures: list[Picture] = []
+    skipped: dict[str, str] = {}
+    used: list[Decoded] = []
+    for entry in entries:
+        label, name, _ = entry
+        try:
+            picture, found = _read_picture(entry, read)
+        except AppError as error:
+            skipped[name] = " ".join(str(error).removeprefix(f"cannot read {label}: ").split())
+            continue
+        h, w, _ = picture.image.shape
+        if min(h, w) < smallest:
+            skipped[name] = f"{w}x{h} pixels, fewer than the {smallest} a side that the layers need"
+        else:
+            pictures.append(picture)
+            used.append(found._replace(image=np.empty(0)))
+    named = ", ".join(f"{name} ({reason})" for name, reason in list(skipped.items())[:_MAX_NAMED])
+    if len(skipped) > _MAX_NAMED:
+        named += f" and {len(skipped) - _MAX_NAMED} more"
+    if not pictures:
+        raise StartError(f"{text} holds no image that can be used" + (f": {named}" if named else ""))
+    if skipped:
+        tell(f"skipped {len(skipped)} of {len(pictures) + len(skipped)} in {text}: {named}")
+    _tell_notes(text, used)
+    _tell_small(text, used, option, size)
+    return Source(pictures, skipped)
+
+
+def _tell_notes(text: str, used: Sequence[Decoded]) -> None:
+    """One line for each note; those that differ only in what they count share one, with the first's numbers."""
+    kinds: dict[str, list[str]] = {}
+    for note in (note for found in used for note in found.notes):
+        kinds.setdefault(_COUNTS.sub("", note), []).append(note)
+    for notes in kinds.values():
+        more = " (of the first; others have other numbers)" if len(set(notes)) > 1 else ""
+        tell(f"{len(notes)} of {len(used)} images in {text}: {notes[0]}{more}")
+
+
+def _tell_small(text: str, used: Sequence[Decoded], option: _ShowSize, size: int) -> None:
+    small = [found.full_shape for found in used if max(found.full_shape) < size]
+    if small and len(used) == 1:
+        tell(f"{text} has {small[0][1]}x{small[0][0]} pixels, fewer than {option(size)}: it keeps its size")
+    elif small:
+        tell(f"{len(small)} of {len(used)} images in {text} are smaller than {option(size)}: they keep their size")
+
+
+def _explain_small(text: str, found: Decoded, size: int, smallest: int, option: _ShowSize) -> str:
+    full_h, full_w = found.full_shape
+    shape = found.image.shape
+    if min(full_h, full_w) < smallest:
+        return (
+            f"{text} has {full_w}x{full_h} pixels, too few for the layers asked for: they need at least "
+            f"{smallest} on each side; give a larger image"
+        )
+    aspect = min(full_h, full_w) / max(full_h, full_w)
+    enough = next(s for s in range(smallest, max(full_h, full_w) + 1) if round(s * aspect) >= smallest)
+    return (
+        f"{option(size)} makes {text} {shape[1]}x{shape[0]} pixels, too few for the layers asked for: they need at "
+        f"least {smallest} on each side; the smallest that works is {option(enough)}"
+    )

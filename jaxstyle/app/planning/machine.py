@@ -1,0 +1,155 @@
+"""The machine that a plan is for: its devices, their memory and their speed, of a TPU that isn't there, too."""
+
+import importlib.util
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+
+from jaxstyle.app.system.devices import find_devices
+from jaxstyle.app.system.errors import StartError
+from jaxstyle.app.system.memory import TPU_MEMORY, device_memory
+from jaxstyle.app.system.screen import silent_stderr
+
+TOPOLOGIES: tuple[str, ...] = ("v5e:1x1", "v5e:2x2", "v5e:4x4", "v6e:2x2", "v5p:2x2x1", "v4:2x2x1", "tpu7x:2x2x1")
+"""Examples of what `--topology` takes: a TPU's generation and the grid of its chips."""
+
+
+class Speed(NamedTuple):
+    """What a roofline estimate assumes of a device.
+
+    Attributes:
+      flops: matrix products, FLOP/s.
+      bandwidth: of its memory, bytes/s.
+      forward: products that stand for one in the network's forward pass.
+      backward: the same in its backward pass.
+      source: where that is from.
+    """
+
+    flops: float
+    bandwidth: float
+    forward: int
+    backward: int
+    source: str
+
+
+class Machine(NamedTuple):
+    """Devices of one kind.
+
+    Attributes:
+      devices: real ones, or those of a topology, which can only be compiled for.
+      kind: their name.
+      memory: bytes that programs may use on each.
+      memory_source: where that figure is from.
+      present: whether a program can run there.
+      speed: of each, for a dtype of the features.
+    """
+
+    devices: list[Any]
+    kind: str
+    memory: int
+    memory_source: str
+    present: bool
+    speed: Callable[[str], Speed]
+
+
+_GIB = 2**30
+_TPUS: dict[str, tuple[float, float]] = {
+    "TPU v2": (22.5e12, 350e9),
+    "TPU v3": (61.5e12, 450e9),
+    "TPU v4": (137.5e12, 600e9),
+    "TPU v5 lite": (197e12, 819e9),
+    "TPU v5": (459e12, 2765e9),
+    "TPU v6 lite": (918e12, 1638e9),
+    "TPU7x": (1153.5e12, 3690e9),
+}
+"""By the kind of a topology's devices, which is half a chip for v2, v3, v4 and 7x: FLOP/s in bfloat16 and bytes/s
+(Google Cloud's documentation of the TPU versions; v2 and v3: Jouppi et al., CACM 63(7), 2020)."""
+
+# Products in bfloat16 for one of the features' dtype, forward and backward (see `conv.conv3x3`). Those of float32 at
+# full precision are six on a TPU (XLA's documentation of operand precision: bf16_6x).
+_TPU_PRODUCTS = {"float32": (6, 6), "bfloat16": (3, 1)}
+
+
+_TIMED = {"cpu": (2048, 2**25), "accelerator": (8192, 2**28)}
+"""Side of the matrix and length of the array to time: on an accelerator large enough not to time how it is called."""
+
+
+def topology(name: str) -> Machine:
+    """The TPU of that name, for which libtpu compiles where none is.
+
+    Raises:
+      StartError: without libtpu, or for a name that it doesn't know.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise StartError('--topology needs the TPU compiler libtpu: pip install "jaxstyle[plan]"')
+    try:
+        if ":" not in name:  # libtpu takes no name at all for one
+            raise ValueError("INVALID_ARGUMENT")
+        with silent_stderr():
+            devices = list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
+    except Exception as error:
+        if "INVALID_ARGUMENT" not in str(error):
+            raise
+        raise StartError(
+            f"unknown topology {name!r}; valid are a TPU's generation and grid of chips, as {', '.join(TOPOLOGIES)}"
+        ) from error
+    kind = devices[0].device_kind
+    if kind not in _TPUS:
+        raise StartError(f"topology {name!r} has devices {kind!r}, whose memory is unknown; known: {', '.join(_TPUS)}")
+    flops, bandwidth = _TPUS[kind]
+
+    def speed(dtype: str) -> Speed:
+        forward, backward = _TPU_PRODUCTS[dtype]
+        return Speed(flops, bandwidth, forward, backward, "the TPU's documented peak in bfloat16 products")
+
+    memory = int(TPU_MEMORY[kind] * _GIB)
+    return Machine(devices, kind, memory, "what the TPU's compiler grants a program", False, speed)
+
+
+def present() -> Machine:
+    """The devices that jax finds here.
+
+    Raises:
+      StartError: if nobody knows how much memory they have.
+    """
+    devices = find_devices()
+    on_cpu = devices[0].platform == "cpu"
+    found = device_memory(devices[0])
+    memory = found.free // (len(devices) if on_cpu else 1)
+    if not memory:
+        raise StartError(f"nobody knows the memory of {devices[0].device_kind}; give a --topology")
+    return Machine(devices, devices[0].device_kind, memory, found.source, True, partial(_measure_speed, on_cpu=on_cpu))
+
+
+def _measure_speed(dtype: str, *, on_cpu: bool) -> Speed:
+    """Of the default device: the best of three runs of a matrix product, and of adding to a large array.
+
+    The products are those that convolutions with features of this dtype consist of (see `conv.conv3x3`): of float32 at
+    full precision, or, but on a CPU, of bfloat16, three forward and one backward. NVIDIA's data sheet of the H100 (SXM,
+    dense) has 67 TFLOP/s in float32, 495 in TF32, which the network never takes, and 989 in bfloat16.
+    """
+    kind = "float32" if on_cpu else dtype
+    side, count = _TIMED["cpu" if on_cpu else "accelerator"]
+    matrix = jnp.ones((side, side), kind)
+    array = jnp.ones((count,), jnp.float32)
+    multiply = partial(jnp.dot, precision="highest", preferred_element_type=jnp.float32)
+    product = _best_time(jax.jit(lambda a: multiply(a, a)), matrix)
+    pass_over = _best_time(jax.jit(lambda a: a + 1), array)
+    forward, backward = (3, 1) if kind == "bfloat16" else (1, 1)
+    source = f"a matrix product in {kind} and a pass over an array, timed just now"
+    return Speed(2 * side**3 / product, 2 * array.nbytes / pass_over, forward, backward, source)
+
+
+def _best_time(function: Any, argument: jax.Array) -> float:
+    jax.block_until_ready(function(argument))
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        jax.block_until_ready(function(argument))
+        times.append(time.perf_counter() - began)
+    return min(times)

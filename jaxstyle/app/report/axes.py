@@ -1,0 +1,95 @@
+"""Which settings vary over the lanes of a run, and the command that repeats a lane."""
+
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxstyle.app.run_folder.contents import Lane, to_number
+from jaxstyle.app.settings.lane_settings import LANE_SETTINGS
+from jaxstyle.app.settings.settings import Settings
+
+# The setting that this program is about comes first.
+_FIRST = "beta"
+_RUN_OPTIONS = (
+    "size",
+    "style_scale",
+    "blend",
+    "colour",
+    "content_mask",
+    "style_mask",
+    "steps",
+    "optimizer",
+    "average",
+    "learning_rate",
+    "convention",
+    "content_layers",
+    "style_layers",
+    "style_loss",
+    "pooling",
+    "padding",
+    "dtype",
+    "init",
+    "seed",
+    "weights",
+    "min_size",
+    "coarse_steps",
+    "tolerance",
+)
+
+
+class Axis(NamedTuple):
+    """A setting that varies, and its values as written, in increasing order."""
+
+    name: str
+    values: list[str]
+
+    def rank(self, lane: Lane) -> int:
+        """Place of the lane's value among the values."""
+        return self.values.index(lane.settings[self.name])
+
+
+def find_axes(lanes: Sequence[Lane], names: Iterable[str]) -> list[Axis]:
+    """The settings that every lane has and that differ between lanes."""
+    axes = []
+    for name in sorted(names, key=lambda name: name != _FIRST):
+        if all(name in lane.settings for lane in lanes):
+            values = sorted({lane.settings[name] for lane in lanes}, key=_order)
+            if len(values) > 1:
+                axes.append(Axis(name, values))
+    return axes
+
+
+def _order(text: str) -> tuple[bool, float, str]:
+    number = to_number(text)
+    return (True, 0.0, text) if math.isnan(number) else (False, number, text)
+
+
+def transfer_command(
+    record: Mapping[str, Any], lane: Lane, contents: Sequence[Mapping[str, Any]], styles: Sequence[Mapping[str, Any]]
+) -> str | None:
+    """The command that makes a lane's picture alone; None where `jaxstyle transfer` has no such setting."""
+    if not lane.settings or not set(lane.settings) <= set(LANE_SETTINGS):
+        return None
+    options = record.get("options", {})
+    words = ["jaxstyle", "transfer"]
+    for kind, files, index in (("content", contents, lane.content), ("style", styles, lane.style)):
+        given = options.get(kind)
+        words.append(given if len(files) == 1 and isinstance(given, str) else files[index]["file"])
+    for name, value in lane.settings.items():
+        words += [_flag(name), value]
+    for name in _RUN_OPTIONS:
+        value = options.get(name)
+        default = getattr(Settings, name, None)
+        if name in lane.settings or value is None or (name != "size" and _plain(value) == _plain(default)):
+            continue
+        words += [_flag(name), *(_plain(value) if isinstance(value, list | tuple) else [str(value)])]
+    return shlex.join([*words, "-o", f"lane_{lane.number:04d}.png"])
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _plain(value: Any) -> Any:
+    return [str(one) for one in value] if isinstance(value, list | tuple) else value

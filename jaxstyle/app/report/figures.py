@@ -1,0 +1,108 @@
+"""What the plots of a report show: the content-style planes with their fronts, and the curves of the losses."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxstyle.app.report.axes import Axis
+from jaxstyle.app.report.page import plots
+from jaxstyle.app.report.sheet import even_sample
+from jaxstyle.app.run_folder.contents import Lane, Recorded
+from jaxstyle.app.settings.columns import LOSSES
+from jaxstyle.evaluate.select import knee, pareto_front
+
+LAYERS_TITLE = "Style loss of each layer"
+_CURVES = dict(zip(LOSSES, ("Content loss", "Style loss", "Total variation", "Total"), strict=True))
+_MAX_CURVES = 64
+_MAX_POINTS = 200
+_PLANES = (
+    ("losses", "content_loss", "style_loss", "What was optimised"),
+    ("judges", "lpips", "style_distance", "Judged by a network that was not optimised"),
+)
+
+
+class Plane(NamedTuple):
+    """A content-style plane with the marks of its lanes, which are indices into the lanes shown."""
+
+    title: str
+    plane: plots.Plane
+    front: frozenset[int]
+    knees: frozenset[int]
+
+
+def find_planes(lanes: Sequence[Lane]) -> list[Plane]:
+    """Draw the planes that the lanes have numbers for; front and knee are those of each pair of images by itself."""
+    found = []
+    for name, x, y, title in _PLANES:
+        values = np.array([[lane.values.get(x, math.nan), lane.values.get(y, math.nan)] for lane in lanes])
+        if not np.isfinite(values).any():
+            continue
+        ok = np.array([lane.status != "failed" for lane in lanes])
+        fronts, knees = {}, []
+        for pair in dict.fromkeys((lane.content, lane.style) for lane in lanes):
+            members = np.array([i for i, lane in enumerate(lanes) if (lane.content, lane.style) == pair])
+            subset = values[members, 0], values[members, 1], ok[members]
+            fronts["-".join(map(str, pair))] = members[pareto_front(*subset)].tolist()
+            if (best := knee(*subset)) is not None:
+                knees.append(int(members[best]))
+        labels = (x.replace("_", " "), y.replace("_", " "))
+        plane = plots.draw_plane(name, labels, values, fronts)
+        if plane:
+            front = frozenset(i for members in fronts.values() for i in members)
+            found.append(Plane(title, plane, front, frozenset(knees)))
+    return found
+
+
+def place_points(plane: Plane, lanes: Sequence[Lane], labels: Sequence[str], axes: Sequence[Axis]) -> dict[str, Any]:
+    """A plane with its points, those with marks drawn last, over the others."""
+    points = [
+        {
+            "index": i,
+            "x": f"{x:.1f}",
+            "y": f"{y:.1f}",
+            "colour": colour_of(axes, axes[0].rank(lane) if axes else 0),
+            "name": f"Lane {lane.number}: {label}",
+            "kind": "knee" if i in plane.knees else "front" if i in plane.front else "",
+            "failed": lane.status == "failed",
+        }
+        for i, (lane, label, (x, y)) in enumerate(zip(lanes, labels, plane.plane.points, strict=True))
+        if math.isfinite(x)
+    ]
+    points.sort(key=lambda point: ("", "front", "knee").index(point["kind"]))
+    return {"title": plane.title, "svg": plane.plane.svg, "points": points}
+
+
+def draw_curves(recorded: Recorded, lanes: Sequence[Lane], axes: Sequence[Axis]) -> list[dict[str, Any]]:
+    """Plots of the losses over the steps and of the style loss over the layers."""
+    index = {lane.number: i for i, lane in enumerate(lanes)}
+    colours = [colour_of(axes, axes[0].rank(lane) if axes else 0) for lane in lanes]
+    history = recorded.history
+    points = even_sample(len(history.steps), _MAX_POINTS)
+    found = []
+    for name, title in _CURVES.items():
+        losses = history.losses.get(name, np.zeros((0, 0)))[:, points]
+        rows = {index[lane]: row for lane, row in zip(history.lanes.tolist(), losses, strict=True) if lane in index}
+        svg = _draw_sample(f"curve-{name}", "step", history.steps[points], rows, colours)
+        found.append({"title": title, "svg": svg, "drawn": min(len(rows), _MAX_CURVES), "of": len(rows)})
+    layers = [name for name in recorded.columns("layers") if any(name in lane.values for lane in lanes)]
+    rows = {i: np.array([lane.values.get(name, math.nan) for name in layers]) for i, lane in enumerate(lanes)}
+    svg = _draw_sample(
+        "layers", "layer", [name.removeprefix("style_") for name in layers], rows if layers else {}, colours
+    )
+    found.append({"title": LAYERS_TITLE, "svg": svg, "drawn": min(len(rows), _MAX_CURVES), "of": len(rows)})
+    return [curve for curve in found if curve["svg"]]
+
+
+def _draw_sample(name: str, label: str, x: Any, rows: Mapping[int, np.ndarray], colours: Sequence[str]) -> str | None:
+    if not rows:
+        return None
+    keys = list(rows)
+    lines = {keys[i]: (rows[keys[i]], colours[keys[i]]) for i in even_sample(len(keys), _MAX_CURVES)}
+    return plots.draw_lines(name, label, x, lines, np.array(list(rows.values())) if len(rows) > len(lines) else None)
+
+
+def colour_of(axes: Sequence[Axis], rank: int) -> str:
+    """Colour of the value with this rank of the first axis."""
+    return plots.scale_colour(rank / max(len(axes[0].values) - 1, 1) if axes else 0)

@@ -1,0 +1,228 @@
+"""report.html: one page that shows a run, finished or not, and needs nothing but itself."""
+
+import base64
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import quote
+
+from PIL import Image
+
+from jaxstyle.app.report.axes import Axis, find_axes, transfer_command
+from jaxstyle.app.report.page import figures
+from jaxstyle.app.report.sheet import even_sample
+from jaxstyle.app.run_folder.contents import Lane, Recorded, read_folder
+from jaxstyle.app.system.files import write_atomic
+
+MAX_LANES = 1000
+_MAX_COLUMNS = 10
+_ONE_PAGE, _PAGE = 100, 60  # cards: as many on one page; more in pages of so many
+_THUMBNAILS = ((100, 320), (300, 224), (math.inf, 160))  # up to how many lanes, longest side in pixels
+
+
+def write_report(folder: Path) -> Path:
+    """Write report.html into a run folder, from what is there; equal runs give equal reports.
+
+    Returns:
+      The file.
+
+    Raises:
+      StartError: if it isn't a run folder, or a file of it is damaged.
+      RunError: if the file can't be written.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jaxstyle.app.report"),
+        autoescape=True,  # names of files and commands come from anywhere
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "words": _words}
+    recorded = read_folder(folder)
+    page = environment.get_template("report.html").render(_describe(recorded))
+    # A command may name files whose bytes are no letters.
+    write_atomic(folder / "report.html", page.encode("utf-8", "backslashreplace"))
+    return folder / "report.html"
+
+
+def _describe(recorded: Recorded) -> dict[str, Any]:
+    """What the template shows."""
+    total = len(recorded.lanes)
+    lanes = [recorded.lanes[i] for i in even_sample(total, MAX_LANES)]
+    axes = find_axes(lanes, recorded.columns("settings"))
+    contents, styles = (_inputs(recorded, kind) for kind in ("content", "style"))
+    labels = [_label(lane, axes, contents, styles) for lane in lanes]
+    planes = figures.find_planes(lanes)
+    cards = _cards(recorded, lanes, labels, planes)
+    if not any(card["thumbnail"] or card["lane"].settings for card in cards):
+        cards = []  # the run has only begun: nothing to pick from
+    order, columns = _arrange(lanes, axes)
+    kinds = {"Losses": "losses", "Metrics": "metrics", figures.LAYERS_TITLE: "layers"}
+    return {
+        "title": _title(contents, styles),
+        "facts": _facts(recorded, total),
+        "recorded": recorded,
+        "record": recorded.record,
+        "total": total,
+        "shown": len(lanes),
+        "failed": [card for card in cards if card["failed"]],
+        "contents": contents,
+        "styles": styles,
+        "axes": axes,
+        "fixed": _fixed(lanes, recorded.columns("settings"), axes),
+        "cards": cards and [cards[i] for i in order],
+        "columns": columns,
+        "planes": [figures.place_points(plane, lanes, labels, axes) for plane in planes],
+        "curves": figures.draw_curves(recorded, lanes, axes),
+        "colours": [(value, figures.colour_of(axes, i)) for i, value in enumerate(axes[0].values)] if axes else [],
+        "groups": [
+            (title, [name for name in recorded.columns(kind) if any(name in lane.values for lane in lanes)])
+            for title, kind in kinds.items()
+        ],
+        "data": {
+            "lanes": [_entry(recorded, card, axes, contents, styles) for card in cards],
+            "axes": [axis.values for axis in axes],
+            "content": contents,
+            "style": styles,
+            "start": min(planes[0].knees, default=0) if planes else 0,
+            "page": _ONE_PAGE if len(cards) <= _ONE_PAGE else _PAGE // (columns or 1) * (columns or 1),
+        },
+    }
+
+
+def _entry(
+    recorded: Recorded, card: Mapping[str, Any], axes: Sequence[Axis], contents: list[Any], styles: list[Any]
+) -> dict[str, Any]:
+    """What the script knows about a lane."""
+    lane = card["lane"]
+    return {
+        "lane": lane.number,
+        "content": lane.content,
+        "style": lane.style,
+        "label": card["label"],
+        "ranks": [axis.rank(lane) for axis in axes],
+        "picture": card["picture"],
+        "alt": card["alt"],
+        "command": transfer_command(recorded.record, lane, contents, styles),
+    }
+
+
+def _title(contents: Sequence[Mapping[str, Any]], styles: Sequence[Mapping[str, Any]]) -> str:
+    return " × ".join(
+        one[0]["name"] if len(one) == 1 else f"{len(one)} {what}"
+        for one, what in ((contents, "contents"), (styles, "styles"))
+    )
+
+
+def _facts(recorded: Recorded, total: int) -> list[str]:
+    options = recorded.record.get("options", {})
+    sizes = {f"{one['width']} × {one['height']} pixels" for one in recorded.inputs("content") if "width" in one}
+    total = max(total, int(recorded.record.get("lanes", 0)))
+    facts = [f"{total:,} lane{'s' * (total != 1)}", *(sizes if len(sizes) == 1 else ())]
+    if "steps" in options:
+        where = " at full size" if options.get("min_size") else ""
+        facts.append(f"{options['steps']} steps of {options.get('optimizer', 'the optimiser')}{where}")
+    if "style_loss" in options:
+        facts.append(f"style loss {options['style_loss']}")
+    if "convention" in options:
+        facts.append(f"convention {options['convention']}")
+    return facts
+
+
+def _inputs(recorded: Recorded, kind: str) -> list[dict[str, Any]]:
+    found = []
+    side = _side(len(recorded.inputs(kind)))
+    for one in recorded.inputs(kind):
+        picture = recorded.picture(one.get("image"))
+        found.append(
+            {
+                "name": PurePath(str(one["file"])).stem or str(one["file"]),
+                "file": str(one["file"]),
+                "picture": quote(picture) if picture else None,
+                "thumbnail": picture and _thumbnail(recorded.folder / picture, side),
+                "size": f"{one['width']} × {one['height']}" if "width" in one else "",
+                "sha256": str(one.get("sha256", "")),
+            }
+        )
+    return found
+
+
+def _label(lane: Lane, axes: Sequence[Axis], contents: list[Any], styles: list[Any]) -> str:
+    settings = ", ".join(f"{axis.name} {lane.settings[axis.name]}" for axis in axes if axis.name in lane.settings)
+    many = len(contents) * len(styles) > 1
+    pair = f"{contents[lane.content]['name']} × {styles[lane.style]['name']}" if many else ""
+    return ", ".join(part for part in (pair, settings) if part) or f"lane {lane.number}"
+
+
+def _cards(
+    recorded: Recorded, lanes: Sequence[Lane], labels: Sequence[str], planes: Sequence[figures.Plane]
+) -> list[dict[str, Any]]:
+    side = _side(len(lanes))
+    cards = []
+    for i, (lane, label) in enumerate(zip(lanes, labels, strict=True)):
+        picture = recorded.picture(f"images/lane_{lane.number:04d}.png")
+        cards.append(
+            {
+                "index": i,
+                "lane": lane,
+                "label": label,
+                "alt": f"Result of lane {lane.number}: {label}",
+                "picture": quote(picture) if picture else None,
+                "thumbnail": picture and _thumbnail(recorded.folder / picture, side),
+                "failed": lane.status == "failed",
+                "front": bool(planes) and i in planes[0].front,
+                "knee": bool(planes) and i in planes[0].knees,
+            }
+        )
+    return cards
+
+
+def _side(count: int) -> int:
+    return next(side for most, side in _THUMBNAILS if count <= most)
+
+
+def _thumbnail(file: Path, side: int) -> str | None:
+    """A data URI of the picture, at most `side` pixels wide and high; None if it can't be read."""
+    buffer = io.BytesIO()
+    try:
+        with Image.open(file) as image:
+            image = image.convert("RGB")
+            image.thumbnail((side, side), Image.Resampling.LANCZOS)
+            image.save(buffer, "WEBP", quality=82, method=2)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _arrange(lanes: Sequence[Lane], axes: Sequence[Axis]) -> tuple[list[int], int]:
+    """The order of the cards, and the columns of a table with the first axis across, or 0 if they make no table."""
+    if not axes or len(axes[0].values) > _MAX_COLUMNS:
+        return list(range(len(lanes))), 0
+
+    def row(lane: Lane) -> tuple[int, ...]:
+        return lane.content, lane.style, *(axis.rank(lane) for axis in axes[:0:-1])
+
+    order = sorted(range(len(lanes)), key=lambda i: (*row(lanes[i]), axes[0].rank(lanes[i])))
+    cells = [(row(lanes[i]), axes[0].rank(lanes[i])) for i in order]
+    columns = len(axes[0].values)
+    complete = [(key, rank) for key in dict.fromkeys(key for key, _ in cells) for rank in range(columns)]
+    return (order, columns) if cells == complete else (list(range(len(lanes))), 0)
+
+
+def _fixed(lanes: Sequence[Lane], names: Sequence[str], axes: Sequence[Axis]) -> list[tuple[str, str]]:
+    varying = {axis.name for axis in axes}
+    return [(name, lanes[0].settings[name]) for name in names if lanes and name in lanes[0].settings.keys() - varying]
+
+
+def _words(name: str) -> str:
+    """The name of a column as words; relu1_1 stays."""
+    return re.sub(r"_(?!\d)", " ", name)
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4g}"

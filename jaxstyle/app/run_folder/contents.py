@@ -1,0 +1,187 @@
+"""What a run folder holds, finished or not: the record, the lanes, the losses over the steps. Needs no jax."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxstyle.app.settings.columns import LOSSES
+from jaxstyle.app.system.errors import StartError
+from jaxstyle.app.system.files import explain
+from jaxstyle.app.system.texts import check_commas, read_text
+
+
+class Lane(NamedTuple):
+    """A row of lanes.csv.
+
+    Attributes:
+      number: counted from 0.
+      content: index of its content image among the inputs.
+      style: index of its style image.
+      settings: {name: value as written}.
+      values: {name of a loss, layer or metric: number, NaN where the run gives none}.
+      status: "ok", "failed", or how far an unfinished lane is.
+      reason: why it failed.
+    """
+
+    number: int
+    content: int = 0
+    style: int = 0
+    settings: Mapping[str, str] = {}
+    values: Mapping[str, float] = {}
+    status: str = "unfinished"
+    reason: str = ""
+
+
+class History(NamedTuple):
+    """Losses over the steps.
+
+    Attributes:
+      steps: (steps,) numbers of the steps.
+      lanes: (lanes,) numbers of the lanes.
+      losses: {name of `LOSSES`: (lanes, steps), NaN where there is none}.
+    """
+
+    steps: np.ndarray
+    lanes: np.ndarray
+    losses: dict[str, np.ndarray]
+
+
+class Recorded(NamedTuple):
+    """A run folder, read as far as it is there.
+
+    Attributes:
+      folder: where it is.
+      record: contents of run.json.
+      lanes: in their order.
+      history: losses over the steps.
+      finished: whether every lane has come to an end.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    lanes: list[Lane]
+    history: History
+    finished: bool
+
+    def columns(self, kind: str) -> list[str]:
+        """Names of the settings, losses, layers or metrics of lanes.csv."""
+        return [str(name) for name in (self.record.get("columns") or {}).get(kind, [])]
+
+    def inputs(self, kind: str) -> list[dict[str, Any]]:
+        """Records of the content or style images."""
+        return list(self.record.get("inputs", {}).get(kind, []))
+
+    def picture(self, name: object) -> str | None:
+        """`name` if it is a file within the folder, else None."""
+        path = PurePosixPath(str(name or ""))
+        if not path.name or path.is_absolute() or ".." in path.parts:
+            return None
+        try:
+            file = (self.folder / path).resolve()
+            return str(path) if file.is_file() and file.is_relative_to(self.folder.resolve()) else None
+        except (OSError, ValueError):  # a name that can't be one of a file
+            return None
+
+
+def read_folder(folder: Path) -> Recorded:
+    """Read a run folder of which only run.json has to be there.
+
+    Raises:
+      StartError: if it isn't a run folder, or a file of it is damaged.
+    """
+    try:
+        record = json.loads(read_text(folder / "run.json"))
+        recorded = Recorded(folder, record, [], History(np.zeros(0), np.zeros(0, int), {}), finished=False)
+        names = [name for kind in ("losses", "layers", "metrics") for name in recorded.columns(kind)]
+        known = [[str(one["file"]) for one in recorded.inputs(kind)] for kind in ("content", "style")]
+        lanes = list(_lanes(folder / "lanes.csv", recorded.columns("settings"), names))
+        if any(not 0 <= lane.content < len(known[0]) or not 0 <= lane.style < len(known[1]) for lane in lanes):
+            raise ValueError("lanes.csv names an input that run.json does not have")
+        history = _history(folder / "history.csv")
+        expected = int(record.get("lanes", len(lanes)))
+    except FileNotFoundError as error:
+        raise StartError(f"{folder} is not a run folder: it has no run.json") from error
+    except OSError as error:
+        raise explain(error, f"cannot read the run in {folder}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise StartError(f"the run in {folder} is damaged: {error}") from error
+    finished = len(lanes) >= max(expected, 1) and all(lane.status in ("ok", "failed") for lane in lanes)
+    if not lanes:
+        drawn = {int(file.stem[5:]) for file in folder.glob("images/lane_*.png") if file.stem[5:].isdecimal()}
+        lanes = [Lane(number) for number in sorted(drawn | set(history.lanes.tolist())) if all(known)]
+    return recorded._replace(lanes=lanes, history=history, finished=finished)
+
+
+def _lanes(file: Path, settings: list[str], values: list[str]) -> Iterator[Lane]:
+    if not file.is_file():
+        return
+    for cells in read_table(file):
+        row = {name: text for name, text in cells.items() if name is not None and text is not None}
+        if "lane" not in row:
+            raise ValueError("lanes.csv has no column lane, or a row without it")
+        yield Lane(
+            int(row["lane"]),
+            int(row.get("content", 0)),
+            int(row.get("style", 0)),
+            {name: row[name] for name in settings if name in row},
+            {name: to_number(row[name]) for name in values if name in row},
+            row.get("status", "unfinished"),
+            row.get("reason", ""),
+        )
+
+
+def _history(file: Path) -> History:
+    """The table of losses as arrays, without a row at the end that is cut off."""
+    text = _read_csv(file) if file.is_file() else ""
+    header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
+    columns = [_index(header, name) for name in ("lane", "step", *LOSSES)] if lines else []
+    table = np.loadtxt(lines, delimiter=",", usecols=columns, ndmin=2) if lines else np.zeros((0, len(LOSSES) + 2))
+    if not np.isfinite(table[:, :2]).all():
+        raise ValueError("history.csv has a lane or step that is no number")
+    lanes, lane = np.unique(table[:, 0].astype(int), return_inverse=True)
+    steps, step = np.unique(table[:, 1], return_inverse=True)
+    losses = {name: np.full((len(lanes), len(steps)), np.nan) for name in LOSSES}
+    for i, name in enumerate(LOSSES):
+        losses[name][lane, step] = np.where(np.isfinite(table[:, i + 2]), table[:, i + 2], np.nan)
+    return History(steps, lanes, losses)
+
+
+def _index(header: str, name: str) -> int:
+    names = header.split(",")
+    if name not in names:
+        raise ValueError(f"history.csv has no column {name}")
+    return names.index(name)
+
+
+def read_table(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header.
+
+    Raises:
+      OSError: if it can't be read.
+      ValueError: if it is no text, or not with commas.
+    """
+    return list(csv.DictReader(io.StringIO(_read_csv(file))))
+
+
+def _read_csv(file: Path) -> str:
+    text = read_text(file)
+    try:
+        check_commas(text.partition("\n")[0])
+    except ValueError as error:
+        raise ValueError(f"{file.name}: {error}") from error
+    return text
+
+
+def to_number(text: str) -> float:
+    """The number that a cell holds; NaN if it is no finite one."""
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan

@@ -1,0 +1,75 @@
+"""A finished run folder, read back as arrays and tables."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxstyle.app.execution.checkpoint import has_checkpoints
+from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.run_folder.contents import read_table
+from jaxstyle.app.run_folder.folder import image_name
+from jaxstyle.app.settings.columns import HISTORY_COLUMNS
+from jaxstyle.app.system.errors import RunError, StartError
+from jaxstyle.app.system.texts import read_text
+from jaxstyle.common.file_kinds import describe_address
+
+
+class Run(NamedTuple):
+    """A finished run folder, read back.
+
+    Attributes:
+      settings: contents of run.json.
+      lanes: rows of lanes.csv, numbers as float.
+      history: columns of history.csv, {name: (rows,)}.
+      images: (lanes, h, w, 3) float32 in [0, 1], to 8 bits; a list of (h, w, 3) where sizes differ.
+    """
+
+    settings: dict[str, Any]
+    lanes: list[dict[str, float | str]]
+    history: dict[str, np.ndarray]
+    images: np.ndarray | list[np.ndarray]
+
+
+def load_run(path: str | os.PathLike[str]) -> Run:
+    """Read a finished run folder.
+
+    Args:
+      path: the folder that `jaxstyle sweep` wrote.
+
+    Raises:
+      StartError: if it isn't a run folder, or a file of it is damaged.
+      RunError: if the run has not finished.
+    """
+    if address := describe_address(os.fspath(path)):
+        raise StartError(f"the run {address}")
+    folder = Path(path)
+    if not (folder / "run.json").is_file():
+        raise StartError(f"{folder} is not a run folder: it has no run.json")
+    if has_checkpoints(folder) or not (folder / "lanes.csv").is_file():
+        raise RunError(f"the run in {folder} has not finished")
+    try:
+        settings = json.loads(read_text(folder / "run.json"))
+        lanes = [_typed(row) for row in read_table(folder / "lanes.csv")]
+        rows = read_table(folder / "history.csv")
+        history = {name: np.array([float(row[name]) for row in rows]) for name in HISTORY_COLUMNS}
+    except (OSError, ValueError, KeyError) as error:
+        raise StartError(f"the run in {folder} is damaged: {error}") from error
+    images = [read_image(folder / image_name(i)) for i in range(len(lanes))]
+    if len({image.shape for image in images}) == 1:
+        images = np.stack(images)
+    return Run(settings, lanes, history, images)
+
+
+def _typed(row: Mapping[str, str]) -> dict[str, float | str]:
+    return {name: _typed_value(value) for name, value in row.items()}
+
+
+def _typed_value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

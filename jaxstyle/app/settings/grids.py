@@ -1,0 +1,198 @@
+"""The lanes of a sweep as rows of settings: products and zips of lists, and finer grids around a lane.
+
+A row is {setting: value}, with the settings of `LANE_SETTINGS`. Imports neither jax nor NumPy, so that the command's
+help is quick.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise, product, zip_longest
+from typing import Any
+
+from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, MAX_LANES, Row, between, lane_setting, parse_values
+from jaxstyle.app.system.errors import StartError
+
+_TERM_WEIGHTS = ("alpha", "beta", "tv", "style_layer_weights", "style_mix")
+_SAME = 2e-6  # ratios closer than this (relative) are one: values of a range are rounded to 7 digits
+
+
+def make_rows(axes: Mapping[str, Sequence[Any]], *, zip_: Sequence[str] = ()) -> list[Row]:
+    """All combinations of the values of the axes, in their order: the last one varies fastest.
+
+    Args:
+      axes: values of each setting: numbers, lists of layer weights, or texts that `parse_values` reads.
+      zip_: names of axes that vary together, as one axis in the place of the first of them.
+
+    Returns:
+      A row a lane, each with all the settings of `axes`; one empty row without axes.
+
+    Raises:
+      StartError: for an unknown setting, a wrong value, an axis without values, axes to zip that are not there or of
+        different lengths, or too many lanes.
+    """
+    parsed = {name: _parse_axis(name, values) for name, values in axes.items()}
+    for name in zip_:
+        if name not in parsed:
+            raise StartError(f"{name} is to be zipped, but has no values")
+    lengths = {name: len(parsed[name]) for name in zip_}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise StartError(f"what is zipped must have equally many values, got {shown}")
+    zipped = tuple(name for name in parsed if name in lengths)
+    groups = dict.fromkeys(zipped if name in lengths else (name,) for name in parsed)
+    check_count(math.prod(len(parsed[group[0]]) for group in groups))
+    factors = [[dict(zip(g, row, strict=True)) for row in zip(*map(parsed.get, g), strict=True)] for g in groups]
+    return [{name: value for part in parts for name, value in part.items()} for parts in product(*factors)]
+
+
+def repeated_ratios(rows: Sequence[Row]) -> str | None:
+    """A warning of one line if lanes repeat each other under an optimiser that is invariant to the loss's scale.
+
+    Such an optimiser (Adam) makes the same picture, to rounding, of (alpha, beta, tv) and (k alpha, k beta, k tv) for
+    every k > 0, if all else is equal. Weights of style layers and style images multiply beta, so they count as part of
+    it. A weight that the rows leave out counts as one value, not 0, for all of them.
+
+    Args:
+      rows: a row a lane, from `make_rows` or `read_grid`, with the defaults filled in.
+
+    Returns:
+      The warning, or None if every lane is a picture of its own.
+    """
+    weights = [_term_weights(row) for row in rows]
+    ratios = [_log_ratios(terms) for terms in weights]
+    columns = zip_longest(*ratios, fillvalue=0.0)
+    labels = zip(*map(_cluster, columns), strict=True)
+    first: dict[object, int] = {}
+    repeats: list[tuple[int, int]] = []
+    for i, (row, terms, label) in enumerate(zip(rows, weights, labels, strict=True)):
+        others = tuple(sorted((name, row[name]) for name in row if name not in _TERM_WEIGHTS))
+        original = first.setdefault((others, tuple(x > 0 for x in terms), label), i)
+        if original != i:
+            repeats.append((original, i))
+    if not repeats:
+        return None
+    count, (a, b) = len(repeats), repeats[0]
+    return (
+        f"{count} of {len(rows)} lanes repeat{'s' * (count == 1)} the ratio alpha : beta : tv of another (lane {b} "
+        f"that of lane {a}), of which an optimizer that is invariant to the loss's scale makes the same picture"
+    )
+
+
+def refine(rows: Sequence[Row], index: int, front: Sequence[bool] | Any, count: int) -> list[Row]:
+    """A finer grid around one lane of a sweep, such as its knee.
+
+    Each number above 0 that varied over the sweep (`LaneSetting.scales`) is given new values between the neighbours of
+    that lane's value: the nearest values, below and above, of lanes on the front; beyond the front's end, of any lane;
+    at the end of the sweep, none, so that one side only is refined. They are log-spaced, and none has run: one after
+    the other goes where the gap is widest between values that have. With several such settings, zipped ones too, the
+    lanes are the product of their new values; where `count` leaves a setting one value, it keeps the picked lane's.
+    All else stays as in the picked lane.
+
+    Args:
+      rows: the lanes that have run.
+      index: the picked lane.
+      front: (lanes,) booleans, from `jaxstyle.evaluate.select.pareto_front`.
+      count: lanes to make; with several settings their product is at most that.
+
+    Returns:
+      At most `count` rows; none if nothing varied that can be refined.
+
+    Raises:
+      ValueError: for an index that is no lane, a front of another length, or a count below 1.
+    """
+    if not 0 <= index < len(rows) or len(front) != len(rows) or count < 1:
+        raise ValueError(
+            f"refine needs an index below {len(rows)}, a front of {len(rows)} and a count of 1 or more, "
+            f"got {index}, {len(front)} and {count}"
+        )
+    picked = rows[index]
+    names = [name for name in picked if name in LANE_SETTINGS and LANE_SETTINGS[name].scales]
+    edges = {name: _run_values(rows, front, index, name) for name in names}
+    names = [name for name in names if len(edges[name]) > 1]
+    new: dict[str, list[float]] = {}
+    for i, name in enumerate(names):
+        left = len(names) - i
+        share = int(count ** (1 / left) + 1e-9)
+        count //= share
+        if share > 1 or left == 1:
+            new[name] = _fill_gaps(edges[name], share)
+    new = {name: values for name, values in new.items() if values}
+    if not new:
+        return []
+    return [{**picked, **dict(zip(new, values, strict=True))} for values in product(*new.values())]
+
+
+def _parse_axis(name: str, values: Any) -> list[Any]:
+    lane_setting(name)
+    items = values if isinstance(values, Iterable) and not isinstance(values, str | Mapping) else [values]
+    parsed: list[Any] = []
+    try:
+        for item in items:
+            parsed += parse_values(item, name) if isinstance(item, str) else [lane_setting(name).parse(item)]
+            check_count(len(parsed))
+        if not parsed:
+            raise StartError("no values")
+    except StartError as error:
+        raise StartError(f"{name}: {error}") from error
+    check_lengths(name, parsed)
+    return parsed
+
+
+def check_count(count: int) -> None:
+    """Raise StartError for more lanes than `MAX_LANES`."""
+    if count > MAX_LANES:
+        raise StartError(f"more than {MAX_LANES:,} lanes; take fewer values")
+
+
+def check_lengths(name: str, values: Iterable[Any]) -> None:
+    """Raise StartError unless all values of a setting that are lists have one length."""
+    lengths = sorted({len(value) for value in values if isinstance(value, tuple)})
+    if len(lengths) > 1:
+        raise StartError(f"{name}: lists of {lengths[0]} and of {lengths[1]} weights; all must have the same number")
+
+
+def _term_weights(row: Row) -> list[float]:
+    """The weights that the optimiser sees: of content, of total variation, of each layer of each style image."""
+    style = product((row.get("beta", 1.0),), row.get("style_layer_weights", (1.0,)), row.get("style_mix", (1.0,)))
+    return [row.get("alpha", 1.0), row.get("tv", 1.0), *map(math.prod, style)]
+
+
+def _log_ratios(weights: list[float]) -> list[float]:
+    """Logarithm of each weight over the first that isn't 0; 0 for those that are."""
+    first = next((w for w in weights if w > 0), 1.0)
+    return [math.log(w) - math.log(first) if w > 0 else 0.0 for w in weights]
+
+
+def _cluster(values: Sequence[float]) -> list[int]:
+    """A number for each value, the same for values that differ by rounding."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    labels = [0] * len(values)
+    for a, b in pairwise(order):
+        labels[b] = labels[a] + (values[b] - values[a] > _SAME)
+    return labels
+
+
+def _run_values(rows: Sequence[Row], front: Sequence[bool], index: int, name: str) -> list[float]:
+    """The values of a setting that have run, from one neighbour of the picked lane's to the other."""
+    picked = rows[index][name]
+    values = sorted({row[name] for row in rows if row[name] > 0})
+    if picked not in values:
+        return []
+    on_front = {row[name] for row, is_on in zip(rows, front, strict=True) if is_on}
+    i = bisect_left(values, picked)
+    low = next((v for v in reversed(values[:i]) if v in on_front), values[max(i - 1, 0)])
+    high = next((v for v in values[i + 1 :] if v in on_front), values[min(i + 1, len(values) - 1)])
+    return [v for v in values if low <= v <= high]
+
+
+def _fill_gaps(edges: list[float], count: int) -> list[float]:
+    """`count` new values between the edges, evenly by ratios within each gap, most of them where it is widest."""
+    gaps = list(pairwise(edges))
+    counts = [0] * len(gaps)
+    for _ in range(count):
+        widths = [(math.log(high) - math.log(low)) / (n + 1) for (low, high), n in zip(gaps, counts, strict=True)]
+        widest = max(widths) * (1 - 1e-6)  # the first of equals, whatever their rounding
+        counts[next(i for i, width in enumerate(widths) if width >= widest)] += 1
+    new = {between(a, b, k / (n + 1)) for (a, b), n in zip(gaps, counts, strict=True) for k in range(1, n + 1)}
+    return sorted(new - set(edges))

@@ -1,0 +1,117 @@
+"""A sweep in several processes that start together, on hosts that share its folder: each computes and keeps a shard.
+
+They know each other by jax.distributed, and leave it before they compute: lanes need nothing from each other, and a
+process that is killed would take the others along. From then on, each shows in the run folder that it is alive.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+from jaxstyle.app.sweeping.shards import is_done, merge, shard_folder
+from jaxstyle.app.system.devices import find_devices
+from jaxstyle.app.system.errors import RunError, StartError
+
+_SIGN = ".alive"  # in a process's shard, as long as it is at work
+_BEAT_SECONDS = 10.0  # after which it is renewed
+_SILENCE_SECONDS = 150.0  # after which a process counts as gone; file systems of networks may show a file a minute late
+
+
+def join(coordinator: str | None, process: tuple[int, int] | None) -> tuple[int, int]:
+    """Meet the other processes, before anything else uses jax; returns (i, n): this is process i, from 0, of n.
+
+    Args:
+      coordinator: HOST:PORT where process 0 listens; None: on a TPU slice or under Slurm, it is found out.
+      process: (i, n), with `coordinator`.
+
+    Raises:
+      StartError: if they are not found, or don't come.
+    """
+    jax.config.update("jax_enable_preemption_service", False)  # which would take SIGTERM away from the command
+    number, count = process or (None, None)
+    try:
+        jax.distributed.initialize(coordinator, count, number)
+        find_devices()
+        found = jax.process_index(), jax.process_count()
+        jax.distributed.shutdown()
+    except (ValueError, RuntimeError) as error:
+        advice = "all of them must be started" if coordinator else "say where with --coordinator and --process"
+        raise StartError(f"cannot join the other processes ({error}); {advice}") from error
+    return found
+
+
+@contextlib.contextmanager
+def together(run: Path, shard: tuple[int, int]) -> Iterator[None]:
+    """Compute this process's shard of a run within the context; process 0 then waits for the others', and merges.
+
+    Raises:
+      StartError, RunError: those of the context; in process 0 those of `shards.merge`, or if another process is gone.
+    """
+    number, count = shard
+    failure = None
+    with _showing_life(shard_folder(run, shard)):
+        try:
+            yield
+        except RunError as error:  # such as lanes that failed, in a shard that is done
+            failure = error
+    if number == 0 and is_done(shard_folder(run, shard)):
+        for other in range(1, count):
+            _wait_for(run, (other, count))
+        merge(run)
+    if failure is not None:
+        raise failure
+
+
+@contextlib.contextmanager
+def _showing_life(folder: Path) -> Iterator[None]:
+    """Renew the sign of life in a folder, once there is one, within the context."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(_BEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                (folder / _SIGN).touch()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        with contextlib.suppress(OSError):
+            (folder / _SIGN).unlink(missing_ok=True)
+
+
+def _wait_for(run: Path, shard: tuple[int, int]) -> None:
+    """Wait until the process of a shard has left it.
+
+    Raises:
+      RunError: if it has not computed all of it.
+    """
+    folder = shard_folder(run, shard)
+    sign, since = None, time.monotonic()
+    while not is_done(folder) or (folder / _SIGN).exists():
+        found = _read_sign(folder)
+        if found != sign:
+            sign, since = found, time.monotonic()
+        elif time.monotonic() - since > _SILENCE_SECONDS:
+            break
+        time.sleep(1)
+    if not is_done(folder):
+        raise RunError(
+            f"the process of shard {folder.name} is gone; what the others compute is kept: "
+            f"jaxstyle resume {folder} goes on with it, then jaxstyle merge {run}"
+        )
+
+
+def _read_sign(folder: Path) -> int | None:
+    """A number that changes as long as the process lives; not compared to a clock, which other hosts may have set."""
+    try:
+        return (folder / _SIGN).stat().st_mtime_ns
+    except OSError:
+        return None

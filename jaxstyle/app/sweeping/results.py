@@ -1,0 +1,122 @@
+"""What a run writes when it is done, images/, history.csv, lanes.csv, sheet.png, report.html; and reading it back."""
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxstyle
+from jaxstyle.app.execution.job import Job
+from jaxstyle.app.execution.outcome import Outcome
+from jaxstyle.app.image_files.encode import encode_png, to_image
+from jaxstyle.app.pictures.sources import Picture
+from jaxstyle.app.report.page import write_report
+from jaxstyle.app.report.sheet import Tile, make_sheet
+from jaxstyle.app.run_folder.folder import image_name
+from jaxstyle.app.run_folder.run_json import describe_inputs, layer_columns, setting_columns
+from jaxstyle.app.settings.columns import HISTORY_COLUMNS, LOSSES
+from jaxstyle.app.settings.lane_settings import Row
+from jaxstyle.app.system.files import explain, write_atomic
+
+
+def write_run(folder: Path, job: Job, outcome: Outcome, judged: Mapping[str, np.ndarray]) -> None:
+    """Write the images, the tables, the sheet and the report of a run."""
+    try:
+        (folder / "images").mkdir(exist_ok=True)
+    except OSError as error:
+        raise explain(error, f"cannot make {folder / 'images'}") from error
+    for kind, pictures in job.pictures.by_kind().items():
+        for entry, input_ in zip(describe_inputs(kind, pictures), pictures, strict=True):
+            write_atomic(folder / str(entry["image"]), encode_png(to_image(input_.image), {}))
+    for i, (row, image) in enumerate(zip(job.rows, outcome.images, strict=True)):
+        write_atomic(folder / image_name(i), encode_png(to_image(image), picture_text(job, row)))
+    write_atomic(folder / "history.csv", _history_table(outcome))
+    write_atomic(folder / "lanes.csv", _lanes_table(job, outcome, judged))
+    write_atomic(folder / "sheet.png", encode_png(_sheet(job, outcome), {}))
+    write_report(folder)
+
+
+def picture_text(job: Job, row: Row) -> dict[str, str]:
+    """What a PNG file of a lane holds as text: its settings."""
+    settings = dataclasses.asdict(job.settings) | row
+    # Names of files, and not where they lie.
+    settings |= {kind: [picture.name for picture in pictures] for kind, pictures in job.pictures.by_kind().items()}
+    settings |= {kind: settings[kind][row[kind]] for kind in ("content", "style")}
+    if "start" in settings:
+        (settings["init"],) = settings.pop("start")
+    settings |= {"weights": job.weights.name, "weights_sha256": job.weights.sha256}
+    return {"Software": f"jaxstyle {jaxstyle.__version__}", "jaxstyle": json.dumps(settings)}
+
+
+def _lanes_table(job: Job, outcome: Outcome, judged: Mapping[str, np.ndarray]) -> bytes:
+    columns = [*setting_columns(job.rows), *LOSSES, *layer_columns(job), *judged]
+    by_layer = (outcome.layers.style[layer] for layer in job.settings.style_layers)
+    values = [*outcome.final, *by_layer, *judged.values()]
+    table = []
+    ends = zip(job.rows, outcome.ok, outcome.steps, outcome.retries, strict=True)
+    for i, (row, ok, *counts) in enumerate(ends):
+        settings = [_setting(row[name]) for name in setting_columns(job.rows)]
+        numbers = (_number(column[i]) for column in values)
+        status = ("ok" if ok else "failed", outcome.reason(i))
+        table.append([i, row["content"], row["style"], *settings, *numbers, *counts, *status])
+    return _csv(("lane", "content", "style", *columns, "steps", "retries", "status", "reason"), table)
+
+
+def _setting(value: float | int | tuple[float, ...]) -> str:
+    if isinstance(value, tuple):
+        return ",".join(f"{x:g}" for x in value)
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
+
+
+def _history_table(outcome: Outcome) -> bytes:
+    """The losses of each lane up to the step at which it stopped."""
+    table = (
+        [lane, step, *(_number(leaf[lane, step]) for leaf in outcome.history)]
+        for lane, last in enumerate(outcome.steps)
+        for step in range(last + 1)
+    )
+    return _csv(HISTORY_COLUMNS, table)
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _number(value: jax.typing.ArrayLike) -> str:
+    return f"{np.asarray(value).item():.7g}"
+
+
+def _sheet(job: Job, outcome: Outcome) -> Any:
+    def names_of(kind: str, pictures: Sequence[Picture]) -> list[str]:
+        return [kind] if len(pictures) == 1 else [f"{kind} {picture.name}" for picture in pictures]
+
+    inputs = job.pictures.by_kind()
+    tiles = [
+        Tile(to_image(picture.image), name)
+        for kind, pictures in inputs.items()
+        for picture, name in zip(pictures, names_of(kind, pictures), strict=True)
+    ]
+    columns = setting_columns(job.rows)
+    varying = [key for key in columns if len({row[key] for row in job.rows}) > 1]
+    many = [kind for kind in ("content", "style") if len(inputs[kind]) > 1]
+    lanes = []
+    for i, (row, image, ok) in enumerate(zip(job.rows, outcome.images, outcome.ok, strict=True)):
+        title = [Path(inputs[kind][row[kind]].name).stem for kind in many]
+        title += [f"{key.replace('_', ' ')} {_setting(row[key])}" for key in varying or ["beta"]]
+        losses = f"content {outcome.final.content[i]:.3g}, style {outcome.final.style[i]:.3g}"
+        lanes.append(Tile(to_image(image), ", ".join(title), losses if ok else "failed", failed=not ok))
+    fixed = [f"{key} {_setting(job.rows[0][key])}" for key in ("alpha", "beta", "tv") if key not in varying]
+    settings = job.settings
+    steps = f"{max(outcome.steps)} steps of {settings.optimizer}"
+    caption = ", ".join([*fixed, f"convention {settings.convention}", steps, job.weights.name])
+    return make_sheet(tiles, lanes, caption)

@@ -1,0 +1,132 @@
+"""A sweep in n independent processes that share a run folder: each computes a shard of the lanes; merge joins them."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from jaxstyle.app.execution.checkpoint import FOLDER, Checkpoints, Saved, read_record
+from jaxstyle.app.execution.job import Job
+from jaxstyle.app.execution.outcome import join_outcomes
+from jaxstyle.app.execution.run_job import run_job
+from jaxstyle.app.run_folder.folder import SHARDS, own_run
+from jaxstyle.app.run_folder.run_json import check_same_job, load_again
+from jaxstyle.app.settings.run_options import RunOptions, with_fixed
+from jaxstyle.app.sweeping import sweep_run
+from jaxstyle.app.system.errors import RunError, StartError, WriteError
+from jaxstyle.app.system.screen import say_done
+
+_DONE = "done"
+_NAME = re.compile(r"(\d+)-of-(\d+)")
+_OF_SHARDS = ("--shard", "--coordinator", "--process")  # options with a value
+_SAME = ("options", "lanes_sha256", "weights")
+
+
+def shard_folder(run: Path, shard: tuple[int, int]) -> Path:
+    """Where a shard keeps what it has, until it is merged."""
+    return run / SHARDS / f"{shard[0]}-of-{shard[1]}"
+
+
+def take_shard(job: Job, shard: tuple[int, int]) -> tuple[int, Job]:
+    """The number of the first lane of shard (i, n), and its job: the lanes are cut into n runs of about equal length.
+
+    Raises:
+      StartError: if there are more shards than lanes.
+    """
+    number, count = shard
+    first, end = (len(job.rows) * i // count for i in (number, number + 1))
+    if len(job.rows) < count:
+        raise StartError(f"shard {number} of {count}: there are only {len(job.rows)} lanes; take fewer shards")
+    return first, job._replace(rows=job.rows[first:end])
+
+
+def carry_out_shard(job: Job, folder: Path, record: Mapping[str, Any], options: RunOptions) -> None:
+    """Take the lanes of a shard to their end, from their checkpoints on if there are any, and keep what came out.
+
+    Raises:
+      RunError: naming the lanes that failed, or if memory or the disk run out.
+      StoppedError: after a signal.
+    """
+    assert options.shard is not None
+    first, own = take_shard(job, options.shard)
+    run = folder.parents[1]
+    checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
+    sweep_run.announce(own)
+    with sweep_run.advising(folder):
+        keeping = run_job.Keeping("lanes", checkpoints, sweep_run.snapshots_into(run), first)
+        outcome = run_job.run_job(own, options, keeping)
+        with sweep_run.keeping(own, outcome, record, checkpoints):
+            if not checkpoints.complete:
+                raise WriteError(f"shard {folder.name} is done, but its checkpoint can't be written")
+            checkpoints.insist(_DONE, Saved({}, {}))
+    say_done(f"shard {options.shard[0]} of {options.shard[1]} is done; when all are, jaxstyle merge {run}")
+    sweep_run.report_failures(outcome, first)
+
+
+def merge(run: Path) -> None:
+    """Write the tables, pictures, sheet and report of a run whose shards are all done, as if it had been one process.
+
+    Raises:
+      StartError: if there are none, they are of different runs, or one is missing.
+      RunError: if one is not done, or naming the lanes that failed.
+    """
+    folders = _find_shards(run)
+    with ExitStack() as stack:
+        for folder in (run, *folders):
+            stack.enter_context(own_run(folder))
+        records = [read_record(folder) for folder in folders]
+        for folder, record in zip(folders, records, strict=True):
+            if any(record[name] != records[0][name] for name in _SAME):
+                raise StartError(f"{folder} and {folders[0]} are not of one run: they were started with other options")
+            if not is_done(folder):
+                raise RunError(f"shard {folder.name} is not done: jaxstyle resume {folder} goes on with it")
+        job = load_again(run, records[0], "merge")
+        check_same_job(run, records[0], job)
+        outcomes = []
+        for number, (folder, record) in enumerate(zip(folders, records, strict=True)):
+            keeping = run_job.Keeping("lanes", Checkpoints(folder, record, minutes=0))
+            own = take_shard(job, (number, len(folders)))[1]
+            outcomes.append(run_job.run_job(own, with_fixed(RunOptions(quiet=True), record["run"]), keeping))
+        first = records[0]
+        record = {**first, "command": _without_shard(first["command"]), "run": {**first["run"], "shard": None}}
+        outcome = join_outcomes(outcomes)
+        sweep_run.write_results(job, outcome, run, record)
+        shutil.rmtree(run / SHARDS, ignore_errors=True)
+        sweep_run.conclude(job, outcome, run)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a shard is computed to its end."""
+    return any(folder.glob(f"{FOLDER}/{_DONE}.*"))
+
+
+def _find_shards(run: Path) -> list[Path]:
+    """The folders of all shards, in their order."""
+    found = {path: match for path in run.glob(f"{SHARDS}/*") if (match := _NAME.fullmatch(path.name))}
+    counts = {int(match[2]) for match in found.values()}
+    if not found:
+        raise StartError(f"{run} holds no shards of a run")
+    if len(counts) > 1:
+        raise StartError(f"{run} holds shards of {' and of '.join(map(str, sorted(counts)))}; remove those of one kind")
+    (count,) = counts
+    folders = [shard_folder(run, (i, count)) for i in range(count)]
+    missing = [folder.name for folder in folders if folder not in found]
+    if missing:
+        raise StartError(f"{run} lacks shard {', '.join(missing)}: start it with --shard")
+    return folders
+
+
+def _without_shard(command: str) -> str:
+    """The command as of one process."""
+    words = iter(shlex.split(command))
+    kept = []
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in _OF_SHARDS and not value:
+            next(words, None)
+        elif name not in (*_OF_SHARDS, "--distributed"):
+            kept.append(word)
+    return shlex.join(kept)

@@ -1,0 +1,24 @@
+"""Pictures of lanes on their way: images/lane_0000/step_000025.png."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxstyle.app.image_files.encode import encode_png, to_image
+from jaxstyle.app.system.files import explain, write_atomic
+
+
+def write_snapshots(folder: Path, step: int, lanes: Sequence[int], images: np.ndarray) -> None:
+    """Write the images (lanes, h, w, 3) of lanes after so many steps into their run folder.
+
+    Raises:
+      RunError: disk full, or the write failed.
+    """
+    for lane, image in zip(lanes, images, strict=True):
+        path = folder / "images" / f"lane_{lane:04d}"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise explain(error, f"cannot make {path}") from error
+        write_atomic(path / f"step_{step:06d}.png", encode_png(to_image(image), {}))

@@ -1,0 +1,1 @@
+"""The process and its surroundings: messages, signals, files, locks, memory. It imports nothing else of the app."""

@@ -1,0 +1,1 @@
+"""Judges of pictures that did not make them, and the choice among pictures. It imports `objective` and `network`."""

@@ -1,0 +1,281 @@
+"""Judges of a stylised picture: how much of the content is left, how close it is to the style.
+
+Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. Every function is pure, reverse-mode
+differentiable (no forward mode) and computed in at least float32, in float64 for float64 images; float32 products
+are never rounded to fewer bits on the way.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import export
+from jaxtyping import Array, Float
+
+from jaxstyle.common.checks import reverse_mode_only
+from jaxstyle.common.dtypes import promoted
+from jaxstyle.evaluate.similarity import (
+    check_image,
+    check_pair,
+    colour_distance,
+    edge_similarity,
+    gaussian_distance,
+    safe_sqrt,
+    ssim,
+)
+from jaxstyle.network import alexnet
+from jaxstyle.network.vgg_features import make_features
+from jaxstyle.objective.losses import gram_matrix, total_variation
+
+__all__ = [
+    "HIGHER_IS_BETTER",
+    "Metrics",
+    "colour_distance",
+    "edge_similarity",
+    "frechet_distance",
+    "gram_distance",
+    "lpips",
+    "lpips_frechet",
+    "measure",
+    "ssim",
+    "total_variation",
+]
+
+VGG16_LAYERS: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
+"""Layers of LPIPS on VGG16."""
+
+HIGHER_IS_BETTER: tuple[str, ...] = ("ssim", "edge_similarity")
+"""The fields of `Metrics` of which more is better; of the others less is."""
+
+_Params = Mapping[str, Any]
+_Found = dict[str, jax.Array]
+
+_vgg16_features = make_features(VGG16_LAYERS)
+
+
+class Metrics(NamedTuple):
+    """What `measure` finds: scalars, or with a leading lane axis.
+
+    Attributes:
+      lpips: to the content, `lpips` on AlexNet; 0 is the same image, lower is better.
+      ssim: to the content, `ssim`; at most 1, higher is better.
+      edge_similarity: to the content, `edge_similarity`; at most 1, higher is better.
+      style_distance: to the style, `gram_distance`; 0 is the same texture, lower is better.
+      colour_distance: to the style, `colour_distance` in units of CIELAB; 0 is the same colours, lower is better.
+      total_variation: of the image alone, `losses.total_variation`; lower is smoother.
+    """
+
+    lpips: Float[Array, "*lanes"]
+    ssim: Float[Array, "*lanes"]
+    edge_similarity: Float[Array, "*lanes"]
+    style_distance: Float[Array, "*lanes"]
+    colour_distance: Float[Array, "*lanes"]
+    total_variation: Float[Array, "*lanes"]
+
+
+export.register_namedtuple_serialization(Metrics, serialized_name="jaxstyle.Metrics")
+
+
+@reverse_mode_only()
+@jax.jit
+def measure(
+    params: _Params,
+    image: Float[Array, "h w 3"],
+    content: Float[Array, "h w 3"],
+    style: Float[Array, "h_style w_style 3"],
+) -> Metrics:
+    """All metrics of one stylised image. For many lanes, `jax.vmap(measure, (None, 0, None, None))`.
+
+    What depends on content and style alone is then computed once, not once a lane.
+
+    Args:
+      params: `load_params("lpips-alex")`.
+      image: (h, w, 3), at least 32x32.
+      content: (h, w, 3), the content image.
+      style: (h', w', 3), the style image, at least 32x32.
+
+    Returns:
+      Metrics of scalars.
+
+    Raises:
+      ValueError: for images too small, not floating-point or of the wrong shape, and for other parameters.
+    """
+    image, content = check_pair(image, content, alexnet.MIN_SIZE)
+    image, content, style = promoted(image, content, check_image(style, alexnet.MIN_SIZE))
+    with jax.default_matmul_precision("highest"):
+        found = _alexnet(params, image)
+        return Metrics(
+            lpips=_lpips(params, found, _alexnet(params, content)),
+            ssim=ssim(image, content),
+            edge_similarity=edge_similarity(image, content),
+            style_distance=_gram_distance(params, found, image, style),
+            colour_distance=colour_distance(image, style),
+            total_variation=total_variation(image),
+        )
+
+
+@reverse_mode_only()
+@jax.jit
+def lpips(params: _Params, image_a: Float[Array, "h w 3"], image_b: Float[Array, "h w 3"]) -> Float[Array, ""]:
+    """Learned perceptual distance LPIPS 0.1 of Zhang et al. (arXiv 1801.03924).
+
+    Features of five layers, each position scaled to length 1, differences squared, weighted by the learned heads,
+    averaged over positions and summed over layers.
+
+    Args:
+      params: `load_params("lpips-alex")`, the standard one, or `load_params("lpips-vgg16")`.
+      image_a: (h, w, 3), at least 32x32.
+      image_b: (h, w, 3).
+
+    Returns:
+      A scalar >= 0, 0 for equal images.
+
+    Raises:
+      ValueError: for images too small, not floating-point or of different shapes, and for parameters without heads.
+    """
+    image_a, image_b = check_pair(image_a, image_b, alexnet.MIN_SIZE)
+    if "heads" not in params:
+        raise ValueError('params hold no heads of LPIPS; give js.load_params("lpips-alex") or ("lpips-vgg16")')
+    features = alexnet.alexnet_features if "conv1" in params else _vgg16_features
+    with jax.default_matmul_precision("highest"):
+        return _lpips(params, features(params, image_a), features(params, image_b))
+
+
+def _lpips(params: _Params, a: _Found, b: _Found) -> jax.Array:
+    terms = [
+        (jnp.square(_unit(a[layer]) - _unit(b[layer])) * head.astype(a[layer].dtype)[None, None]).sum(-1).mean()
+        for layer, head in params["heads"].items()
+    ]
+    return jnp.stack(terms).sum()
+
+
+def _unit(features: jax.Array) -> jax.Array:
+    """Features with each position's vector of channels scaled to length 1, or left 0."""
+    return features / (safe_sqrt(jnp.square(features).sum(-1, keepdims=True)) + 1e-10)
+
+
+@reverse_mode_only()
+@jax.jit
+def gram_distance(
+    params: _Params, image: Float[Array, "h w 3"], style: Float[Array, "h_style w_style 3"]
+) -> Float[Array, ""]:
+    """Distance of textures by a network that no transfer optimises.
+
+    The mean of ||G - A|| / ||A|| (Frobenius norms) over AlexNet's five layers at full size and at half size, with
+    Gram matrices G of the image and A of the style, each F'F / N (Gatys et al., arXiv 1505.07376). The norm of A in the
+    denominator gives layers, sizes and style images the same scale: 1 is as far as an image without any features.
+    Half size (antialiased) is left out where the image or the style is under 64 pixels.
+
+    Args:
+      params: `load_params("lpips-alex")`.
+      image: (h, w, 3), at least 32x32.
+      style: (h', w', 3) of any size from 32x32.
+
+    Returns:
+      A scalar >= 0, 0 for equal images.
+
+    Raises:
+      ValueError: for images too small, not floating-point or of the wrong shape, and for other parameters.
+    """
+    image, style = promoted(check_image(image, alexnet.MIN_SIZE), check_image(style, alexnet.MIN_SIZE))
+    with jax.default_matmul_precision("highest"):
+        return _gram_distance(params, _alexnet(params, image), image, style)
+
+
+def _gram_distance(params: _Params, found: _Found, image: jax.Array, style: jax.Array) -> jax.Array:
+    pairs = [(found, _alexnet(params, style))]
+    if min(*image.shape[:2], *style.shape[:2]) >= 2 * alexnet.MIN_SIZE:
+        pairs.append((_alexnet(params, _halve(image)), _alexnet(params, _halve(style))))
+    terms = []
+    for of_image, of_style in pairs:
+        for layer in alexnet.LAYERS:
+            target = gram_matrix(of_style[layer])
+            terms.append(_norm(gram_matrix(of_image[layer]) - target) / (_norm(target) + 1e-12))
+    return jnp.stack(terms).mean()
+
+
+def _halve(image: jax.Array) -> jax.Array:
+    h, w, c = image.shape
+    return jax.image.resize(image, (h // 2, w // 2, c), "linear")  # antialiased by default
+
+
+def _norm(x: jax.Array) -> jax.Array:
+    return safe_sqrt(jnp.square(x).sum())
+
+
+def _alexnet(params: _Params, image: jax.Array) -> _Found:
+    if "conv1" not in params:
+        raise ValueError('this metric needs the weights of AlexNet as params; give js.load_params("lpips-alex")')
+    return alexnet.alexnet_features(params, image)
+
+
+@reverse_mode_only()
+@jax.jit
+def frechet_distance(
+    params: _Params, images: Float[Array, "n h w 3"], references: Float[Array, "m h_reference w_reference 3"]
+) -> Float[Array, ""]:
+    """Squared Fréchet distance of two sets of images by AlexNet's first layer. Not the FID.
+
+    The squared 2-Wasserstein distance of the Gaussians that have the mean and covariance of relu1, averaged over the
+    positions of an image: 64 features, so that sets of a hundred images are enough (Heusel et al., arXiv 1706.08500,
+    take 2048 features of another network). It compares colours, contrast and edges, not what is shown. Its values
+    compare only with each other, and only for sets of equal sizes: small sets are biased upwards.
+
+    Args:
+      params: `load_params("lpips-alex")`.
+      images: (n, h, w, 3), n > 64.
+      references: (m, h', w', 3), m > 64.
+
+    Returns:
+      A scalar >= 0.
+
+    Raises:
+      ValueError: for sets of 64 images or fewer, whose covariance is not determined; for images as in `lpips`.
+    """
+    return gaussian_distance(_set_features(params, images, "images"), _set_features(params, references, "references"))
+
+
+def _set_features(params: _Params, images: jax.Array, name: str) -> jax.Array:
+    if jnp.ndim(images) != 4:
+        raise ValueError(f"{name} must have shape (n, h, w, 3), got {jnp.shape(images)}")
+    needed = alexnet.CHANNELS[0] + 1
+    if len(images) < needed:
+        raise ValueError(f"{name} are {len(images)} images, too few for a covariance: give at least {needed}")
+
+    def one(image: jax.Array) -> jax.Array:
+        return _alexnet(params, check_image(image, alexnet.MIN_SIZE))["relu1"].mean((0, 1))
+
+    with jax.default_matmul_precision("highest"):
+        return jax.vmap(one)(images)
+
+
+@reverse_mode_only()
+@jax.jit
+def lpips_frechet(
+    params: _Params,
+    images: Float[Array, "n h w 3"],
+    contents: Float[Array, "n h w 3"],
+    styles: Float[Array, "m h_style w_style 3"],
+) -> Float[Array, ""]:
+    """Summary of a set of stylised images, (1 + mean LPIPS to the contents) (1 + Fréchet distance to the styles).
+
+    The form of ArtFID (Wright and Ommer, arXiv 2207.12280), on the features that are here, those of `lpips` and
+    `frechet_distance`: its values don't compare with published ones.
+
+    Args:
+      params: `load_params("lpips-alex")`.
+      images: (n, h, w, 3), n > 64.
+      contents: (n, h, w, 3), the content image of each.
+      styles: (m, h', w', 3), m > 64.
+
+    Returns:
+      A scalar >= 1, lower is better.
+
+    Raises:
+      ValueError: as `lpips` and `frechet_distance` do.
+    """
+    if jnp.shape(images) != jnp.shape(contents):
+        raise ValueError(f"images have shape {jnp.shape(images)}, contents {jnp.shape(contents)}")
+    distance = frechet_distance(params, images, styles)
+    return (1 + jax.vmap(lpips, (None, 0, 0))(params, images, contents).mean()) * (1 + distance)

@@ -1,0 +1,115 @@
+"""VGG19's features as a pure function of parameters and image, made for the layers that are asked for."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxstyle.common.checks import reverse_mode_only
+from jaxstyle.common.images import one_image
+from jaxstyle.network.features import Features, Params
+from jaxstyle.network.half_precision import as_function, bfloat16_network
+from jaxstyle.network.layers import (
+    BACKENDS,
+    BLOCKS,
+    CONTENT_LAYERS,
+    DTYPES,
+    ONLY_VGG19,
+    PADDINGS,
+    POOLINGS,
+    STYLE_LAYERS,
+    block_of,
+    check_layers,
+    convolutions_for,
+    min_size,
+)
+from jaxstyle.network.vgg import VGG19
+
+
+def _check_params(params: object, convolutions: Iterable[str]) -> None:
+    """Raise ValueError, which names the leaf, unless params have what these convolutions read, in its shape."""
+    if not isinstance(params, Mapping):
+        raise ValueError(f"params must be a mapping, as js.load_params gives it, got {type(params).__name__}")
+    shapes: dict[str, tuple[int, ...]] = {"mean": (3,)}
+    channels = 3
+    for name in convolutions:
+        if name in ONLY_VGG19 and name not in params:
+            continue
+        before, channels = channels, BLOCKS[block_of(name) - 1][1]
+        shapes[f"{name}/kernel"], shapes[f"{name}/bias"] = (3, 3, before, channels), (channels,)
+    for path, wanted in shapes.items():
+        found: Any = params
+        for key in path.split("/"):
+            found = found[key] if isinstance(found, Mapping) and key in found else None
+        if found is None:
+            raise ValueError(f"params have no {path}, of shape {wanted}; js.load_params gives a whole set")
+        if jnp.shape(found) != wanted:
+            raise ValueError(f"{path} of params must have shape {wanted}, got {jnp.shape(found)}")
+
+
+def make_features(
+    layers: Iterable[str] = CONTENT_LAYERS + STYLE_LAYERS,
+    *,
+    pooling: str = "max",
+    padding: str = "zero",
+    backend: str = "auto",
+    dtype: jax.typing.DTypeLike = "float32",
+) -> Features:
+    """Make the pure function (params, image) -> {layer: features}.
+
+    Args:
+      layers: names out of `layers.LAYERS`; the network is evaluated as deep as the deepest of them.
+      pooling: "max"; "average", as Gatys et al. have it; or "scaled_average", 1.7 times that.
+      padding: "zero", as VGG was trained; or "replicate", the nearest pixel, at every convolution, as the command has
+        it: zeros look like a dark frame, which leaves its mark on pictures.
+      backend: "auto", the fastest convolution of each platform; "xla", XLA's everywhere; or "winograd" (see `conv3x3`).
+      dtype: "float32", which keeps the operands' dtype (float64 stays float64) and pins float32 to full precision on
+        every platform; or "bfloat16": features are returned in it, their gradient is computed in it, and on a TPU or
+        GPU convolutions take three bfloat16 products instead of float32's. Losses, image and optimiser stay float32.
+
+    Returns:
+      A function of params (see `load_params`) and a float RGB image (h, w, 3) in [0, 1] that returns
+      {layer: (h', w', c)}. It raises ValueError at trace time for an image of another rank or dtype, or too small, and
+      for params that lack a leaf or have one of another shape.
+
+    Raises:
+      ValueError: for an unknown layer, pooling, padding, backend or dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxstyle as js
+      >>> features, params = js.make_features(("relu1_1", "relu2_1")), js.load_params("random:0")
+      >>> shapes = jax.eval_shape(features, params, jnp.zeros((24, 32, 3)))
+      >>> {layer: x.shape for layer, x in shapes.items()}
+      {'relu1_1': (24, 32, 64), 'relu2_1': (12, 16, 128)}
+    """
+    layers = check_layers(layers)
+    name = jnp.dtype(dtype).name
+    for what, value, valid in (
+        ("pooling", pooling, POOLINGS),
+        ("padding", padding, PADDINGS),
+        ("backend", backend, BACKENDS),
+        ("dtype", name, DTYPES),
+    ):
+        if value not in valid:
+            raise ValueError(f"unknown {what} {value!r}; valid: {', '.join(valid)}")
+    if name == "bfloat16":
+        network = bfloat16_network(layers, pooling, backend, padding)
+    else:
+        network = as_function(VGG19(layers, pooling, backend, padding=padding))
+
+    smallest, needed = min_size(layers), convolutions_for(layers)
+
+    def features(params: Params, image: Float[Array, "h w 3"]) -> dict[str, Float[Array, "_h _w _c"]]:
+        image = one_image(image)
+        if min(image.shape[:2]) < smallest:
+            raise ValueError(
+                f"image of {image.shape[0]}x{image.shape[1]} pixels is too small for layers "
+                f"{', '.join(layers)}: height and width must be at least {smallest}"
+            )
+        _check_params(params, needed)
+        with reverse_mode_only():
+            return network(params, image)
+
+    return features

@@ -1,0 +1,123 @@
+"""Settings of well-known programs, by name: which layers, weights, scalings and start they use.
+
+Each preset says in `differs` what it does not reproduce. Plain Python: imports no jax.
+"""
+
+from typing import NamedTuple
+
+from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS
+
+
+class Preset(NamedTuple):
+    """What a program sets; names and units are those of `make_features`, `make_loss`, `LossWeights` and the command.
+
+    Attributes:
+      source: paper or program.
+      differs: what is not as in the source.
+      alpha: content weight; None where the source's is for a network of other numbers.
+      beta: style weight; None likewise.
+      tv: weight of `total_variation`; None likewise.
+      convention: scaling of the losses.
+      content_layers: layers of the content loss.
+      style_layers: layers of the style loss.
+      style_layer_weights: `LossWeights.style_layers`, one for each.
+      style_loss: one of `layers.STYLE_LOSSES`.
+      pooling: one of `layers.POOLINGS`.
+      padding: one of `layers.PADDINGS`.
+      start: the image to start from: "content", "noise" or "gray".
+      optimizer: "lbfgs" or "adam".
+      min_size: longest side, about, of the smallest size; None: there is but one size.
+      average: decay of `make_averaging`; None: no averaging.
+    """
+
+    source: str
+    differs: str
+    alpha: float | None
+    beta: float | None
+    tv: float | None
+    convention: str
+    content_layers: tuple[str, ...] = CONTENT_LAYERS
+    style_layers: tuple[str, ...] = STYLE_LAYERS
+    style_layer_weights: tuple[float, ...] = (0.2, 0.2, 0.2, 0.2, 0.2)
+    style_loss: str = "gram"
+    pooling: str = "max"
+    padding: str = "zero"
+    start: str = "content"
+    optimizer: str = "lbfgs"
+    min_size: int | None = None
+    average: float | None = None
+
+
+PRESETS: dict[str, Preset] = {
+    "gram-mean": Preset(
+        source="Gatys, Ecker and Bethge, arXiv 1508.06576, with every sum a mean",
+        differs="means instead of sums, so that weights mean the same at every size; a start from the content",
+        alpha=None,
+        beta=None,
+        tv=None,
+        convention="mean",
+    ),
+    "gatys": Preset(
+        source="Gatys, Ecker and Bethge, A Neural Algorithm of Artistic Style, arXiv 1508.06576",
+        differs=(
+            "their alpha/beta of 1e-3 and 1e-4 are for a VGG19 with every filter's mean activation scaled to 1, as "
+            "`jaxstyle weights normalise --pooling average` makes it. With VGG16's weights so normalised, these ratios "
+            "give the photograph with little of the style; 1e-6 to 1e-7 give a styled picture at 192x128 pixels, and "
+            "less by the area at larger sizes, since the content loss is a sum over positions"
+        ),
+        alpha=None,
+        beta=None,
+        tv=0.0,
+        convention="gatys",
+        pooling="average",
+        start="noise",
+    ),
+    "johnson": Preset(
+        source="jcjohnson/neural-style, neural_style.lua with its defaults",
+        differs=(
+            "its content weight 5, style weight 100 and TV weight 1e-3 are for Caffe's VGG19 on values of 0 to 255; TV "
+            "is half the sum of squared differences, which grows with the image; the start is ImageNet's mean colour "
+            "and noise of a thousandth of a level"
+        ),
+        alpha=None,
+        beta=None,
+        tv=None,
+        convention="johnson",
+        style_layer_weights=(1.0, 1.0, 1.0, 1.0, 1.0),
+        start="gray",
+    ),
+    "crowson": Preset(
+        source="crowsonkb/style-transfer-pytorch with its defaults",
+        differs=(
+            "it pads the first convolution by the nearest pixel and the others by 0; adds 1e-4 to covariances; stops "
+            "roots after 12 steps; takes TV over eight neighbours (of smooth images the same number); mixes the "
+            "statistics of several styles, not their losses; has sizes apart by sqrt(2), with more steps at the "
+            "smallest; and has VGG19 where our bundled weights are VGG16's"
+        ),
+        alpha=0.015,
+        beta=1.0,
+        tv=2.0,
+        convention="mean",
+        style_layer_weights=tuple(w / 341 for w in (256, 64, 16, 4, 1)),
+        style_loss="wasserstein",
+        padding="replicate",
+        optimizer="adam",
+        min_size=128,
+        average=0.99,
+    ),
+    "tutorial": Preset(
+        source="PyTorch's tutorial Neural Transfer Using PyTorch (Alexis Jacq)",
+        differs=(
+            "it clamps pixels inside of the function that its L-BFGS evaluates, 300 times; and has VGG19 where our "
+            "bundled weights are VGG16's. Its layers are the first 5 convolutions, before ReLU, not Gatys et al.'s"
+        ),
+        alpha=1.0,
+        beta=1e6,
+        tv=0.0,
+        convention="johnson",
+        content_layers=("conv2_2",),
+        style_layers=("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"),
+        style_layer_weights=(1.0, 1.0, 1.0, 1.0, 1.0),
+    ),
+}
+"""By name: gram-mean, gatys, johnson, crowson and tutorial."""

@@ -1,0 +1,99 @@
+"""The Wasserstein-2 distance of the Gaussians that have the mean and covariance of a layer's features."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export, lax
+from jaxtyping import Array, Float
+
+from jaxstyle.common.arithmetic import exact_matmul
+from jaxstyle.common.checks import check_shape
+from jaxstyle.common.dtypes import promoted, widen
+from jaxstyle.objective.losses import gram_matrix, mask_area
+from jaxstyle.objective.matrix_root import SMALLEST, matrix_root, root_trace
+from jaxstyle.objective.statistic import scaled, weighted_mean
+
+
+class Gaussian(NamedTuple):
+    """A layer's mean and covariance, for `wasserstein`.
+
+    Attributes:
+      mean: (c,).
+      spread: the covariance (c, c), or of fewer positions than channels X (positions, c), with the covariance X'X.
+    """
+
+    mean: Float[Array, "*styles c"]
+    spread: Float[Array, "*styles rows c"]
+
+
+class GaussianTarget(NamedTuple):
+    """A style's mean and covariance S, prepared for `wasserstein`.
+
+    Attributes:
+      mean: (c,).
+      root: (c, c), the square root of S + E, with E as `_prepare_gaussian` says.
+      floor: scalar, the largest eigenvalue that E can have.
+      traces: (2,), of S and of S + E.
+    """
+
+    mean: Float[Array, "*styles c"]
+    root: Float[Array, "*styles c c"]
+    floor: Float[Array, "*styles"]
+    traces: Float[Array, "*styles 2"]
+
+
+def _measure_gaussian(features: jax.Array, mask: jax.Array | None) -> Gaussian:
+    check_shape("features", features, ("h", "w", "c"))
+    f = widen(features)
+    mean = weighted_mean(f, mask)
+    h, w, c = f.shape
+    if h * w >= c:
+        return Gaussian(mean, gram_matrix(f - mean[None, None], mask))
+    weights = jnp.full((h, w), 1 / np.sqrt(h * w), f.dtype)
+    if mask is not None:
+        mask = mask.astype(f.dtype)
+        weights = mask / jnp.sqrt(mask_area(mask))
+    return Gaussian(mean, ((f - mean[None, None]) * weights[..., None]).reshape(-1, c))
+
+
+def _prepare_gaussian(found: Gaussian) -> GaussianTarget:
+    """Add some noise to the style, and to the image as `_distance_of_gaussians` compares them.
+
+    Covariances are singular (dead channels, fewer positions than channels), and there the distance has no gradient.
+    So both get noise of the same covariance E, which leaves it 0 between equals. E = d^2 (S + E)^-1 is d in directions
+    where the style has no variance and next to nothing where it has much, and
+    (S + E)^.5 (C + E) (S + E)^.5 = (S + E)^.5 C (S + E)^.5 + d^2
+    has the eigenvalues of a matrix of only as many rows as the image has positions, where that is fewer than channels.
+    """
+    covariance = (
+        found.spread if len(found.spread) == found.spread.shape[1] else exact_matmul(found.spread.T, found.spread)
+    )
+    floor = 2e-3 * jnp.sqrt(jnp.square(covariance).sum()) + 1e-8
+    eye = jnp.eye(len(covariance), dtype=covariance.dtype)
+    noisy = covariance / 2 + matrix_root(exact_matmul(covariance, covariance) / 4 + floor**2 * eye)
+    return GaussianTarget(found.mean, matrix_root(noisy), floor, jnp.stack([jnp.trace(covariance), jnp.trace(noisy)]))
+
+
+def _distance_of_gaussians(found: Gaussian, target: GaussianTarget, *, convention: str) -> jax.Array:
+    found, target = promoted(found, target)
+    channels = len(target.mean)
+    side = exact_matmul(found.spread, target.root)
+    if len(found.spread) == channels:
+        variance, product = jnp.trace(found.spread), exact_matmul(target.root, side)
+    else:
+        variance, product = jnp.square(found.spread).sum(), exact_matmul(side, side.T)
+    # An image of far more variance than the style needs more than the floor, for an iteration in float32.
+    norm = lax.stop_gradient(jnp.sqrt(jnp.square(product).sum()))
+    floor = jnp.maximum(target.floor, jnp.sqrt(SMALLEST * norm))
+    size = len(product)
+    common = root_trace(product + floor**2 * jnp.eye(size, dtype=product.dtype)) - size * floor
+    of_style, of_noisy = target.traces
+    spread = variance - of_style - 2 * common + 2 * (of_noisy - channels * target.floor)
+    distance = jnp.square(found.mean - target.mean).mean() + spread / channels
+    return scaled("wasserstein", distance, jnp.square(target.mean).mean() + of_style / channels, convention)
+
+
+for _type in (Gaussian, GaussianTarget):
+    export.register_namedtuple_serialization(_type, serialized_name=f"jaxstyle.{_type.__name__}")

@@ -1,0 +1,181 @@
+"""Coarse to fine: a transfer first on small images, whose result starts the next larger size.
+
+Large structures settle where a step costs little; the full size only adds detail (Gatys et al., "Controlling
+Perceptual Factors", arXiv 1611.07865, section 6; crowsonkb/style-transfer-pytorch). Images are float RGB in [0, 1],
+shape (h, w, 3); all functions take leading axes, such as one of lanes, and all sizes are static, so that they compose
+with jit.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxstyle.network.features import Params
+from jaxstyle.objective.objective import Losses, LossWeights
+from jaxstyle.optimise.schedule import Shape, scales, steps_of
+from jaxstyle.optimise.state import StateT, Transfer, TransferState
+from jaxstyle.optimise.transfer import run
+
+_IMAGES = "lanczos3"
+
+
+def resize(image: Float[Array, "*lanes h w 3"], shape: Sequence[int]) -> Float[Array, "*lanes h_new w_new 3"]:
+    """Resample images: Lanczos with antialiasing, clipped to [0, 1].
+
+    An image that has the size already is returned as it is.
+
+    Args:
+      image: (..., h, w, 3).
+      shape: (h', w') to go to; what follows is ignored.
+
+    Returns:
+      (..., h', w', 3).
+    """
+    if image.shape[-3:-1] == tuple(shape[:2]):
+        return image
+    return jnp.clip(_resample(image, shape, _IMAGES), 0, 1)
+
+
+def _resample(x: jax.Array, shape: Sequence[int], method: str) -> jax.Array:
+    return jax.image.resize(x, (*x.shape[:-3], *shape[:2], x.shape[-1]), method)
+
+
+def carry(
+    transfer: Transfer,
+    state: StateT,
+    shape: Sequence[int],
+    *,
+    detail: Float[Array, "*lanes h_detail w_detail 3"] | None = None,
+) -> StateT:
+    """The state at another size, to go on from there.
+
+    The image is resampled, and gets back from `detail`, such as the content, what the coarser size could not hold: at
+    low style weights that is what it lacks most. Resampled, too, are the leaves of the optimiser that have the image's
+    shape, linearly, so that second moments stay >= 0; and since a pixel of n has 1/n of the gradient of a mean over
+    pixels, they are scaled by the ratio of the pixel numbers, those called "nu" (optax's second moments) by its square.
+    Leaves that don't depend on the size, such as counts of steps, are kept. An optimiser with any other leaf that does,
+    such as a history of gradients, which tells nothing about another size, starts afresh as a whole.
+
+    An average starts anew. A transfer that has failed stays so; one that has converged goes on, and what it measures
+    by its totals, such as where it diverges, is measured anew.
+
+    Args:
+      transfer: what the state is of: from `make_transfer`, `make_averaging` or `make_stopping`; of lanes (see
+        `lanes.make_lanes`) if that has a lane axis.
+      state: with an image (..., h, w, 3).
+      shape: (h, w) to go to.
+      detail: (..., H, W, 3) image of which the band of frequencies between the two sizes is added; None: nothing is.
+
+    Returns:
+      The state, with an image (..., *shape, 3).
+
+    Raises:
+      ValueError: for a state of another kind, without a method `carried`.
+    """
+    before = state.image.shape
+    if before[-3:-1] == tuple(shape[:2]):
+        return state
+    image = _resample(state.picture, shape, _IMAGES)
+    if detail is not None:
+        fine = resize(detail, shape).astype(image.dtype)
+        image = image + (fine - _resample(_resample(fine, before[-3:-1], _IMAGES), shape, _IMAGES))
+    return _carry_parts(state, transfer.init(jnp.clip(image, 0, 1)), before)
+
+
+def _carry_parts(state: Any, fresh: Any, before: tuple[int, ...]) -> Any:
+    """The fresh state of another size, with what goes on of the state whose images have the shape `before`."""
+    if isinstance(state, TransferState):
+        return fresh._replace(optimizer=_carry_optimizer(state.optimizer, fresh.optimizer, before, fresh.image.shape))
+    if not hasattr(state, "carried"):
+        raise ValueError(
+            f"carry takes states of make_transfer, make_averaging and make_stopping, got {type(state).__name__}: "
+            "give it a method carried(fresh, inner)"
+        )
+    return state.carried(fresh, partial(_carry_parts, before=before))
+
+
+def _carry_optimizer(optimizer: Any, fresh: Any, before: tuple[int, ...], after: tuple[int, ...]) -> Any:
+    ratio = math.prod(before[-3:-1]) / math.prod(after[-3:-1])
+
+    def fits(old: jax.Array, new: jax.Array) -> bool:
+        return old.shape == new.shape or (old.shape == before and new.shape == after)
+
+    def move(path: tuple[Any, ...], old: jax.Array) -> jax.Array:
+        if old.shape != before or not jnp.issubdtype(old.dtype, jnp.floating):
+            return old
+        second = any(getattr(key, "name", getattr(key, "key", None)) == "nu" for key in path)
+        return _resample(old, after[-3:-1], "linear") * ratio ** (2 if second else 1)
+
+    if not all(jax.tree.leaves(jax.tree.map(fits, optimizer, fresh))):
+        return fresh
+    return jax.tree_util.tree_map_with_path(move, optimizer)
+
+
+def run_pyramid(
+    transfer: Transfer,
+    targets_of: Callable[[Params, Float[Array, "h w 3"], Float[Array, "h_style w_style 3"]], Any],
+    params: Params,
+    content: Float[Array, "h w 3"],
+    style: Float[Array, "h_style w_style 3"],
+    weights: LossWeights,
+    *,
+    shapes: Sequence[Shape] | None = None,
+    num_steps: Sequence[int] | None = None,
+    start: Float[Array, "*lanes h_start w_start 3"] | None = None,
+) -> tuple[Any, list[Losses]]:
+    """Run a transfer at each size, from what the size before has made; the style image shrinks as the content does.
+
+    As the command has it, which also says how a larger size begins: what starts from the content gets the content's
+    detail at each of them (see `carry`), what starts from another image doesn't.
+
+    Args:
+      transfer: from `make_transfer`, `make_averaging` or `make_stopping`, or of lanes, from `make_lanes`.
+      targets_of: makes the targets of (params, content, style), such as `partial(make_targets, features)`.
+      params: the network's parameters; `prepare` them first if there is more than one size.
+      content: (h, w, 3) at full size.
+      style: (h', w', 3).
+      weights: of the loss.
+      shapes: the sizes; None: `schedule.scales` of the content's.
+      num_steps: steps at each of them; None: `schedule.steps_of` the sizes.
+      start: (..., h, w, 3) image to start from, of any size, with a leading axis for lanes; None: the content.
+
+    Returns:
+      The last size's state, and the losses of each size, as `run` returns them.
+
+    Raises:
+      ValueError: for numbers of steps that are not one a size.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, jaxstyle as js, optax
+      >>> from jaxstyle.optimise.pyramid import run_pyramid
+      >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+      >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
+      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
+      >>> targets_of = partial(js.make_targets, features, **layers)
+      >>> runs = partial(run_pyramid, transfer, targets_of, shapes=[(6, 8), (12, 16)], num_steps=[2, 3])
+      >>> state, losses = jax.eval_shape(runs, params, content, style, js.LossWeights())  # or jax.jit(runs)(...)
+      >>> state.image.shape, [rows.total.shape for rows in losses]
+      ((12, 16, 3), [(2,), (3,)])
+    """
+    shapes = scales(content.shape) if shapes is None else shapes
+    num_steps = steps_of(shapes) if num_steps is None else num_steps
+    if len(shapes) != len(num_steps) or not shapes:
+        raise ValueError(f"num_steps must be one number for each of {len(shapes)} sizes, got {len(num_steps)}")
+    state = transfer.init(resize(content if start is None else start, shapes[0]))
+    detail = content if start is None else None
+    losses = []
+    for shape, steps in zip(shapes, num_steps, strict=True):
+        ratio = math.sqrt(math.prod(shape) / math.prod(content.shape[:2]))
+        of_style = [max(1, round(side * ratio)) for side in style.shape[:2]]
+        targets = targets_of(params, resize(content, shape), resize(style, of_style))
+        state = carry(transfer, state, shape, detail=detail)
+        state, rows = run(transfer, state, params, targets, weights, num_steps=steps)
+        losses.append(rows)
+    return state, losses

@@ -1,0 +1,70 @@
+"""The sizes that a transfer goes through from coarse to fine, and the steps at each. Plain Python: imports no jax."""
+
+import math
+from collections.abc import Sequence
+
+from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS, min_size
+
+SMALLEST = 60
+"""Longest side of the first size, in pixels."""
+
+LEAST = min_size(CONTENT_LAYERS + STYLE_LAYERS)
+"""Pixels that Gatys et al.'s layers need on each side."""
+
+STEPS, COARSE_STEPS = 40, 40
+"""Steps at the full size, and at each smaller one."""
+
+Shape = tuple[int, int]
+"""Height and width in pixels."""
+
+
+def scales(
+    shape: Sequence[int], *, smallest: int = SMALLEST, least: int = LEAST, factor: float = 2.0
+) -> tuple[Shape, ...]:
+    """Sizes from coarse to fine, each about `factor` times the one before, the last one `shape` itself.
+
+    The first has the same longest side whatever the last is, so that pictures of all sizes begin alike; the sizes
+    between them are evenly spaced by ratios.
+
+    Args:
+      shape: (h, w) of the finished image; what follows is ignored, so that an image's shape will do.
+      smallest: longest side of the first size, in pixels; that of `shape` or more leaves one size.
+      least: pixels that the shorter side of the first size has at least, for which it is made larger: those that a
+        network takes.
+      factor: ratio of neighbouring sizes, about, above 1. Every size is compiled once.
+
+    Returns:
+      ((h, w), ...), at least one.
+
+    Raises:
+      ValueError: for a smallest or a least below 1, or a factor of 1 or less.
+
+    Example:
+      >>> from jaxstyle.optimise.schedule import scales
+      >>> scales((240, 320), smallest=80)
+      ((60, 80), (120, 160), (240, 320))
+    """
+    for name, pixels in (("smallest", smallest), ("least", least)):
+        if pixels < 1:
+            raise ValueError(f"{name} must be 1 or more, got {pixels}")
+    if not factor > 1 or not math.isfinite(factor):
+        raise ValueError(f"factor must be above 1, got {factor}")
+    height, width = (int(side) for side in shape[:2])
+    ratio = min(max(height, width) / smallest, min(height, width) / least)
+    steps = round(math.log(max(ratio, 1), factor))
+    found = [(round(height / ratio ** (i / steps)), round(width / ratio ** (i / steps))) for i in range(steps, 0, -1)]
+    return tuple(dict.fromkeys([*found, (height, width)]))
+
+
+def steps_of(shapes: Sequence[Shape], *, steps: int = STEPS, coarse_steps: int = COARSE_STEPS) -> tuple[int, ...]:
+    """Steps at each size.
+
+    Args:
+      shapes: the sizes, from coarse to fine.
+      steps: at the last of them.
+      coarse_steps: at each one before.
+
+    Returns:
+      One number for each size.
+    """
+    return (*(coarse_steps for _ in shapes[:-1]), steps)

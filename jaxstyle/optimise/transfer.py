@@ -1,0 +1,209 @@
+"""One style transfer: an optimisation of one image's pixels, as the pure functions `init`, `step` and `run`.
+
+Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more (`lanes.py` does it over weights).
+"""
+
+from functools import partial
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import ArrayLike, Float, Int
+
+from jaxstyle.common.checks import check_count, check_function, reverse_mode_only
+from jaxstyle.common.dtypes import widen
+from jaxstyle.common.images import as_image
+from jaxstyle.network.features import Params
+from jaxstyle.network.vgg import prepare
+from jaxstyle.objective.objective import Loss, Losses, LossWeights, Targets
+from jaxstyle.optimise.optimizers import check_hyperparameters, check_optimizer
+from jaxstyle.optimise.scaling import check_weights, scaled
+from jaxstyle.optimise.state import StateT, Transfer, TransferState, check_state, offered
+
+
+def make_transfer(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+) -> Transfer:
+    """Make (init, step) of a transfer that minimises `loss` over the pixels.
+
+    The optimiser sees the loss over the power of two that brings the largest of alpha, beta and tv between 1 and 2, so
+    that only their ratios matter to it; Losses are not divided. `init` copies the image, of half precision to float32,
+    and every array of the state is memory of its own, which may be donated.
+
+    A step whose loss, gradient or update is not finite returns a NaN total and leaves the state as it was. But an
+    optimiser with an `accepted` image (see `State`), such as `lbfgs.lbfgs`, is told: it gets an infinite value and a
+    gradient of 0 instead of those, and goes back by itself.
+
+    Args:
+      loss: from `make_loss`, or any function (image, params, targets, weights) -> (scalar, Losses).
+      optimizer: any optax transformation of one image; line searches such as `optax.lbfgs()` get their value and
+        value_fn.
+      bounds: pixels are clipped to [low, high] after each step; the paper does not clip. None: no
+        clipping, which `optax.lbfgs` needs, since clipping spoils its model of the curvature.
+
+    Returns:
+      Transfer: `init` of a starting image, and `step`.
+
+    Raises:
+      ValueError: for an optimizer that is no optax transformation or can't work on one image, and bounds that are not
+        (low, high); from `init`, for an image that is not floating-point; from `step`, for weights that are all 0
+        (where values are known), and updates of another shape than the image's.
+
+    Example:
+      >>> import jax, jaxstyle as js, optax
+      >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+      >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
+      >>> targets = js.make_targets(features, params, content, style, **layers)
+      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
+      >>> step = jax.jit(transfer.step)
+      >>> state, losses = step(transfer.init(content), params, targets, js.LossWeights(beta=10.0))
+      >>> state.image.shape, float(losses.content)  # which is of the image before the step
+      ((12, 16, 3), 0.0)
+    """
+    if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
+        raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
+    check_function("loss", loss, "js.make_loss")
+    transformation = check_optimizer(optimizer)
+
+    def init(image: Float[ArrayLike, "h w 3"]) -> TransferState:
+        image = jnp.array(widen(as_image(image)), copy=True)
+        check_hyperparameters(transformation, image)
+        return TransferState(image, jax.tree.map(partial(jnp.array, copy=True), transformation.init(image)))
+
+    def step(
+        state: TransferState, params: Params, targets: Targets, weights: LossWeights
+    ) -> tuple[TransferState, Losses]:
+        check_weights(weights)
+
+        def objective(image: jax.Array) -> tuple[jax.Array, Losses]:
+            value, losses = loss(image, params, targets, weights)
+            return scaled(value, losses, weights), losses
+
+        (value, losses), gradient = jax.value_and_grad(objective, has_aux=True)(state.image)
+        finite = jnp.isfinite(value) & jnp.isfinite(gradient).all()
+        goes_back = offered(state.optimizer, "accepted") is not None
+        if goes_back:
+            value, gradient = jnp.where(finite, value, jnp.inf), jnp.where(finite, gradient, 0)
+        # Code of optax relies on promotions that the caller's program may forbid in its own.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            updates, after = transformation.update(
+                gradient,
+                state.optimizer,
+                state.image,
+                value=value,
+                grad=gradient,
+                value_fn=lambda image: objective(image)[0],
+            )
+        image = _move(state.image, updates)
+        moves = jnp.isfinite(image).all()
+        if bounds is not None:
+            image = jnp.clip(image, *bounds)
+        taken = moves if goes_back else finite & moves
+        state = jax.tree.map(partial(jnp.where, taken), TransferState(image, after), state)
+        return state, losses._replace(total=jnp.where(finite & moves, losses.total, jnp.nan))
+
+    def losses_of(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> Losses:
+        return loss(image, params, targets, weights)[1]
+
+    return Transfer(init, step, losses_of)
+
+
+def _move(image: jax.Array, updates: Any) -> jax.Array:
+    if jnp.shape(updates) != image.shape:
+        raise ValueError(
+            f"optimizer gives updates of shape {jnp.shape(updates)} for an image of shape {image.shape}: "
+            "take one that works on a single array"
+        )
+    return cast(jax.Array, optax.apply_updates(image, updates))
+
+
+def run(
+    transfer: Transfer,
+    state: StateT,
+    params: Params,
+    targets: Any,
+    weights: LossWeights,
+    *,
+    num_steps: int,
+) -> tuple[StateT, Losses]:
+    """Take `num_steps` steps in one `lax.scan`, with `params` prepared before it (see `prepare`).
+
+    Args:
+      transfer: from `make_transfer`, `make_averaging`, `make_stopping`, `make_lanes` or `shard_rows`.
+      state: from `transfer.init`, or a state to go on from.
+      params: the network's parameters.
+      targets: from `make_targets`.
+      weights: of the loss.
+      num_steps: steps to take.
+
+    Returns:
+      The state, and Losses with leaves (num_steps,): row i is of the image before step i.
+
+    Raises:
+      ValueError: for a negative num_steps, and as the step does.
+
+    Example:
+      >>> import jax, jaxstyle as js, optax
+      >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+      >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
+      >>> targets = js.make_targets(features, params, content, style, **layers)
+      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
+      >>> state, losses = js.run(transfer, transfer.init(content), params, targets, js.LossWeights(), num_steps=4)
+      >>> state.image.shape, losses.total.shape
+      ((12, 16, 3), (4,))
+    """
+    check_count("num_steps", num_steps, 0)
+    check_state(state)
+    params = prepare(params)
+
+    def body(state: StateT, _: None) -> tuple[StateT, Losses]:
+        return transfer.step(state, params, targets, weights)
+
+    with reverse_mode_only():
+        return lax.scan(body, state, length=num_steps)
+
+
+def run_chunk(
+    transfer: Transfer,
+    state: StateT,
+    params: Params,
+    targets: Any,
+    weights: LossWeights,
+    count: Int[ArrayLike, ""],
+    *,
+    capacity: int,
+) -> tuple[StateT, Losses]:
+    """Take `count` <= `capacity` steps; `count` is an array, so one compilation serves chunks of every length.
+
+    For a caller that looks at the losses every now and then, and has prepared `params` (see `prepare`). It has
+    no gradient: use `run` for that.
+
+    Args:
+      transfer: as of `run`.
+      state: as of `run`.
+      params: the network's parameters, prepared.
+      targets: from `make_targets`.
+      weights: of the loss.
+      count: steps to take, a scalar.
+      capacity: the most steps that `count` may be; more are not taken.
+
+    Returns:
+      The state, and Losses with leaves (capacity, ...), of which the first `count` rows are set.
+    """
+    step = jax.jit(transfer.step, inline=True)  # traced once, not for its shapes and again for its steps
+
+    def body(i: jax.Array, carry: tuple[StateT, Losses]) -> tuple[StateT, Losses]:
+        state, rows = carry
+        state, losses = step(state, params, targets, weights)
+        return state, jax.tree.map(lambda row, x: row.at[i].set(x), rows, losses)
+
+    shapes = jax.eval_shape(step, state, params, targets, weights)[1]
+    rows = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
+    return lax.fori_loop(0, jnp.minimum(count, capacity), body, (state, rows))

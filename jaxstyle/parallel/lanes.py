@@ -1,0 +1,163 @@
+"""Sweeps: many transfers, called lanes, that differ in their loss weights and run as one vmapped loop.
+
+Images are float RGB in [0, 1], shape (h, w, 3); here they get a leading lane axis.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import ArrayLike, Float
+
+from jaxstyle.common.checks import check_count, check_type
+from jaxstyle.common.images import as_image
+from jaxstyle.network.features import Params
+from jaxstyle.objective.objective import Losses, LossWeights, Targets
+from jaxstyle.optimise.scaling import check_weights
+from jaxstyle.optimise.state import Transfer
+from jaxstyle.parallel.stacked_targets import StackedTargets, check_targets, targets_of_lane
+from jaxstyle.parallel.weight_grid import lane_axes, num_lanes
+
+
+def make_lanes(
+    transfer: Transfer, weights: LossWeights, *, microbatch: int | None = None, mesh: Mesh | None = None
+) -> Transfer:
+    """The transfer over a leading lane axis of images, states and losses, for weights shaped as `weights` are.
+
+    Its `init` takes (lanes, h, w, 3); its `step` takes the same params and targets for all lanes, or `StackedTargets`,
+    and works with `run`, which then returns losses of shape (steps, lanes).
+
+    Args:
+      transfer: from `make_transfer`, `make_averaging` or `make_stopping`.
+      weights: LossWeights with lanes; only their shapes are used.
+      microbatch: lanes that a step computes at once on a device, group after group (of equal size, so that it may be
+        fewer): the memory for features is that of one group, whatever the number of lanes. None: all.
+      mesh: devices that share the lanes out among them, over all its axes; they need nothing from each other. `init`
+        puts the lanes there. None: where jax computes by default.
+
+    Returns:
+      A transfer of the same kind of state, with a leading lane axis.
+
+    Raises:
+      ValueError: for a microbatch below 1, or lanes that don't divide by the devices (see `pad_lanes`).
+    """
+    check_type("transfer", transfer, Transfer)
+    if microbatch is not None:
+        check_count("microbatch", microbatch, 1)
+    axes = lane_axes(weights)
+    count = num_lanes(weights)
+    if mesh is not None and count % mesh.size:
+        raise ValueError(f"{count} lanes do not divide by {mesh.size} devices: pad_lanes repeats the last one")
+
+    def of_lanes(of_one: Callable[..., Any]) -> Callable[..., Any]:
+        """Of all lanes, what of one takes (state, params, targets, weights); or an image in place of the state."""
+
+        def apply(state: Any, params: Params, targets: Targets | StackedTargets, weights: LossWeights) -> Any:
+            check_weights(weights)
+            check_targets(targets, (len(jax.tree.leaves(state)[0]),))
+            by_lane = {name: leaf for name, leaf in weights._asdict().items() if getattr(axes, name) == 0}
+            indices = (targets.content_index, targets.style_index) if isinstance(targets, StackedTargets) else ()
+
+            def one(state: Any, lane: tuple[dict[str, jax.Array], tuple[jax.Array, ...]]) -> Any:
+                leaves, indices = lane
+                return of_one(state, params, targets_of_lane(targets, indices), weights._replace(**leaves))
+
+            def together(state: Any, lanes: Any) -> tuple[Any, Losses]:
+                state, losses = jax.vmap(one)(jax.tree.map(_keep_layout, state), lanes)
+                return jax.tree.map(_keep_layout, state), losses
+
+            return _step_groups(together, microbatch, state, (by_lane, indices))
+
+        return apply
+
+    evaluate = of_lanes(lambda image, *others: (image, transfer.losses(image, *others)))
+    lanes = Transfer(jax.vmap(transfer.init), of_lanes(transfer.step), lambda *operands: evaluate(*operands)[1])
+    return lanes if mesh is None else _shard(lanes, axes, mesh)
+
+
+def _step_groups(step: Any, microbatch: int | None, state: Any, lanes: Any) -> Any:
+    """`step` of (state, lanes), at most `microbatch` lanes at once, in the memory that the state lies in."""
+    count = jax.tree.leaves(state)[0].shape[0]
+    if microbatch is None or microbatch >= count:
+        return step(state, lanes)
+    groups = -(-count // microbatch)
+    size = -(-count // groups)
+    step = jax.jit(step, inline=True)  # traced once, not for its shapes and again for the loop
+    of_group = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), (state, lanes))
+    losses = jax.tree.map(lambda s: jnp.zeros((count, *s.shape[1:]), s.dtype), jax.eval_shape(step, *of_group)[1])
+
+    # A loop that carries the state, rather than lax.map, which would hold it twice: before and after.
+    def body(carry: Any, group: jax.Array) -> tuple[Any, None]:
+        start = jnp.minimum(group * size, count - size)
+        before, own = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, size), (carry, lanes))
+        before = lax.optimization_barrier(before)  # or slices are taken again after some of the state is new
+        after = step(before[0], own)
+        if count % size:  # then the last group overlaps the one before, whose lanes have taken this step
+            due = start + jnp.arange(size) >= group * size
+            after = jax.vmap(lambda d, a, b: jax.tree.map(partial(jnp.where, d), a, b))(due, after, before)
+        put = partial(lax.dynamic_update_slice_in_dim, start_index=start, axis=0)
+        return jax.tree.map(put, carry, after), None
+
+    return lax.scan(body, (state, losses), jnp.arange(groups))[0]
+
+
+def _keep_layout(x: jax.Array) -> jax.Array:
+    """On a TPU, keep images laid out as arguments are, channel by channel.
+
+    Otherwise the layout that suits the first convolution spreads over the loops of steps and groups, where it makes a
+    copy of all lanes' state, with padding: a third more for 512 lanes of 512 pixels, 16 times as much for 8.
+    """
+    if x.ndim < 4:
+        return x
+    *leading, height, width, channels = range(x.ndim)
+    layout = Layout((*leading, channels, height, width))
+    return lax.platform_dependent(x, tpu=lambda x: with_layout_constraint(x, layout), default=lambda x: x)
+
+
+def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
+    """The same, its lanes shared out among the devices of a mesh.
+
+    By shard_map and not by the sharding of arguments, for which XLA gathers the lanes where a loop takes groups of
+    them, or a line search's loop asks whether any is left. Each lane has its own image: the gradient of one that is the
+    same on all devices would be summed over them.
+    """
+    mesh = Mesh(mesh.devices, mesh.axis_names)  # whose axes are of the type that code outside of shard_map needs
+    by_lane: Any = PartitionSpec(mesh.axis_names)
+    shared: Any = PartitionSpec()
+    of_stacked, of_weights = lane_specs(axes, by_lane)
+    # check_vma: the line search of optax.lbfgs starts its loop with values that are the same on all devices.
+    split = partial(jax.shard_map, mesh=mesh, check_vma=False)
+
+    def init(image: Float[ArrayLike, "lanes h w 3"]) -> Any:
+        image = jax.device_put(as_image(image), NamedSharding(mesh, by_lane))
+        return split(lanes.init, in_specs=by_lane, out_specs=by_lane)(image)
+
+    def of_devices(function: Callable[..., Any]) -> Callable[..., Any]:
+        def apply(x: Any, params: Params, targets: Targets | StackedTargets, weights: LossWeights) -> Any:
+            of_targets = of_stacked if isinstance(targets, StackedTargets) else shared
+            specs = (by_lane, shared, of_targets, of_weights)
+            return split(function, in_specs=specs, out_specs=by_lane)(x, params, targets, weights)
+
+        return apply
+
+    return Transfer(init, of_devices(lanes.step), of_devices(lanes.losses))
+
+
+def lane_specs(axes: LossWeights, by_lane: Any) -> tuple[StackedTargets, LossWeights]:
+    """What of the arguments of a step of lanes is shared out among devices; the rest is on all of them.
+
+    Args:
+      axes: of the weights, from `lane_axes`.
+      by_lane: PartitionSpec of a leading lane axis.
+
+    Returns:
+      Of `StackedTargets` and of LossWeights, a PartitionSpec a leaf.
+    """
+    shared: Any = PartitionSpec()
+    of_weights = LossWeights(*(by_lane if axis == 0 else shared for axis in axes))
+    return StackedTargets(shared, shared, by_lane, by_lane, shared), of_weights

@@ -1,0 +1,1 @@
+"""Weight sets by name: where they lie, their checks, and their conversion. It imports `network`."""

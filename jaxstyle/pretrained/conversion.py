@@ -1,0 +1,225 @@
+"""From another program's VGG to the canonical form: pure functions of tensors; reads no file.
+
+Canonical: images are RGB in [0, 1], from which only a mean is taken; kernels are (3, 3, c_in, c_out); see `pretrained`.
+"""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxstyle.network.layers import BLOCKS, CONVOLUTIONS, ONLY_VGG19, block_of
+from jaxstyle.pretrained.weight_sets import CONVENTIONS, Convention
+
+Key = tuple[str, ...]
+"""Name of a tensor in its file, in parts: ("features", "0", "weight")."""
+
+LARGEST_TENSOR = 9 * 512 * 512
+"""Numbers in the largest tensor of a VGG's convolutions."""
+
+_LAYERS_OF = {
+    "VGG19": CONVOLUTIONS,
+    "VGG16": tuple(layer for layer in CONVOLUTIONS if layer not in ONLY_VGG19),
+}
+
+# The first filter's 3x3 taps for the first channel as stored (B of Caffe's, R of torchvision's), as printed in public.
+_FIRST_TAPS: tuple[tuple[str, tuple[float, ...]], ...] = (
+    (
+        "caffe",  # VGG19
+        (0.341195, 0.339992, -0.0448442, 0.232159, 0.0897821, -0.303314, -0.0726092, -0.246675, -0.336833),
+    ),
+    (
+        "caffe",  # VGG16
+        (0.429471, 0.373467, -0.0613601, 0.274770, 0.0386808, -0.367223, -0.0574682, -0.262250, -0.350097),
+    ),
+    (
+        "torchvision",  # VGG19
+        (-0.053474, -0.049257, -0.067942, 0.015314, 0.045068, 0.0021444, 0.036226, 0.019999, 0.019864),
+    ),
+    (
+        "torchvision",  # VGG16
+        (-0.5537, 0.1427, 0.5290, -0.5831, 0.3566, 0.7657, -0.6902, -0.0480, 0.4841),
+    ),
+)
+_SAME_DIRECTION = 0.99
+
+
+class Convolutions(NamedTuple):
+    """A VGG's convolutions in order.
+
+    Attributes:
+      architecture: "VGG19" or "VGG16".
+      kernels: each (3, 3, c_in, c_out).
+      biases: each (c_out,).
+    """
+
+    architecture: str
+    kernels: list[np.ndarray]
+    biases: list[np.ndarray]
+
+
+def may_be_needed(shape: Sequence[int], layout: str) -> bool:
+    """Whether a tensor can be a kernel or a bias of a VGG's convolutions; a reader skips the others.
+
+    Args:
+      shape: of the tensor.
+      layout: "OIHW" or "HWIO", the axes of kernels.
+
+    Returns:
+      Whether it can.
+    """
+    taps = {"OIHW": shape[2:], "HWIO": shape[:2]}[layout] if len(shape) == 4 else ()
+    return int(np.prod([int(n) for n in shape], dtype=object)) <= LARGEST_TENSOR and (
+        tuple(taps) == (3, 3) or len(shape) == 1
+    )
+
+
+def find_convolutions(tensors: Mapping[Key, Any], layout: str) -> Convolutions:
+    """Find the convolutions of a VGG19 or VGG16 among a file's tensors; all others are left out.
+
+    A kernel and its bias differ in the last part of their name only; the layers are in the natural order of the names
+    (features.2 before features.10).
+
+    Args:
+      tensors: arrays by name.
+      layout: "OIHW" or "HWIO", the axes of kernels.
+
+    Returns:
+      Convolutions, their kernels in the layout HWIO.
+
+    Raises:
+      ValueError: if they aren't those of either network, or have batch normalisation between them.
+    """
+    if any(part.startswith(("running_mean", "moving_mean", "batch_stats")) for key in tensors for part in key):
+        raise ValueError("it has batch normalisation between its convolutions, which Gatys' VGG has not")
+    kernels: dict[Key, np.ndarray] = {}
+    biases: dict[Key, np.ndarray] = {}
+    for key, tensor in tensors.items():
+        array = np.asarray(tensor)
+        if array.ndim == 4 and may_be_needed(array.shape, layout):
+            kernels[key[:-1]] = array.transpose(2, 3, 1, 0) if layout == "OIHW" else array
+        elif array.ndim == 1:
+            biases[key[:-1]] = array
+    layers = sorted(kernels, key=_natural)
+    found = [kernels[layer].shape[2:] for layer in layers]
+    for architecture, names in _LAYERS_OF.items():
+        if found == _channels(names):
+            missing = [".".join(layer) for layer in layers if layer not in biases]
+            if missing:
+                raise ValueError(f"its convolution {missing[0]} has no bias")
+            return Convolutions(architecture, [kernels[layer] for layer in layers], [biases[layer] for layer in layers])
+    shown = " ".join(f"{a}-{b}" for a, b in found[:6]) + (" ..." if len(found) > 6 else "")
+    raise ValueError(
+        f"it holds {len(found)} convolutions of 3x3{f' ({shown} channels)' if found else ''}, "
+        "not the 16 of VGG19 or the 13 of VGG16"
+    )
+
+
+def _channels(layers: Sequence[str]) -> list[tuple[int, ...]]:
+    widths = [3, *(BLOCKS[block_of(layer) - 1][1] for layer in layers)]
+    return list(itertools.pairwise(widths))
+
+
+def _natural(key: Key) -> list[list[tuple[bool, int, str]]]:
+    return [
+        [(text.isdecimal(), int(text) if text.isdecimal() else 0, text) for text in re.split(r"(\d+)", part) if text]
+        for part in key
+    ]
+
+
+def recognise_convention(kernel: np.ndarray) -> str | None:
+    """Recognise the input convention that a network was trained with by its first kernel.
+
+    Files of torchvision and of Caffe have the same names and shapes, and magnitude doesn't tell them apart (of these
+    taps, mean 0.22 and 0.25 in Caffe's networks, 0.03 and 0.46 in torchvision's). The nine taps of the first filter on
+    the first channel are compared, by direction, with those published of the four networks: a cosine above 0.99 means
+    the same network, whether rounded, fine-tuned or with filters rescaled (Gatys' normalised set). Between one of
+    torchvision's and one of Caffe's it is -0.44 to -0.58.
+
+    Args:
+      kernel: (3, 3, 3, 64), as its file has it.
+
+    Returns:
+      "torchvision" or "caffe"; None for an unknown one.
+    """
+    taps = np.asarray(kernel, np.float64)[:, :, 0, 0].reshape(-1)
+    norm = np.linalg.norm(taps)
+    for name, known in _FIRST_TAPS:
+        if norm > 0 and taps @ np.array(known) > _SAME_DIRECTION * norm * np.linalg.norm(known):
+            return name
+    return None
+
+
+def to_canonical(convolutions: Convolutions, convention: Convention) -> dict[str, np.ndarray]:
+    """Tensors in the layout of `pretrained`, float32, that give the features of the program they come from.
+
+    conv(k, (scale x - mean) / std) = conv(k scale / std, x - mean / scale): order, scale and deviation fold into
+    conv1_1's kernel, exactly but for its rounding to float32. The mean stays, since the zero padding comes after it.
+
+    Args:
+      convolutions: as `find_convolutions` returns them.
+      convention: what the program feeds its network.
+
+    Returns:
+      {name in the file: tensor}: `mean`, and kernel and bias of each convolution.
+    """
+    kernels = [np.asarray(kernel, np.float64) for kernel in convolutions.kernels]
+    first = kernels[0][:, :, ::-1] if convention.order == "BGR" else kernels[0]
+    kernels[0] = first * (convention.scale / np.asarray(convention.std, np.float64))[:, None]
+    mean = np.asarray(convention.mean, np.float64) / convention.scale
+    tensors = {"mean": mean.astype(np.float32)}
+    for layer, kernel, bias in zip(_LAYERS_OF[convolutions.architecture], kernels, convolutions.biases, strict=True):
+        tensors[f"{layer}/kernel"] = np.ascontiguousarray(kernel, np.float32)
+        tensors[f"{layer}/bias"] = np.asarray(bias, np.float32)
+    return tensors
+
+
+def choose_convention(convolutions: Convolutions, given: str | None, of_format: Convention | str | None) -> Convention:
+    """The convention that was given, or that the format has, or that the numbers tell, in this order.
+
+    Args:
+      convolutions: as `find_convolutions` returns them.
+      given: name of a convention; None: none was given.
+      of_format: the convention of the file's format, or its name; None: the format has none.
+
+    Returns:
+      The convention.
+
+    Raises:
+      ValueError: if nothing tells.
+    """
+    chosen = given or of_format or recognise_convention(convolutions.kernels[0])
+    if chosen is None:
+        raise ValueError(
+            "its first kernel is neither torchvision's nor Caffe's, so nothing tells what input it expects: give "
+            f"--input-convention {', '.join(CONVENTIONS)}"
+        )
+    return CONVENTIONS[chosen] if isinstance(chosen, str) else chosen
+
+
+def scale_filters(tensors: Mapping[str, np.ndarray], means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Divide the activations of every filter by a positive number, in a set of the canonical form.
+
+    With the filters' mean activations over images and positions, this makes the normalised network of Gatys et al.
+    (CVPR 2016, section 2): ReLU and pooling commute with positive factors, so that nothing else of it changes.
+
+    Args:
+      tensors: a set in the layout of `pretrained`.
+      means: {convolution: (c_out,)}, what to divide by.
+
+    Returns:
+      The set of these convolutions, float32.
+    """
+    scaled = {"mean": np.asarray(tensors["mean"])}
+    before = np.ones(3)
+    for layer in CONVOLUTIONS:
+        if layer not in means:
+            continue
+        after = np.asarray(means[layer], np.float64)
+        kernel = np.asarray(tensors[f"{layer}/kernel"], np.float64) * before[:, None] / after
+        scaled[f"{layer}/kernel"] = kernel.astype(np.float32)
+        scaled[f"{layer}/bias"] = (np.asarray(tensors[f"{layer}/bias"], np.float64) / after).astype(np.float32)
+        before = after
+    return scaled

@@ -1,0 +1,180 @@
+"""Named weight sets: find the file, verify it, load it. The one module of the core that reads files.
+
+Layout of a file of VGG19 (safetensors): `mean` (3,), the RGB mean of images in [0, 1]; `convB_I/kernel`
+(3, 3, c_in, c_out) and `convB_I/bias` (c_out,) for the convolutions, with the input's standard deviation folded into
+conv1_1's kernel. A file without conv3_4, conv4_4 and conv5_4 is a VGG16: its parameters are without them too, and the
+network passes those three by.
+
+The sets of LPIPS hold `heads/LAYER` (c,), non-negative; that of AlexNet also its convolutions, `mean` and
+`convI/kernel`, `convI/bias`, while that of VGG16 goes with the convolutions of the bundled set.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxstyle.common.file_kinds import describe_address
+from jaxstyle.network.features import Params
+from jaxstyle.network.layers import CONVOLUTIONS, ONLY_VGG19
+from jaxstyle.network.vgg import IMAGENET_MEAN
+from jaxstyle.pretrained.set_files import (
+    PORT_HINT,
+    WeightsError,
+    cached_names,
+    find_cached,
+    parse_tensors,
+    read_file,
+    read_registered,
+    tensor_shapes,
+    weights_folder,
+)
+from jaxstyle.pretrained.weight_sets import DEFAULT, METRIC_SETS, REGISTRY, REMOTE_SETS
+
+
+class Weights(NamedTuple):
+    """Loaded weights.
+
+    Attributes:
+      params: parameters, as `load_params` gives them.
+      name: the set's name as results record it.
+      sha256: of the file, or of the arrays of a random set.
+    """
+
+    params: Params
+    name: str
+    sha256: str
+
+
+def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
+    """Load parameters, float32.
+
+    Args:
+      name: "bundled" (the set vgg16-in-vgg19), a name that `jaxstyle weights list` shows, of a bundled set or of one
+        in the cache folder, the path of a safetensors file in this module's layout, or "random:SEED", He-normal
+        kernels (He, Wang and Hopcroft, NIPS 2016: random ones work too). "lpips-alex" and "lpips-vgg16" are for
+        `metrics`: {"mean", "conv1": {"kernel", "bias"}, ..., "heads": {"relu1": (64,), ...}} of AlexNet, and the
+        bundled set with heads for VGG16.
+
+    Returns:
+      {"mean": (3,), "conv1_1": {"kernel": (3, 3, 3, 64), "bias": (64,)}, ...} for `make_features`. Those of a VGG16
+      have no conv3_4, conv4_4 and conv5_4.
+
+    Raises:
+      WeightsError: for an unknown name, and for a missing, truncated, altered or wrongly shaped file.
+
+    Example:
+      >>> import jaxstyle as js
+      >>> params = js.load_params("random:0")
+      >>> params["mean"].shape, params["conv2_1"]["kernel"].shape
+      ((3,), (3, 3, 64, 128))
+    """
+    try:
+        name = os.fspath(name)
+    except TypeError:
+        raise WeightsError(f"name must be that of weights or a path, got {name!r}") from None
+    if name not in METRIC_SETS:
+        return load_weights(name).params
+    tensors = parse_tensors(*read_registered(name))
+    params: dict[str, Any] = {} if "mean" in tensors else dict(load_params())
+    for key, tensor in tensors.items():
+        group, _, leaf = key.rpartition("/")
+        (params.setdefault(group, {}) if group else params)[leaf] = jnp.asarray(tensor, jnp.float32)
+    return params
+
+
+def load_weights(name: str | os.PathLike[str] = "bundled") -> Weights:
+    """Like `load_params`, together with what identifies the weights; for `make_features` only.
+
+    Args:
+      name: as of `load_params`.
+
+    Returns:
+      Weights: parameters, name and sha256.
+
+    Raises:
+      WeightsError: as `load_params` does, and for the sets of `METRIC_SETS`.
+    """
+    text = os.fspath(name)
+    if text == "bundled":
+        text = DEFAULT
+    if text.startswith("random:"):
+        return _random_weights(text)
+    cached = find_cached(text)
+    known = ", ".join(dict.fromkeys(["bundled", DEFAULT, *cached_names(), *REMOTE_SETS, "random:SEED"]))
+    if text in METRIC_SETS:
+        raise WeightsError(f"weights {text!r} are for metrics, not for a transfer: give one of {known}")
+    if text in REGISTRY or cached is not None:
+        data, path = read_registered(text)
+        return Weights(vgg_params(data, path), text, hashlib.sha256(data).hexdigest())
+    if text in REMOTE_SETS:
+        raise WeightsError(
+            f"weights {text!r} are not in {weights_folder()} yet: jaxstyle weights fetch {text} brings them"
+        )
+    if address := describe_address(text):
+        raise WeightsError(f"weights {address}")
+    path = Path(text)
+    if path.suffix != ".safetensors" and not path.exists():
+        raise WeightsError(f"unknown weights {text!r}: give one of {known}, or the path of a .safetensors file")
+    data = read_file(path)
+    return Weights(vgg_params(data, path), path.name, hashlib.sha256(data).hexdigest())
+
+
+def vgg_params(data: bytes, path: Path) -> Params:
+    """Parameters out of the contents of a file of VGG19 or VGG16 in this module's layout.
+
+    Args:
+      data: the contents.
+      path: where they come from, for the error.
+
+    Returns:
+      Parameters, as `load_params` gives them.
+
+    Raises:
+      WeightsError: if a tensor is missing, of another shape or not finite; the message names `path`.
+    """
+    tensors = parse_tensors(data, path)
+    shapes = tensor_shapes()
+    if not any(f"{layer}/kernel" in tensors for layer in ONLY_VGG19):
+        shapes = {key: shape for key, shape in shapes.items() if key.split("/")[0] not in ONLY_VGG19}
+    for key, shape in shapes.items():
+        if key not in tensors:
+            raise WeightsError(
+                f"weights {path}: tensor {key} is missing; if another program wrote the file, {PORT_HINT.format(path)}"
+            )
+        found = tensors[key]
+        if found.shape != shape:
+            raise WeightsError(f"weights {path}: tensor {key} must have shape {shape}, has {found.shape}")
+        largest = np.max(np.abs(found), initial=0) if np.issubdtype(found.dtype, np.floating) else np.nan
+        if not largest <= np.finfo(np.float32).max:  # so that NaN fails
+            raise WeightsError(f"weights {path}: tensor {key} must hold finite numbers of a floating-point type")
+    return _as_params({key: tensors[key] for key in shapes})
+
+
+def _as_params(tensors: Mapping[str, np.ndarray]) -> Params:
+    params: dict[str, Any] = {"mean": jnp.asarray(tensors["mean"], jnp.float32)}
+    for layer in CONVOLUTIONS:
+        if f"{layer}/kernel" in tensors:
+            params[layer] = {key: jnp.asarray(tensors[f"{layer}/{key}"], jnp.float32) for key in ("kernel", "bias")}
+    return params
+
+
+def _random_weights(name: str) -> Weights:
+    seed = name.removeprefix("random:")
+    if not seed.isdecimal() or int(seed) >= 2**32:
+        raise WeightsError(f"weights {name!r}: SEED must be a whole number from 0 to 4294967295, as in random:0")
+    # NumPy's frozen generator: the same numbers on every version and machine, and no compilation.
+    generator = np.random.RandomState(int(seed))
+    digest = hashlib.sha256()
+    tensors: dict[str, np.ndarray] = {"mean": np.array(IMAGENET_MEAN, np.float32)}
+    for key, shape in tensor_shapes().items():
+        if key.endswith("kernel"):
+            tensors[key] = generator.standard_normal(shape).astype(np.float32) * np.float32((2 / (9 * shape[2])) ** 0.5)
+        elif key.endswith("bias"):
+            tensors[key] = np.zeros(shape, np.float32)
+        digest.update(tensors[key].tobytes())
+    return Weights(_as_params(tensors), name, digest.hexdigest())

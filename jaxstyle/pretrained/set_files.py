@@ -1,0 +1,202 @@
+"""Files of weight sets: where they lie, what is recorded of them, and whether they are whole."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+
+from jaxstyle.common.file_kinds import recognise
+from jaxstyle.network.layers import BLOCKS, CONVOLUTIONS, block_of
+from jaxstyle.pretrained.cache_folder import cache_folder
+from jaxstyle.pretrained.weight_sets import DEFAULT, RECOMMENDED, REGISTRY, WeightSet
+
+PORT_HINT = "jaxstyle weights port {} brings it into the form of a set"
+
+
+class WeightsError(ValueError):
+    """A weight set that can't be used; the message is one line that names the file and the reason."""
+
+
+def bundled_path(file: str) -> Path:
+    """Path of a bundled weight file.
+
+    Args:
+      file: its name.
+
+    Returns:
+      The path: inside the package in a wheel, in weights/ in a checkout.
+    """
+    package = Path(__file__).parents[1]
+    inside = package / "weights" / file
+    return inside if inside.exists() else package.parent / "weights" / file
+
+
+def weights_folder() -> Path:
+    """Where ported sets lie.
+
+    Returns:
+      A folder of NAME.safetensors, and NAME.json with the file's sha256 and where it comes from.
+
+    Raises:
+      WeightsError: if the user has no home folder.
+    """
+    folder = cache_folder()
+    if folder is None:
+        raise WeightsError("there is no home folder to keep weights in; JAXSTYLE_CACHE can name a folder")
+    return folder / "weights"
+
+
+def cached_names() -> list[str]:
+    """Names of the sets in the cache folder.
+
+    Returns:
+      The names, sorted.
+    """
+    try:
+        return sorted(file.stem for file in weights_folder().glob("*.json"))
+    except (OSError, WeightsError):
+        return []
+
+
+def find_cached(name: str) -> WeightSet | None:
+    """Look for a set in the cache folder.
+
+    Args:
+      name: of the set.
+
+    Returns:
+      What was recorded of it when it was ported; None if there is none of this name.
+
+    Raises:
+      WeightsError: if the record can't be read.
+    """
+    if name in REGISTRY or name not in cached_names():
+        return None
+    path = weights_folder() / f"{name}.json"
+    try:
+        record = json.loads(path.read_bytes())
+        values = [record[field] for field in WeightSet._fields]
+        if not all(isinstance(value, kind) for value, kind in zip(values, (str, str, int, str, str, str), strict=True)):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"weights {path}: not a whole record of a set; port or fetch the set again") from error
+    return WeightSet(*values)
+
+
+def read_set(name: str) -> bytes:
+    """Read the file of a bundled or cached set, and check its sha256.
+
+    Args:
+      name: of the set.
+
+    Returns:
+      The file's contents.
+
+    Raises:
+      WeightsError: for an unknown name, and a missing or altered file.
+    """
+    return read_registered(name)[0]
+
+
+def set_path(name: str) -> Path:
+    """Path of the file of a bundled or cached set.
+
+    Args:
+      name: of the set.
+
+    Returns:
+      The path, whether or not the file is there.
+    """
+    return bundled_path(REGISTRY[name].file) if name in REGISTRY else weights_folder() / f"{name}.safetensors"
+
+
+def default_set() -> tuple[str, str]:
+    """The set that a command takes if none is asked for: VGG19's own if it has been fetched.
+
+    Returns:
+      Its name, and a line that says why.
+    """
+    if RECOMMENDED in cached_names():
+        return RECOMMENDED, "VGG19's own weights, as Gatys et al. used; --weights bundled takes VGG16's"
+    return DEFAULT, f"VGG16's, bundled; jaxstyle weights fetch {RECOMMENDED} brings VGG19's own"
+
+
+def read_registered(name: str) -> tuple[bytes, Path]:
+    """Verified contents and path of the file of a named set."""
+    entry = REGISTRY.get(name) or find_cached(name)
+    if entry is None:
+        raise WeightsError(f"unknown weights {name!r}: jaxstyle weights list shows those there are")
+    path = set_path(name)
+    again = "install it" if name in REGISTRY else "port or fetch it"
+    data = read_file(path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != entry.sha256:
+        kind = recognise(data)
+        if kind is not None and not kind.weights:
+            raise WeightsError(f"weights {path}: {kind}{f'; {again} again' * (not kind.advice)}")
+        reason = f"truncated ({len(data)} of {entry.size} bytes)" if len(data) < entry.size else "altered"
+        raise WeightsError(f"weights {path}: the file is {reason}, its sha256 is not {entry.sha256}; {again} again")
+    return data, path
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file of weights.
+
+    Args:
+      path: where it is.
+
+    Returns:
+      Its contents.
+
+    Raises:
+      WeightsError: if it is not there or can't be read.
+    """
+    try:
+        if not path.exists():
+            raise WeightsError(f"weights {path}: no such file")
+        if not path.is_file():
+            raise WeightsError(f"weights {path}: not a file")
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"weights {path}: {error.strerror or error}") from error
+
+
+def parse_tensors(data: bytes, path: Path) -> dict[str, np.ndarray]:
+    """Tensors out of the contents of a safetensors file.
+
+    Args:
+      data: the contents.
+      path: where they come from, for the error.
+
+    Returns:
+      {name: tensor}.
+
+    Raises:
+      WeightsError: if the file is damaged; the message names `path`.
+    """
+    try:
+        return safetensors.numpy.load(data)
+    except Exception as error:  # safetensors has an error class of its own, and NumPy's for unknown dtypes
+        kind = recognise(data)
+        if kind is None or kind.name.startswith("a safetensors"):
+            raise WeightsError(f"weights {path}: not a whole safetensors file ({error})") from error
+        advice = f"; {PORT_HINT.format(path)}" if kind.weights and not kind.advice else ""
+        raise WeightsError(f"weights {path}: {kind}{advice or ', not a set of weights' * (not kind.advice)}") from error
+
+
+def tensor_shapes() -> dict[str, tuple[int, ...]]:
+    """Shapes of all tensors of a VGG19 file.
+
+    Returns:
+      {name in the file: shape}.
+    """
+    shapes: dict[str, tuple[int, ...]] = {"mean": (3,)}
+    width = 3
+    for layer in CONVOLUTIONS:
+        channels = BLOCKS[block_of(layer) - 1][1]
+        shapes[f"{layer}/kernel"] = (3, 3, width, channels)
+        shapes[f"{layer}/bias"] = (channels,)
+        width = channels
+    return shapes

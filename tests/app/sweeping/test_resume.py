@@ -1,0 +1,331 @@
+"""Sweeps that are stopped, killed or run out of disk, and resumed."""
+
+import errno
+import io
+import json
+import os
+import re
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxstyle.app.execution import checkpoint, lanes_of_shape, run_job
+from jaxstyle.app.execution.checkpoint import DamagedError, Saved, read_saved, write_saved
+from jaxstyle.app.execution.progress import Progress
+from jaxstyle.app.sweeping import sweep_run
+from jaxstyle.app.system.errors import RunError
+from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
+
+SWEEP = ["sweep", "c.png", "s.png", *QUICK[:-1], "12", "--beta", "0.1", "1", "10", "--checkpoint-every", "0"]
+
+
+class KilledError(BaseException):
+    """Passes through everything, as a kill does."""
+
+
+def kill_after(monkeypatch, owner, name, calls):
+    """Make a function the last one that the process calls, after it was called so many times."""
+    real, made = getattr(owner, name), []
+
+    def dying(*args, **kwargs):
+        made.append(1)
+        if len(made) > calls:
+            raise KilledError
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, dying)
+
+
+def killed(*arguments):
+    from jaxstyle.app import cli
+
+    with pytest.raises(KilledError):
+        cli.main([str(a) for a in arguments])
+
+
+def results(folder):
+    """Everything but run.json and the command in the report, which say in which folder it was to write."""
+    found = {name: data for name, data in contents(folder).items() if name != "run.json"}
+    found["report.html"] = re.sub(rb'(?<=id="made" tabindex="0"><code>)[^<]*', b"", found["report.html"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(shared_images):
+    with shared_images() as folder:
+        assert jaxstyle(*SWEEP, "--out", "whole") == 0
+        return results(folder / "whole")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "calls"),
+    [
+        (Progress, "advance", 2),
+        (sweep_run.results, "write_atomic", 3),
+        pytest.param(run_job, "prepare", 0, marks=pytest.mark.slow),
+        pytest.param(lanes_of_shape, "take_steps", 0, marks=pytest.mark.slow),
+        pytest.param(sweep_run, "judge", 0, marks=pytest.mark.slow),
+        pytest.param(sweep_run.results, "write_report", 0, marks=pytest.mark.slow),
+        pytest.param(sweep_run.Checkpoints, "remove", 0, marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_killed_anywhere_is_resumed_to_the_same_bits(images, whole, monkeypatch, capsys, owner, name, calls):
+    with monkeypatch.context() as patch:
+        kill_after(patch, owner, name, calls)
+        killed(*SWEEP, "--out", "run")
+    assert not (images / "run" / "report.html").exists() or owner is sweep_run.Checkpoints
+    capsys.readouterr()
+    fails(capsys, 2, "run holds a run that has not finished: jaxstyle resume run goes on", *SWEEP, "--out", "run")
+    assert jaxstyle("resume", "run") == 0
+    assert results(images / "run") == whole
+    assert jaxstyle("resume", "run") == 0
+    assert "the run in run has finished" in capsys.readouterr().err
+
+
+def refuse_checkpoints(monkeypatch, after):
+    """Have the disk full for all checkpoints after so many."""
+    real, made = write_saved, []
+
+    def write(*args):
+        made.append(1)
+        if len(made) > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(*args)
+
+    monkeypatch.setattr(checkpoint, "write_saved", write)
+
+
+def test_checkpoints_that_cannot_be_written_cost_nothing_but_a_line(images, whole, monkeypatch, capsys):
+    refuse_checkpoints(monkeypatch, 3)
+    capsys.readouterr()
+    assert jaxstyle(*SWEEP, "--out", "run") == 0
+    err = capsys.readouterr().err
+    assert err.count("cannot write a checkpoint into run/checkpoint: the disk is full") == 1
+    assert results(images / "run") == whole
+
+
+def test_results_that_no_checkpoint_holds_are_kept_elsewhere(images, whole, monkeypatch, capsys):
+    refuse_checkpoints(monkeypatch, 1)
+    real = sweep_run.results.write_atomic
+
+    def write(path, data):
+        if path.parts[0] == "run":
+            raise RunError(f"cannot write {path}: it is gone")
+        real(path, data)
+
+    monkeypatch.setattr(sweep_run.results, "write_atomic", write)
+    capsys.readouterr()
+    line = r"run/images/content_0000.png: it is gone; the results are in (\S+) instead; jaxstyle resume run goes on$"
+    assert jaxstyle(*SWEEP, "--out", "run") == 1
+    kept = re.search(line, capsys.readouterr().err, re.MULTILINE)[1]
+    assert results(images / kept) == whole
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "name"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")]
+)
+def test_a_signal_lets_the_chunk_finish_and_saves(images, whole, monkeypatch, capsys, number, status, name):
+    real, sent = Progress.advance, []
+
+    def advance(self, *args):
+        real(self, *args)
+        if self.step >= 3 and not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "advance", advance)
+        assert jaxstyle(*SWEEP[:-1], "60", "--out", "run") == status
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert err.startswith(f"jaxstyle: stopped by {name} after ")
+    assert err.endswith("of 12 steps; jaxstyle resume run goes on")
+    (saved,) = (images / "run" / "checkpoint").glob("lanes_0000.*")
+    assert read_saved(saved).about["step"] >= 3
+    assert jaxstyle("resume", "run") == 0
+    assert results(images / "run") == whole
+
+
+@pytest.mark.slow
+def test_stages_refinement_and_snapshots_are_resumed_too(images, monkeypatch):
+    sweep = [*SWEEP, "--min-size", "12", "--coarse-steps", "7", "--refine", "2", "--save-every", "5"]
+    assert jaxstyle(*sweep, "--out", "whole") == 0
+    whole = results(images / "whole")
+    assert {row["steps"] for row in read_table(images / "whole" / "lanes.csv")} == {"19"}
+    steps = [f"images/lane_{lane:04d}/step_{step:06d}.png" for lane in range(5) for step in (5, 10, 15)]
+    assert set(whole) == {*(FILES - {"run.json"}), *(f"images/lane_{i:04d}.png" for i in range(5)), *steps}
+    with Image.open(images / "whole" / steps[0]) as early, Image.open(images / "whole" / steps[1]) as late:
+        assert (early.size, late.size) == ((12, 10), (24, 20))
+    for moments in (3, 9):
+        with monkeypatch.context() as patch:
+            kill_after(patch, Progress, "advance", moments)
+            killed(*sweep, "--out", "run", "--overwrite")
+        assert jaxstyle("resume", "run", "--quiet") == 0
+        assert results(images / "run") == whole
+
+
+@pytest.mark.slow
+def test_a_run_killed_after_lanes_have_converged_and_been_left_out(images, monkeypatch):
+    sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "150", "--beta", "0", "1", "10", "--tv", "0"]
+    sweep += ["--tolerance", "0.05", "--checkpoint-every", "0"]
+    assert jaxstyle(*sweep, "--out", "whole") == 0
+    real, left_out = Progress.advance, []
+
+    def dies(self, steps, work, counts, *others):
+        left_out.extend([counts] * (counts.converged > 0))
+        if len(left_out) > 3:
+            raise KilledError
+        real(self, steps, work, counts, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "advance", dies)
+        killed(*sweep, "--out", "run")
+    newest = max((images / "run" / "checkpoint").glob("lanes_0000.*"))
+    assert 0 < len(read_saved(newest).arrays["members"]) < 3
+    assert jaxstyle("resume", "run") == 0
+    assert results(images / "run") == results(images / "whole")
+
+
+@pytest.mark.slow
+def test_a_run_is_resumed_from_anywhere(images, whole, monkeypatch):
+    with monkeypatch.context() as patch:
+        kill_after(patch, Progress, "advance", 2)
+        killed(*SWEEP, "--out", "run")
+    (images / "elsewhere").mkdir()
+    monkeypatch.chdir(images / "elsewhere")
+    assert jaxstyle("resume", "../run") == 0
+    assert results(images / "run") == whole
+
+
+def interrupted(monkeypatch, *options):
+    with monkeypatch.context() as patch:
+        kill_after(patch, Progress, "advance", 3)
+        killed(*SWEEP, *options, "--out", "run")
+
+
+@pytest.mark.slow
+def test_what_has_changed_is_refused_by_name(images, monkeypatch, capsys):
+    (images / "grid.csv").write_text("seed\n1\n")
+    interrupted(monkeypatch, "--grid", "grid.csv")
+    before = contents(images / "run")
+
+    def refuses(pattern):
+        capsys.readouterr()
+        fails(capsys, 2, f"cannot resume run: {pattern}", "resume", "run")
+        assert contents(images / "run") == before
+
+    for name, kind in (("c.png", "content"), ("s.png", "style")):
+        data = (images / name).read_bytes()
+        with Image.open(images / name) as picture:
+            pixels = np.asarray(picture).copy()
+        pixels[0, 0, 0] ^= 1
+        Image.fromarray(pixels).save(images / name)
+        refuses(f"the {kind} image {name} has changed")
+        (images / name).write_bytes(data)
+    (images / "grid.csv").write_text("seed\n2\n")
+    refuses("the lanes of grid.csv are not those")
+    (images / "grid.csv").write_text("seed\n1\n")
+    record = json.loads((images / "run" / "run.json").read_text())
+    for kind, option, value in (("options", "steps", 13), ("options", "weights", "random:1"), ("run", "refine", 2)):
+        edited = {**record, kind: {**record[kind], option: value}}
+        (images / "run" / "run.json").write_text(json.dumps(edited))
+        before = contents(images / "run")
+        refuses(f"run.json says {option} {value}, but the run was started with")
+    monkeypatch.setattr("jaxstyle.app.run_folder.run_json.Settings", lambda **_: (_ for _ in ()).throw(TypeError))
+    (images / "run" / "run.json").unlink()
+    before = {name: data for name, data in before.items() if name != "run.json"}
+    assert jaxstyle("resume", "run") == 2
+    assert "whose options differ from those of" in capsys.readouterr().err
+    fails(capsys, 2, "nothing is not a run folder", "resume", "nothing")
+
+
+def test_a_run_whose_content_was_piped_in_asks_for_it_again(images, monkeypatch, capsys):
+    """Killed before its first step: resume without the image, with another one, and with the same goes that far."""
+
+    def pipe(name):
+        data = (images / name).read_bytes() if name else b""
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    def carry_out(*_):
+        raise KilledError
+
+    monkeypatch.setattr(sweep_run, "carry_out", carry_out)
+    pipe("c.png")
+    killed("sweep", "-", "s.png", *QUICK, "--beta", "1", "--out", "a run")
+    again = "cannot resume a run: its content image came through a pipe; pipe the same one in again: "
+    pipe("")
+    fails(capsys, 2, f"^jaxstyle: {again}jaxstyle resume 'a run' < IMAGE$", "resume", "a run")
+    Image.open(images / "c.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(images / "other.png")
+    pipe("other.png")
+    reason = "the content image piped in is not the one that it was started with; pipe that one in, or start"
+    fails(capsys, 2, reason, "resume", "a run")
+    pipe("c.png")
+    killed("resume", "a run")
+
+
+def test_damage_is_found_and_the_checkpoint_before_is_taken(images, whole, monkeypatch, capsys):
+    interrupted(monkeypatch)
+    folder = images / "run" / "checkpoint"
+    older, newest = sorted(folder.glob("lanes_0000.*"))
+    data = newest.read_bytes()
+    newest.write_bytes(data[:-1000])
+    capsys.readouterr()
+    assert jaxstyle("resume", "run") == 0
+    assert f"checkpoint run/checkpoint/{newest.name} is damaged: its checksum is wrong" in capsys.readouterr().err
+    assert results(images / "run") == whole
+    assert older.exists() is False
+
+
+@pytest.mark.slow
+def test_every_checkpoint_damaged(images, monkeypatch, capsys):
+    interrupted(monkeypatch)
+    for file in (images / "run" / "checkpoint").iterdir():
+        file.write_bytes(file.read_bytes()[:50])
+    capsys.readouterr()
+    fails(capsys, 2, "cannot resume run: every checkpoint is damaged: .*--overwrite", "resume", "run")
+    (images / "run" / "run.json").write_text("{")
+    assert jaxstyle(*SWEEP, "--out", "run", "--overwrite") == 0
+
+
+@pytest.mark.slow
+def test_a_damaged_record_is_written_again(images, whole, monkeypatch, capsys):
+    interrupted(monkeypatch)
+    record = (images / "run" / "run.json").read_bytes()
+    (images / "run" / "run.json").write_bytes(record[:100])
+    start = next((images / "run" / "checkpoint").glob("start.*"))
+    start.write_bytes(b"")
+    capsys.readouterr()
+    assert jaxstyle("resume", "run") == 0
+    err = capsys.readouterr().err
+    assert "damaged in run/checkpoint: start.000000.ckpt" in err
+    assert "run/run.json is damaged or gone; it is written again" in err
+    assert results(images / "run") == whole
+    assert (images / "run" / "run.json").read_bytes() == record
+
+
+def test_any_flipped_byte_and_any_cut_is_found(tmp_path):
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(True), "c": np.zeros((0, 2), np.uint8)}
+    path = tmp_path / "x.ckpt"
+    write_saved(path, Saved({"step": 3, "words": ["é"]}, arrays))
+    found = read_saved(path)
+    assert found.about == {"step": 3, "words": ["é"]}
+    assert found.arrays.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert (found.arrays[name].dtype, found.arrays[name].shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(found.arrays[name], array)
+    data = path.read_bytes()
+    for i in range(len(data)):
+        path.write_bytes(data[:i] + bytes([data[i] ^ 4]) + data[i + 1 :])
+        with pytest.raises(DamagedError):
+            read_saved(path)
+        path.write_bytes(data[:i])
+        with pytest.raises(DamagedError):
+            read_saved(path)
+    path.write_bytes(data + b"x")
+    with pytest.raises(DamagedError):
+        read_saved(path)
+    path.unlink()
+    with pytest.raises(DamagedError):
+        read_saved(path)

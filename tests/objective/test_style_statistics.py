@@ -1,0 +1,196 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxstyle as js
+from jaxstyle.network.layers import STYLE_LOSSES
+from jaxstyle.objective.losses import CONVENTIONS, style_loss
+from jaxstyle.objective.sliced import sliced
+from jaxstyle.objective.statistic import StyleStatistic
+from jaxstyle.objective.style_statistics import style_statistic
+from tests.conftest import SHALLOW, relative_error
+from tests.reference import numpy_styles, numpy_vgg
+
+RNG = np.random.default_rng(11)
+MIX = RNG.normal(size=(6, 6))
+F, S = RNG.normal(size=(7, 9, 6)) @ MIX + 1, RNG.normal(size=(5, 8, 6)) * RNG.uniform(0.5, 2, size=6) - 0.5
+FEW = F[:2, :2]  # fewer positions than channels
+
+
+def distance_of(name, style, convention="mean"):
+    """The distance of an image's features from a style's, as a function of the former."""
+    statistic = style_statistic(name)
+    target = statistic.prepare(statistic.measure(jnp.asarray(style), None))
+    return lambda f: statistic.distance(statistic.measure(f, None), target, convention=convention)
+
+
+def oracle(name, f, s):
+    (m, c), (n, d) = numpy_styles.moments(f), numpy_styles.moments(s)
+    if name == "gram":
+        return np.mean((numpy_vgg.gram(f) - numpy_vgg.gram(s)) ** 2)
+    if name == "centered_gram":
+        return np.mean((c - d) ** 2)
+    if name == "moments":
+        u, v = (np.sqrt(np.diag(a) + 1e-5) for a in (c, d))
+        return np.mean((m - n) ** 2) + np.mean((u - v) ** 2)
+    noise = numpy_styles.style_noise(d)
+    return numpy_styles.wasserstein(m, c + noise, n, d + noise) / len(m)
+
+
+ENERGY = {
+    "gram": np.mean(numpy_vgg.gram(S) ** 2),
+    "centered_gram": np.mean(numpy_styles.moments(S)[1] ** 2),
+    "wasserstein": np.mean(S**2),
+    "moments": np.mean(S**2) + 1e-5,
+}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", ["gram", "centered_gram", "wasserstein", "moments"])
+def test_distances_equal_numpy_and_relative_divides_by_the_styles_energy(name):
+    for f in (F, FEW):
+        wanted = oracle(name, f, S)
+        assert float(distance_of(name, S)(jnp.asarray(f))) == pytest.approx(wanted, rel=1e-9)
+        found = distance_of(name, S, "relative")(jnp.asarray(f))
+        assert float(found) == pytest.approx(wanted / ENERGY[name], rel=1e-9)
+    few = distance_of(name, FEW)(jnp.asarray(F))
+    assert float(few) == pytest.approx(oracle(name, F, FEW), rel=1e-8)
+
+
+@pytest.mark.usefixtures("x64")
+def test_wasserstein_of_gaussians_in_closed_form(rng):
+    """Of independent channels it is the sum of (m - s)^2 + (u - v)^2, up to its noise of 0.2 % of the covariance."""
+    flat = np.linalg.qr(rng.normal(size=(60, 7)) - 0)[0]
+    white = np.linalg.qr(np.c_[np.ones(60), flat])[0][:, 1:7] * np.sqrt(60)  # mean 0, covariance 1
+    u, v, m, s = rng.uniform(1, 3, 6), rng.uniform(1, 3, 6), rng.normal(size=6), rng.normal(size=6)
+    image, style = ((white * a + b).reshape(6, 10, 6) for a, b in ((u, m), (v, s)))
+    wanted = np.mean((m - s) ** 2 + (u - v) ** 2)
+    assert float(distance_of("wasserstein", style)(jnp.asarray(image))) == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.usefixtures("x64")
+def test_sliced_equals_numpy_where_both_have_as_many_positions(rng):
+    style = rng.normal(size=F.shape)
+    directions = np.asarray(jax.random.normal(jax.random.key(3), (6, 4), float))
+    statistic = sliced(key=3, projections=4, bins=63 * 2)
+    wanted = numpy_styles.sliced(F, style, directions)
+    assert float(distance_of(statistic, style)(jnp.asarray(F))) == pytest.approx(wanted, rel=1e-12)
+    # Of other sizes: each half of the sorted positions has one mean.
+    two = sliced(key=3, projections=1, bins=2)
+    line = np.asarray(jax.random.normal(jax.random.key(3), (6, 1), float))
+    line = line / np.linalg.norm(line)
+    halves = [np.sort((f.reshape(-1, 6) @ line)[:, 0]).reshape(2, -1).mean(1) for f in (F[:6], S)]
+    found = distance_of(two, S)(jnp.asarray(F[:6]))
+    assert float(found) == pytest.approx(np.mean((halves[0] - halves[1]) ** 2), rel=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_gradients_equal_finite_differences(name, few, rng):
+    f = jnp.asarray(FEW if few else F)
+    distance = jax.jit(distance_of(name, S))
+    direction = jnp.asarray(rng.normal(size=f.shape))
+    slope = (distance(f + 1e-6 * direction) - distance(f - 1e-6 * direction)) / 2e-6
+    assert jnp.vdot(jax.grad(distance)(f), direction) == pytest.approx(float(slope), rel=1e-6)
+
+
+@pytest.mark.usefixtures("x64")
+def test_gradient_of_wasserstein_by_eigenvalues():
+    """With respect to features it is 2 (f - mean) (1 - T) / (N c), with T the optimal map between the covariances."""
+    (m, c), (n, d) = numpy_styles.moments(F), numpy_styles.moments(S)
+    noise = numpy_styles.style_noise(d)
+    root = numpy_styles.power(d + noise, 0.5)
+    optimal = root @ numpy_styles.power(root @ (c + noise) @ root, -0.5) @ root
+    wanted = 2 / F.size * ((F - m) @ (np.eye(6) - optimal) + (m - n))
+    found = jax.grad(distance_of("wasserstein", S))(jnp.asarray(F))
+    assert relative_error(found, wanted) < 1e-8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+@pytest.mark.parametrize("case", ["full", "few", "dead", "flat", "zero"])
+def test_zero_with_a_finite_gradient_at_the_style_itself(name, case, rng):
+    f = {"full": F, "few": FEW, "dead": F * [1, 0, 0, 2, 0, 1], "flat": np.ones_like(F), "zero": np.zeros_like(F)}[case]
+    f = jnp.asarray(f, jnp.float32)
+    value, gradient = jax.value_and_grad(distance_of(name, f))(f)
+    assert abs(float(value)) <= 1e-5 * float(jnp.square(f).mean())
+    assert float(jnp.abs(gradient).max()) < 1e-3
+    # ... and finite anywhere else, from the flattest start to the wildest.
+    for start in (jnp.zeros_like(f), 1000 * f[::-1], jnp.asarray(rng.normal(size=f.shape), f.dtype)):
+        for convention in ("mean", "relative"):
+            value, gradient = jax.value_and_grad(distance_of(name, f, convention))(start)
+            assert jnp.isfinite(value)
+            assert jnp.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_ignores_the_order_of_pixels_and_is_the_same_vmapped_and_jitted(name, rng):
+    f = jnp.asarray(F, jnp.float32)
+    distance = distance_of(name, jnp.asarray(S, jnp.float32))
+    shuffled = rng.permutation(F.reshape(-1, 6)).reshape(9, 7, 6).astype(np.float32)
+    assert float(distance(jnp.asarray(shuffled))) == pytest.approx(float(distance(f)), rel=1e-4)
+    images = jnp.stack([f, f[::-1] * 2, f - 1])
+    gradient = jax.grad(distance)
+    loop = jnp.stack([gradient(image) for image in images])
+    assert relative_error(jax.jit(jax.vmap(gradient))(images), loop) < 1e-4
+
+
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_statistics_of_bfloat16_features_are_float32(name):
+    f, s = (jnp.asarray(x, jnp.bfloat16) for x in (F, S))
+    statistic = style_statistic(name)
+    measured = statistic.measure(f, None)
+    assert {leaf.dtype for leaf in jax.tree.leaves(measured)} == {jnp.dtype("float32")}
+    value, gradient = jax.value_and_grad(distance_of(name, s))(f)
+    wanted, exact = jax.value_and_grad(distance_of(name, s.astype(jnp.float32)))(f.astype(jnp.float32))
+    assert float(value) == pytest.approx(float(wanted), rel=1e-4)
+    assert gradient.dtype == jnp.bfloat16
+    assert relative_error(gradient, exact) < 0.01
+
+
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_conventions_and_names(name):
+    f, s = jnp.asarray(F, jnp.float32), jnp.asarray(S, jnp.float32)
+    for convention in CONVENTIONS:
+        if "gram" in name or convention in ("mean", "relative"):
+            assert distance_of(name, s, convention)(f) > 0
+        else:
+            with pytest.raises(
+                ValueError, match=f"convention '{convention}' is for Gram matrices; style_loss '{name}'"
+            ):
+                distance_of(name, s, convention)(f)
+    with pytest.raises(ValueError, match="unknown style_loss 'x'; valid: gram, centered_gram, wasserstein, moments"):
+        style_statistic("x")
+    with pytest.raises(ValueError, match="unknown convention"):
+        distance_of(name, s, "x")(f)
+
+
+def test_a_statistic_of_ones_own(params, content, style):
+    def measure(features, mask):
+        assert mask is None
+        return features.max((0, 1))
+
+    def distance(found, target, *, convention):
+        assert convention == "mean"
+        return jnp.abs(found - target).sum()
+
+    own = StyleStatistic(measure, distance)
+    features = js.make_features(("relu1_1", "relu2_1", "relu2_2"))
+    targets = js.make_targets(features, params, content, style, style_loss=own, **SHALLOW)
+    found = js.make_loss(features, style_loss=own, **SHALLOW)(content, params, targets, js.LossWeights())[1].style
+    a, b = features(params, content), features(params, style)
+    wanted = [np.abs(np.max(a[k], (0, 1)) - np.max(b[k], (0, 1))).sum() for k in SHALLOW["style_layers"]]
+    assert float(found) == pytest.approx(np.mean(wanted), rel=1e-5)
+    with pytest.raises(ValueError, match="unknown style_loss"):
+        js.make_loss(features, style_loss="x")
+
+
+@pytest.mark.slow
+def test_gram_is_losses_style_loss_and_targets_have_a_styles_axis(params, content, style):
+    features = js.make_features(("relu1_1", "relu2_1", "relu2_2"))
+    for name in STYLE_LOSSES:
+        targets = js.make_targets(features, params, content, [style, content], style_loss=name, **SHALLOW)
+        assert {len(leaf) for leaf in jax.tree.leaves(targets.style)} == {2}
+    assert style_statistic("gram").distance is style_loss
