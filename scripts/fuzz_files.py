@@ -33,10 +33,9 @@ from failing_calls import CALLS, ERRORS, Fault, Faults
 from PIL import Image
 
 from jaxstyle.app import cli
-from jaxstyle.app.execution import job, lanes_of_shape
+from jaxstyle.app.execution import job, lanes_of_shape, run_job
 from jaxstyle.app.execution.progress import Progress
-from jaxstyle.app.execution.run_job import run_job
-from jaxstyle.app.report.page import page
+from jaxstyle.app.report import page
 
 OPTIONS = ["--weights", "random:0", "--content-layers", "relu1_1", "--style-layers", "relu1_1"]
 OPTIONS += ["--optimizer", "adam", "--size", "16", "--steps", "4"]

@@ -66,7 +66,8 @@ def _try_end(folder: Path, args: argparse.Namespace, number: signal.Signals) -> 
 
 # Fills the disk before the call of a function, so that what it writes does not fit.
 _FILLING = """
-from jaxstyle.app import {module}, cli
+from jaxstyle.app import cli
+from jaxstyle.app.{wing} import {module}
 real, calls = {module}.{name}, []
 def on_a_full_disk(*arguments, **options):
     calls.append(1)
@@ -82,10 +83,10 @@ def on_a_full_disk(*arguments, **options):
 cli.main()
 """
 _FULL = {
-    "a checkpoint": ("checkpoint", "write_saved", 4),
-    "a lane's picture": ("run", "encode_png", 4),
-    "the tables": ("run", "_lanes_table", 1),
-    "the report": ("run", "write_report", 1),
+    "a checkpoint": ("execution", "checkpoint", "write_saved", 4),
+    "a lane's picture": ("sweeping", "results", "encode_png", 4),
+    "the tables": ("sweeping", "results", "_lanes_table", 1),
+    "the report": ("sweeping", "results", "write_report", 1),
 }
 
 
@@ -93,9 +94,9 @@ def try_disk(folder: Path, args: argparse.Namespace) -> Verdict:
     """A small file system that is full when something is written; needs the right to mount one (see `own_mounts`)."""
     whole, _ = reference(folder, SWEEP)
     passed = []
-    for what, (module, name, call) in _FULL.items():
+    for what, (wing, module, name, call) in _FULL.items():
         with _small_disk(folder / "disk") as disk:
-            code = _FILLING.format(module=module, name=name, call=call)
+            code = _FILLING.format(wing=wing, module=module, name=name, call=call)
             status, line = finish(start(*SWEEP, folder=disk, code=code))
             where = phase(disk / "run")
             broken = _broken(disk / "run", whole)

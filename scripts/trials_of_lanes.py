@@ -17,8 +17,9 @@ from trial_runs import FEW_LAYERS, Verdict, finish, start
 _DESCENT = """
 from functools import partial
 import optax
-from jaxstyle.app import cli, job
-job.OPTIMIZERS["adam"] = job.OptimizerChoice(optax.inject_hyperparams(optax.sgd), 0.03, 1)
+from jaxstyle.app import cli
+from jaxstyle.app.execution import job, optimizer_choice
+job.OPTIMIZERS["adam"] = optimizer_choice.OptimizerChoice(optax.inject_hyperparams(optax.sgd), 0.03, 1)
 job.make_transfer = partial(job.make_transfer, bounds=None)
 cli.main()
 """

@@ -86,10 +86,10 @@ def _carry_out(args: argparse.Namespace, options: RunOptions) -> Path:
 def _warn(job: Any) -> None:
     from jaxstyle.app.execution.optimizer_choice import OPTIMIZERS
 
-    repeated = repeated_ratios(job.rows)
+    repeated = repeated_ratios(job.lanes)
     if repeated:
         tell(f"note: {repeated}")
-    if len(job.rows) > _MANY_LANES:
+    if len(job.lanes) > _MANY_LANES:
         h, w, _ = job.contents[0].image.shape
-        size = len(job.rows) * h * w * 3 * 4 * OPTIMIZERS[job.settings.optimizer].images / 1e9
-        tell(f"note: {len(job.rows)} lanes keep {size:.1f} GB of images and what {job.settings.optimizer} remembers")
+        size = len(job.lanes) * h * w * 3 * 4 * OPTIMIZERS[job.settings.optimizer].images / 1e9
+        tell(f"note: {len(job.lanes)} lanes keep {size:.1f} GB of images and what {job.settings.optimizer} remembers")

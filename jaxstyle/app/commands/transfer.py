@@ -58,8 +58,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _transfer(args: argparse.Namespace) -> Path:
+    from jaxstyle.app.execution import run_job
     from jaxstyle.app.execution.job import load_job
-    from jaxstyle.app.execution.run_job import run_job
     from jaxstyle.app.image_files.encode import check_output, encode
     from jaxstyle.app.sweeping import results
     from jaxstyle.app.sweeping.sweep_run import announce
@@ -72,15 +72,15 @@ def _transfer(args: argparse.Namespace) -> Path:
     if settings.beta is None:
         settings = replace(settings, beta=(weight_defaults(settings.convention, settings.style_loss).beta,))
     job = load_job(settings)
-    if len(job.rows) != 1:
-        raise StartError(f"CONTENT and STYLE hold {len(job.rows)} pairs of images; transfer makes one picture of one")
+    if len(job.lanes) != 1:
+        raise StartError(f"CONTENT and STYLE hold {len(job.lanes)} pairs of images; transfer makes one picture of one")
     (content,) = job.contents
     if args.keep_profile and content.profile is None:
         tell(f"note: {content.name} has no RGB profile to keep: the picture is sRGB")
     to_file = partial(
         encode,
         suffix=suffix,
-        text=results.picture_text(job, job.rows[0]),
+        text=results.picture_text(job, job.lanes[0]),
         quality=args.quality,
         profile=content.profile if args.keep_profile else None,
         exif=content.exif if args.keep_metadata else None,

@@ -53,7 +53,7 @@ def pad(members: np.ndarray, size: int) -> np.ndarray:
 
 def make_batch(job: Job, params: Params, lanes: list[int]) -> Batch:
     """The batch of the lanes with these numbers, whose content images have one shape."""
-    rows, settings, pictures = [job.rows[i] for i in lanes], job.settings, job.pictures
+    rows, settings, pictures = [job.lanes[i] for i in lanes], job.settings, job.pictures
     contents = list(dict.fromkeys(row["content"] for row in rows))
     images = {i: content_image(pictures, settings.colour, i) for i in contents}
     # A style image whose colours depend on the content is another one for each.

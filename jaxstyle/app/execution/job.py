@@ -12,8 +12,8 @@ from jaxstyle.app.pictures.job_pictures import Pictures, load_pictures
 from jaxstyle.app.pictures.shapes import make_pairs
 from jaxstyle.app.pictures.sources import Picture
 from jaxstyle.app.settings.grid_files import read_grid
-from jaxstyle.app.settings.grids import check_count, make_rows
-from jaxstyle.app.settings.lane_settings import Row
+from jaxstyle.app.settings.grids import check_count, make_grid
+from jaxstyle.app.settings.lane_settings import LaneValues
 from jaxstyle.app.settings.settings import Settings, default_layer_weights, weight_defaults
 from jaxstyle.app.system.devices import find_devices
 from jaxstyle.app.system.errors import StartError
@@ -42,7 +42,7 @@ class Job(NamedTuple):
     Attributes:
       settings: as asked, with every default filled in.
       pictures: the content and style images, and more.
-      rows: the settings of every lane, with "content" and "style", the numbers of its images.
+      lanes: the settings of every lane, with "content" and "style", the numbers of its images.
       weights: the network's parameters with name and sha256.
       features: the network as a function.
       loss: the objective.
@@ -52,7 +52,7 @@ class Job(NamedTuple):
 
     settings: Settings
     pictures: Pictures
-    rows: list[Row]
+    lanes: list[LaneValues]
     weights: Weights
     features: Features
     loss: Loss
@@ -107,7 +107,7 @@ def load_job(settings: Settings) -> Job:
         weights = load_weights(settings.weights or DEFAULT)
     except ValueError as error:  # all of them say in one line what is wrong with an option
         raise StartError(str(error)) from error
-    settings_rows = _make_rows(settings)
+    settings_rows = _make_grid(settings)
     pictures = load_pictures(settings, min_size(layers))
     _check_mix(settings_rows, len(pictures.blend))
     if pictures.content_masks and pictures.blend and not pictures.style_masks and "style_mix" not in settings_rows[0]:
@@ -127,7 +127,7 @@ def load_job(settings: Settings) -> Job:
     return Job(
         settings=settings,
         pictures=pictures,
-        rows=[{"content": c, "style": s, **row} for (c, s), row in product(pairs, settings_rows)],
+        lanes=[{"content": c, "style": s, **row} for (c, s), row in product(pairs, settings_rows)],
         weights=weights,
         features=features,
         loss=loss,
@@ -147,10 +147,10 @@ def slow_down(job: Job, retry: int) -> Job:
     choice = OPTIMIZERS[job.settings.optimizer]
     if choice.learning_rate is None:
         return job._replace(transfer=_make_transfer(job.settings, job.loss, choice.make(factor)))
-    return job._replace(rows=[slow_row(row, retry) for row in job.rows])
+    return job._replace(lanes=[slow_lane(row, retry) for row in job.lanes])
 
 
-def slow_row(row: Row, retry: int) -> Row:
+def slow_lane(row: LaneValues, retry: int) -> LaneValues:
     """The settings of a lane as it is retried, its learning rate rounded to what float32 holds, if it has one."""
     if not retry or "learning_rate" not in row:
         return row
@@ -175,7 +175,7 @@ def _fill_in(settings: Settings) -> Settings:
     )
 
 
-def _make_rows(settings: Settings) -> list[Row]:
+def _make_grid(settings: Settings) -> list[LaneValues]:
     """The settings of the lanes of one pair of images: those of the grid file, times the lists of the others."""
     lists = {name: getattr(settings, name) for name in ("alpha", "beta", "tv", "learning_rate", "seed")}
     lists |= {name: getattr(settings, name) for name in ("style_layer_weights", "style_mix")}
@@ -183,7 +183,7 @@ def _make_rows(settings: Settings) -> list[Row]:
     axes = {name: values for name, values in lists.items() if values is not None and name not in of_file[0]}
     rows = [
         {name: {**row, **lane}[name] for name in lists if name in row or name in lane}
-        for lane, row in product(of_file, make_rows(axes))
+        for lane, row in product(of_file, make_grid(axes))
     ]
     check_count(len(rows))
     for number, row in enumerate(rows):
@@ -212,7 +212,7 @@ def _check_convention(settings: Settings) -> None:
     jax.eval_shape(distance, jax.ShapeDtypeStruct((4, 4, 8), "float32"))
 
 
-def _check_mix(rows: list[Row], others: int) -> None:
+def _check_mix(rows: list[LaneValues], others: int) -> None:
     given = len(rows[0].get("style_mix", ()))
     if given and given != 1 + others:
         raise StartError(

@@ -30,7 +30,7 @@ def judge(job: Job, images: list[np.ndarray]) -> dict[str, np.ndarray]:
         return {}
     params = load_params("lpips-alex")
     found = {name: np.full(len(images), np.nan) for name in COLUMNS}
-    pair_of = [(row["content"], row["style"]) for row in job.rows]
+    pair_of = [(row["content"], row["style"]) for row in job.lanes]
     order = sorted(range(len(images)), key=pair_of.__getitem__)
     compiled = jax.jit(partial(_measure, group=job.settings.microbatch or 1))
     for (content, style), lanes in groupby(order, pair_of.__getitem__):

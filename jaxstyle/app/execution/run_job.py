@@ -53,7 +53,7 @@ def run_job(job: Job, options: RunOptions | None = None, keeping: Keeping | None
     options = options or RunOptions()
     use_compilation_cache()
     params, first = prepare(job.params), keeping.first_lane if keeping else 0
-    shapes = [job.contents[row["content"]].image.shape[:2] for row in job.rows]
+    shapes = [job.contents[row["content"]].image.shape[:2] for row in job.lanes]
     lanes = {shape: [i for i, s in enumerate(shapes) if s == shape] for shape in dict.fromkeys(shapes)}
     parts = [
         Part(
@@ -77,12 +77,12 @@ def run_job(job: Job, options: RunOptions | None = None, keeping: Keeping | None
             pairs = zip(parts, outcomes, strict=True)
             outcomes = [_retry(part, outcome, retry, progress) for part, outcome in pairs]
     joined = join_outcomes(outcomes, [i for numbers in lanes.values() for i in numbers])
-    images = _finish(job, range(len(job.rows)), joined.images)
+    images = _finish(job, range(len(job.lanes)), joined.images)
     return joined._replace(images=images, seconds=time.monotonic() - started)
 
 
 def _finish(job: Job, lanes: Iterable[int], images: Iterable[np.ndarray]) -> list[np.ndarray]:
-    return finish_images(job.pictures, job.settings.colour, images, [job.rows[lane]["content"] for lane in lanes])
+    return finish_images(job.pictures, job.settings.colour, images, [job.lanes[lane]["content"] for lane in lanes])
 
 
 def _finish_snapshots(job: Job, snapshot: Snapshot, first: int) -> Snapshot:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxstyle.app.report import plots
 from jaxstyle.app.report.axes import Axis
-from jaxstyle.app.report.page import plots
 from jaxstyle.app.report.sheet import even_sample
 from jaxstyle.app.run_folder.contents import Lane, Recorded
 from jaxstyle.app.settings.columns import LOSSES

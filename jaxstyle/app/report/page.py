@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from jaxstyle.app.report import figures
 from jaxstyle.app.report.axes import Axis, find_axes, transfer_command
-from jaxstyle.app.report.page import figures
 from jaxstyle.app.report.sheet import even_sample
 from jaxstyle.app.run_folder.contents import Lane, Recorded, read_folder
 from jaxstyle.app.system.files import write_atomic

@@ -20,7 +20,7 @@ from jaxstyle.app.execution.lane_metrics import COLUMNS as METRICS
 from jaxstyle.app.pictures.named_images import STDIN, NothingPipedError
 from jaxstyle.app.pictures.sources import Picture
 from jaxstyle.app.settings.columns import LOSSES
-from jaxstyle.app.settings.lane_settings import Row
+from jaxstyle.app.settings.lane_settings import LaneValues
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import write_atomic
@@ -38,10 +38,10 @@ def make_record(job: Job, command: str, run: Mapping[str, Any]) -> dict[str, Any
         "inputs": {kind: describe_inputs(kind, pictures) for kind, pictures in job.pictures.by_kind().items()},
         "skipped": job.pictures.skipped,
         "weights": {"name": job.weights.name, "sha256": job.weights.sha256},
-        "lanes": len(job.rows),
-        "lanes_sha256": _hash_rows(job.rows),
+        "lanes": len(job.lanes),
+        "lanes_sha256": _hash_lanes(job.lanes),
         "columns": {
-            "settings": setting_columns(job.rows),
+            "settings": setting_columns(job.lanes),
             "losses": LOSSES,
             "layers": layer_columns(job),
             "metrics": METRICS,
@@ -92,7 +92,7 @@ def describe_inputs(kind: str, pictures: Sequence[Picture]) -> list[dict[str, ob
     ]
 
 
-def setting_columns(rows: Sequence[Row]) -> list[str]:
+def setting_columns(rows: Sequence[LaneValues]) -> list[str]:
     """The settings of lanes, as columns of lanes.csv."""
     return [name for name in rows[0] if name not in ("content", "style")]
 
@@ -102,7 +102,7 @@ def layer_columns(job: Job) -> list[str]:
     return [f"style_{layer}" for layer in job.settings.style_layers]
 
 
-def _hash_rows(rows: Sequence[Row]) -> str:
+def _hash_lanes(rows: Sequence[LaneValues]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
@@ -216,6 +216,6 @@ def _find_difference(record: Mapping[str, Any], job: Job) -> str | None:
     weights = record["weights"]
     if weights["sha256"] != job.weights.sha256:
         return f"the weights {weights['name']} have changed since it was started"
-    if record["lanes_sha256"] != _hash_rows(job.rows):
+    if record["lanes_sha256"] != _hash_lanes(job.lanes):
         return f"the lanes of {record['options']['grid'] or 'its lists'} are not those it was started with"
     return None

@@ -28,8 +28,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from jaxstyle.app.settings.grids import check_count, check_lengths, make_rows
-from jaxstyle.app.settings.lane_settings import Row, lane_setting, show
+from jaxstyle.app.settings.grids import check_count, check_lengths, make_grid
+from jaxstyle.app.settings.lane_settings import LaneValues, lane_setting, show
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import explain
 from jaxstyle.app.system.texts import check_commas, decode_text
@@ -38,7 +38,7 @@ from jaxstyle.common.file_kinds import describe_address
 MAX_FILE_BYTES = 64_000_000
 
 
-def read_grid(path: str | os.PathLike[str]) -> list[Row]:
+def read_grid(path: str | os.PathLike[str]) -> list[LaneValues]:
     """The lanes of a grid file, .toml or .csv; the module's docstring has the format.
 
     Raises:
@@ -72,7 +72,7 @@ def _read_text(path: Path) -> str:
         raise StartError(f"cannot read {path}: {error}") from error
 
 
-def _read_toml(text: str) -> list[Row]:
+def _read_toml(text: str) -> list[LaneValues]:
     try:
         document = tomllib.loads(text)
     except RecursionError:
@@ -96,10 +96,10 @@ def _read_toml(text: str) -> list[Row]:
     both = next((name for name in together if name in document.get("product", {})), None)
     if both is not None:
         raise StartError(f"{both} is in [product] and in [zip]; keep one of them")
-    return make_rows(axes, zip_=tuple(together))
+    return make_grid(axes, zip_=tuple(together))
 
 
-def _lanes_of_toml(tables: list[Any]) -> list[Row]:
+def _lanes_of_toml(tables: list[Any]) -> list[LaneValues]:
     if not tables or not all(isinstance(table, dict) and table for table in tables):
         raise StartError("each lane must be a table [[lane]] with at least one setting")
     for i, table in enumerate(tables):
@@ -110,7 +110,7 @@ def _lanes_of_toml(tables: list[Any]) -> list[Row]:
     return _parse_rows([(f"[[lane]] {i + 1}", table) for i, table in enumerate(tables)])
 
 
-def _read_csv(text: str) -> list[Row]:
+def _read_csv(text: str) -> list[LaneValues]:
     try:
         check_commas(text.lstrip().partition("\n")[0])
     except ValueError as error:
@@ -134,9 +134,9 @@ def _read_csv(text: str) -> list[Row]:
     return _parse_rows([(f"line {number}", dict(zip(names, cells, strict=True))) for number, cells in lines[1:]])
 
 
-def _parse_rows(tables: list[tuple[str, dict[str, Any]]]) -> list[Row]:
+def _parse_rows(tables: list[tuple[str, dict[str, Any]]]) -> list[LaneValues]:
     """Rows out of (where it stands, {setting: value}), which all name the same settings."""
-    rows: list[Row] = []
+    rows: list[LaneValues] = []
     for where, table in tables:
         row = {}
         for name, value in table.items():

@@ -10,14 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise, product, zip_longest
 from typing import Any
 
-from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, MAX_LANES, Row, between, lane_setting, parse_values
+from jaxstyle.app.settings.lane_settings import (
+    LANE_SETTINGS,
+    MAX_LANES,
+    LaneValues,
+    between,
+    lane_setting,
+    parse_values,
+)
 from jaxstyle.app.system.errors import StartError
 
 _TERM_WEIGHTS = ("alpha", "beta", "tv", "style_layer_weights", "style_mix")
 _SAME = 2e-6  # ratios closer than this (relative) are one: values of a range are rounded to 7 digits
 
 
-def make_rows(axes: Mapping[str, Sequence[Any]], *, zip_: Sequence[str] = ()) -> list[Row]:
+def make_grid(axes: Mapping[str, Sequence[Any]], *, zip_: Sequence[str] = ()) -> list[LaneValues]:
     """All combinations of the values of the axes, in their order: the last one varies fastest.
 
     Args:
@@ -46,7 +53,7 @@ def make_rows(axes: Mapping[str, Sequence[Any]], *, zip_: Sequence[str] = ()) ->
     return [{name: value for part in parts for name, value in part.items()} for parts in product(*factors)]
 
 
-def repeated_ratios(rows: Sequence[Row]) -> str | None:
+def repeated_ratios(rows: Sequence[LaneValues]) -> str | None:
     """A warning of one line if lanes repeat each other under an optimiser that is invariant to the loss's scale.
 
     Such an optimiser (Adam) makes the same picture, to rounding, of (alpha, beta, tv) and (k alpha, k beta, k tv) for
@@ -54,7 +61,7 @@ def repeated_ratios(rows: Sequence[Row]) -> str | None:
     it. A weight that the rows leave out counts as one value, not 0, for all of them.
 
     Args:
-      rows: a row a lane, from `make_rows` or `read_grid`, with the defaults filled in.
+      rows: a row a lane, from `make_grid` or `read_grid`, with the defaults filled in.
 
     Returns:
       The warning, or None if every lane is a picture of its own.
@@ -79,7 +86,7 @@ def repeated_ratios(rows: Sequence[Row]) -> str | None:
     )
 
 
-def refine(rows: Sequence[Row], index: int, front: Sequence[bool] | Any, count: int) -> list[Row]:
+def refine(rows: Sequence[LaneValues], index: int, front: Sequence[bool] | Any, count: int) -> list[LaneValues]:
     """A finer grid around one lane of a sweep, such as its knee.
 
     Each number above 0 that varied over the sweep (`LaneSetting.scales`) is given new values between the neighbours of
@@ -152,7 +159,7 @@ def check_lengths(name: str, values: Iterable[Any]) -> None:
         raise StartError(f"{name}: lists of {lengths[0]} and of {lengths[1]} weights; all must have the same number")
 
 
-def _term_weights(row: Row) -> list[float]:
+def _term_weights(row: LaneValues) -> list[float]:
     """The weights that the optimiser sees: of content, of total variation, of each layer of each style image."""
     style = product((row.get("beta", 1.0),), row.get("style_layer_weights", (1.0,)), row.get("style_mix", (1.0,)))
     return [row.get("alpha", 1.0), row.get("tv", 1.0), *map(math.prod, style)]
@@ -173,7 +180,7 @@ def _cluster(values: Sequence[float]) -> list[int]:
     return labels
 
 
-def _run_values(rows: Sequence[Row], front: Sequence[bool], index: int, name: str) -> list[float]:
+def _run_values(rows: Sequence[LaneValues], front: Sequence[bool], index: int, name: str) -> list[float]:
     """The values of a setting that have run, from one neighbour of the picked lane's to the other."""
     picked = rows[index][name]
     values = sorted({row[name] for row in rows if row[name] > 0})

@@ -17,7 +17,7 @@ MAX_LANES = 1_000_000
 _FLOAT32_MAX = 3.4e38
 _RANGE = re.compile(r"([^:]+):([^:]+):([^:]+)")
 
-Row = dict[str, Any]
+LaneValues = dict[str, Any]
 """Settings of a lane: floats, whole numbers, or tuples of floats, by name."""
 
 

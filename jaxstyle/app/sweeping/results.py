@@ -21,7 +21,7 @@ from jaxstyle.app.report.sheet import Tile, make_sheet
 from jaxstyle.app.run_folder.folder import image_name
 from jaxstyle.app.run_folder.run_json import describe_inputs, layer_columns, setting_columns
 from jaxstyle.app.settings.columns import HISTORY_COLUMNS, LOSSES
-from jaxstyle.app.settings.lane_settings import Row
+from jaxstyle.app.settings.lane_settings import LaneValues
 from jaxstyle.app.system.files import explain, write_atomic
 
 
@@ -34,7 +34,7 @@ def write_run(folder: Path, job: Job, outcome: Outcome, judged: Mapping[str, np.
     for kind, pictures in job.pictures.by_kind().items():
         for entry, input_ in zip(describe_inputs(kind, pictures), pictures, strict=True):
             write_atomic(folder / str(entry["image"]), encode_png(to_image(input_.image), {}))
-    for i, (row, image) in enumerate(zip(job.rows, outcome.images, strict=True)):
+    for i, (row, image) in enumerate(zip(job.lanes, outcome.images, strict=True)):
         write_atomic(folder / image_name(i), encode_png(to_image(image), picture_text(job, row)))
     write_atomic(folder / "history.csv", _history_table(outcome))
     write_atomic(folder / "lanes.csv", _lanes_table(job, outcome, judged))
@@ -42,7 +42,7 @@ def write_run(folder: Path, job: Job, outcome: Outcome, judged: Mapping[str, np.
     write_report(folder)
 
 
-def picture_text(job: Job, row: Row) -> dict[str, str]:
+def picture_text(job: Job, row: LaneValues) -> dict[str, str]:
     """What a PNG file of a lane holds as text: its settings."""
     settings = dataclasses.asdict(job.settings) | row
     # Names of files, and not where they lie.
@@ -55,13 +55,13 @@ def picture_text(job: Job, row: Row) -> dict[str, str]:
 
 
 def _lanes_table(job: Job, outcome: Outcome, judged: Mapping[str, np.ndarray]) -> bytes:
-    columns = [*setting_columns(job.rows), *LOSSES, *layer_columns(job), *judged]
+    columns = [*setting_columns(job.lanes), *LOSSES, *layer_columns(job), *judged]
     by_layer = (outcome.layers.style[layer] for layer in job.settings.style_layers)
     values = [*outcome.final, *by_layer, *judged.values()]
     table = []
-    ends = zip(job.rows, outcome.ok, outcome.steps, outcome.retries, strict=True)
+    ends = zip(job.lanes, outcome.ok, outcome.steps, outcome.retries, strict=True)
     for i, (row, ok, *counts) in enumerate(ends):
-        settings = [_setting(row[name]) for name in setting_columns(job.rows)]
+        settings = [_setting(row[name]) for name in setting_columns(job.lanes)]
         numbers = (_number(column[i]) for column in values)
         status = ("ok" if ok else "failed", outcome.reason(i))
         table.append([i, row["content"], row["style"], *settings, *numbers, *counts, *status])
@@ -106,16 +106,16 @@ def _sheet(job: Job, outcome: Outcome) -> Any:
         for kind, pictures in inputs.items()
         for picture, name in zip(pictures, names_of(kind, pictures), strict=True)
     ]
-    columns = setting_columns(job.rows)
-    varying = [key for key in columns if len({row[key] for row in job.rows}) > 1]
+    columns = setting_columns(job.lanes)
+    varying = [key for key in columns if len({row[key] for row in job.lanes}) > 1]
     many = [kind for kind in ("content", "style") if len(inputs[kind]) > 1]
     lanes = []
-    for i, (row, image, ok) in enumerate(zip(job.rows, outcome.images, outcome.ok, strict=True)):
+    for i, (row, image, ok) in enumerate(zip(job.lanes, outcome.images, outcome.ok, strict=True)):
         title = [Path(inputs[kind][row[kind]].name).stem for kind in many]
         title += [f"{key.replace('_', ' ')} {_setting(row[key])}" for key in varying or ["beta"]]
         losses = f"content {outcome.final.content[i]:.3g}, style {outcome.final.style[i]:.3g}"
         lanes.append(Tile(to_image(image), ", ".join(title), losses if ok else "failed", failed=not ok))
-    fixed = [f"{key} {_setting(job.rows[0][key])}" for key in ("alpha", "beta", "tv") if key not in varying]
+    fixed = [f"{key} {_setting(job.lanes[0][key])}" for key in ("alpha", "beta", "tv") if key not in varying]
     settings = job.settings
     steps = f"{max(outcome.steps)} steps of {settings.optimizer}"
     caption = ", ".join([*fixed, f"convention {settings.convention}", steps, job.weights.name])

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from jaxstyle.app.execution import run_job
 from jaxstyle.app.execution.checkpoint import FOLDER, Checkpoints, Saved, read_record
 from jaxstyle.app.execution.job import Job
 from jaxstyle.app.execution.outcome import join_outcomes
-from jaxstyle.app.execution.run_job import run_job
 from jaxstyle.app.run_folder.folder import SHARDS, own_run
 from jaxstyle.app.run_folder.run_json import check_same_job, load_again
 from jaxstyle.app.settings.run_options import RunOptions, with_fixed
@@ -37,10 +37,10 @@ def take_shard(job: Job, shard: tuple[int, int]) -> tuple[int, Job]:
       StartError: if there are more shards than lanes.
     """
     number, count = shard
-    first, end = (len(job.rows) * i // count for i in (number, number + 1))
-    if len(job.rows) < count:
-        raise StartError(f"shard {number} of {count}: there are only {len(job.rows)} lanes; take fewer shards")
-    return first, job._replace(rows=job.rows[first:end])
+    first, end = (len(job.lanes) * i // count for i in (number, number + 1))
+    if len(job.lanes) < count:
+        raise StartError(f"shard {number} of {count}: there are only {len(job.lanes)} lanes; take fewer shards")
+    return first, job._replace(lanes=job.lanes[first:end])
 
 
 def carry_out_shard(job: Job, folder: Path, record: Mapping[str, Any], options: RunOptions) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxstyle.app.execution import run_job
 from jaxstyle.app.execution.checkpoint import Checkpoints, has_checkpoints
-from jaxstyle.app.execution.job import Job, slow_row
+from jaxstyle.app.execution.job import Job, slow_lane
 from jaxstyle.app.execution.lane_metrics import judge
 from jaxstyle.app.execution.outcome import Outcome, join_outcomes
-from jaxstyle.app.execution.run_job import run_job
 from jaxstyle.app.run_folder.folder import check_places
 from jaxstyle.app.run_folder.run_json import write_record
 from jaxstyle.app.settings.grids import refine
@@ -63,11 +63,11 @@ def _run_all(job: Job, folder: Path, options: RunOptions, checkpoints: Checkpoin
     outcome = run_job.run_job(job, options, run_job.Keeping("lanes", checkpoints, snapshots_into(folder)))
     if options.refine:
         more = _refine(job, outcome, options.refine)
-        if more.rows:
-            tell(f"{len(more.rows)} lanes more around the knee")
-            keeping = run_job.Keeping("refined", checkpoints, snapshots_into(folder), len(job.rows))
+        if more.lanes:
+            tell(f"{len(more.lanes)} lanes more around the knee")
+            keeping = run_job.Keeping("refined", checkpoints, snapshots_into(folder), len(job.lanes))
             outcome = join_outcomes([outcome, run_job.run_job(more, options, keeping)])
-            job = job._replace(rows=job.rows + more.rows)
+            job = job._replace(lanes=job.lanes + more.lanes)
     return job, outcome
 
 
@@ -117,8 +117,8 @@ def _keep(job: Job, outcome: Outcome, record: Mapping[str, Any]) -> Path | None:
 
 def write_results(job: Job, outcome: Outcome, folder: Path, record: Mapping[str, Any]) -> None:
     """Judge the pictures, and write all files of a run; of a lane that was retried, with its last learning rate."""
-    write_record(folder, {**record, "lanes": len(job.rows)})
-    job = job._replace(rows=[slow_row(*lane) for lane in zip(job.rows, outcome.retries, strict=True)])
+    write_record(folder, {**record, "lanes": len(job.lanes)})
+    job = job._replace(lanes=[slow_lane(*lane) for lane in zip(job.lanes, outcome.retries, strict=True)])
     results.write_run(folder, job, outcome, judge(job, outcome.images))
 
 
@@ -140,18 +140,18 @@ def snapshots_into(folder: Path) -> run_job.Snapshot:
 def _refine(job: Job, outcome: Outcome, count: int) -> Job:
     """The job of `count` more lanes for each pair of images, around the knee of its content and style losses."""
     rows = []
-    for pair in dict.fromkeys((row["content"], row["style"]) for row in job.rows):
-        lanes = [i for i, row in enumerate(job.rows) if (row["content"], row["style"]) == pair]
+    for pair in dict.fromkeys((row["content"], row["style"]) for row in job.lanes):
+        lanes = [i for i, row in enumerate(job.lanes) if (row["content"], row["style"]) == pair]
         losses = (outcome.final.content[lanes], outcome.final.style[lanes], outcome.ok[lanes])
         index = knee(*losses)
         if index is not None:
-            rows += refine([job.rows[i] for i in lanes], index, pareto_front(*losses), count)
-    return job._replace(rows=rows)
+            rows += refine([job.lanes[i] for i in lanes], index, pareto_front(*losses), count)
+    return job._replace(lanes=rows)
 
 
 def announce(job: Job) -> None:
     """Say what is about to be computed."""
-    lanes, settings = len(job.rows), job.settings
+    lanes, settings = len(job.lanes), job.settings
     shapes = sorted({(picture.image.shape[0], picture.image.shape[1]) for picture in job.contents}, key=math.prod)
     h, w = shapes[-1]
     size = f"{w}x{h}" if len(shapes) == 1 else f"{len(shapes)} sizes up to {settings.size}"

@@ -313,7 +313,7 @@ def test_signals(images, number, status, delay):
 def test_a_signal_while_stderr_is_silent():
     code = """
 import os, signal
-from jaxstyle.app import screen, signals
+from jaxstyle.app.system import screen, signals
 signals.install()
 with screen.silent_stderr():
     os.write(2, b"of a library")

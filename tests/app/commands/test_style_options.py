@@ -54,7 +54,7 @@ def test_a_grid_file_mixes_styles(more):
     (more / "grid.toml").write_text("[product]\nstyle_mix = [[1, 0], [0.5, 0.5]]\n")
     layers = {"content_layers": ("relu1_2",), "style_layers": ("relu1_1",)}
     job = load_job(Settings("c.png", "s.png", blend=("t.png",), grid="grid.toml", weights="random:0", **layers))
-    assert {row["style_mix"] for row in job.rows} == {(1, 0), (0.5, 0.5)}
+    assert {row["style_mix"] for row in job.lanes} == {(1, 0), (0.5, 0.5)}
     assert [picture.name for picture in job.pictures.blend] == ["t.png"]
 
 

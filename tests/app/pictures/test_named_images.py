@@ -201,7 +201,7 @@ def run(code, **options):
 def test_standard_input(tmp_path, rgb):
     path = save(Image.fromarray(rgb), tmp_path / "a.png")
     code = (
-        "from jaxstyle.app.data import load_source\n"
+        "from jaxstyle.app.pictures.sources import load_source\n"
         "(p,) = load_source('-', 20).pictures\n"
         "print(p.name, p.image.shape, p.sha256)\n"
         "try: load_source('-', 20)\n"
@@ -216,7 +216,7 @@ def test_standard_input(tmp_path, rgb):
         assert found.stdout.decode().splitlines() == [f"stdin (13, 20, 3) {wanted.sha256}", again]
         assert found.stderr == b""
     assert b"cannot read standard input: it is not an image" in run(code, input=b"text").stderr
-    endless = "from jaxstyle.app.images import read_image\nread_image('-', max_pixels=9)"
+    endless = "from jaxstyle.app.pictures.named_images import read_image\nread_image('-', max_pixels=9)"
     with open("/dev/zero", "rb") as zero:  # noqa: PTH123
         assert b"standard input: it has more than 67109008 bytes" in run(endless, stdin=zero).stderr
 

@@ -196,7 +196,8 @@ def test_others_are_waited_for_as_long_as_they_live(tmp_path, monkeypatch, signs
 def test_a_process_that_ends_takes_no_other_along(images, capsys, victim, number):
     """Process 0 is the one that the others met at, and that merges: killed, it is missed only by a person."""
     sweep = [*SWEEP, "--steps", "300", "--out", "run"]
-    code = "from jaxstyle.app import cli, hosts; hosts._BEAT_SECONDS, hosts._SILENCE_SECONDS = 0.5, 8; cli.main()"
+    impatient = "hosts._BEAT_SECONDS, hosts._SILENCE_SECONDS = 0.5, 8"
+    code = f"from jaxstyle.app import cli; from jaxstyle.app.sweeping import hosts; {impatient}; cli.main()"
     started = start_two(*sweep, code=code)
     lost = images / "run" / "shards" / f"{victim}-of-2"
     try:
