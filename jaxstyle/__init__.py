@@ -9,48 +9,55 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from jaxstyle.app.pictures.named_images import read_image as read_image
     from jaxstyle.app.run_folder.finished_run import load_run as load_run
     from jaxstyle.evaluate import metrics as metrics
     from jaxstyle.network.vgg import prepare as prepare
     from jaxstyle.network.vgg_features import make_features as make_features
+    from jaxstyle.objective.loss_weights import LossWeights as LossWeights
     from jaxstyle.objective.objective import Losses as Losses
-    from jaxstyle.objective.objective import LossWeights as LossWeights
-    from jaxstyle.objective.objective import Targets as Targets
-    from jaxstyle.objective.objective import make_loss as make_loss
-    from jaxstyle.objective.objective import make_targets as make_targets
+    from jaxstyle.objective.objective import Objective as Objective
+    from jaxstyle.objective.objective import make_objective as make_objective
+    from jaxstyle.objective.targets import Targets as Targets
+    from jaxstyle.optimise import presets as presets
+    from jaxstyle.optimise.lbfgs import lbfgs as lbfgs
     from jaxstyle.optimise.state import Transfer as Transfer
     from jaxstyle.optimise.state import TransferState as TransferState
     from jaxstyle.optimise.transfer import make_transfer as make_transfer
     from jaxstyle.optimise.transfer import run as run
     from jaxstyle.parallel.image_rows import shard_rows as shard_rows
     from jaxstyle.parallel.image_rows import split_rows as split_rows
+    from jaxstyle.parallel.stacked_targets import stack_targets as stack_targets
     from jaxstyle.parallel.sweep import SweepResult as SweepResult
     from jaxstyle.parallel.sweep import sweep as sweep
     from jaxstyle.parallel.weight_grid import weight_grid as weight_grid
     from jaxstyle.pretrained.load import load_params as load_params
 
 _HOME = {
-    "LossWeights": "objective.objective",
+    "LossWeights": "objective.loss_weights",
     "Losses": "objective.objective",
+    "Objective": "objective.objective",
     "SweepResult": "parallel.sweep",
-    "Targets": "objective.objective",
+    "Targets": "objective.targets",
     "Transfer": "optimise.state",
     "TransferState": "optimise.state",
+    "lbfgs": "optimise.lbfgs",
     "load_params": "pretrained.load",
     "load_run": "app.run_folder.finished_run",
     "make_features": "network.vgg_features",
-    "make_loss": "objective.objective",
-    "make_targets": "objective.objective",
+    "make_objective": "objective.objective",
     "make_transfer": "optimise.transfer",
     "prepare": "network.vgg",
+    "read_image": "app.pictures.named_images",
     "run": "optimise.transfer",
     "shard_rows": "parallel.image_rows",
     "split_rows": "parallel.image_rows",
+    "stack_targets": "parallel.stacked_targets",
     "sweep": "parallel.sweep",
     "weight_grid": "parallel.weight_grid",
 }
 
-_MODULES = {"metrics": "evaluate.metrics"}
+_MODULES = {"metrics": "evaluate.metrics", "presets": "optimise.presets"}
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 

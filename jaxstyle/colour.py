@@ -48,8 +48,8 @@ def of_luminance(loss: Callable[..., Any]) -> Callable[..., Any]:
     """A loss of an image's luminance alone, for a transfer to end with `with_colours_of`.
 
     Args:
-      loss: a function whose first argument is an image, as those of `make_loss` and `make_terms`; its targets are to be
-        made of gray images (see `to_gray` and `match_luminance`).
+      loss: a function whose first argument is an image, as `Objective.loss` and `Objective.terms`. Its targets are to
+        be made of gray images (see `to_gray` and `match_luminance`).
 
     Returns:
       A function of the same arguments.

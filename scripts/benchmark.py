@@ -89,7 +89,7 @@ def make_inputs(size: int, backend: str = "auto", dtype: str = "float32") -> tup
     if backend != "xla":
         params = js.prepare(params)
     features = js.make_features(backend=backend, dtype=dtype)
-    targets = jax.jit(partial(js.make_targets, features))(params, *make_images(size)[:2])
+    targets = jax.jit(js.make_objective(features).targets)(params, *make_images(size)[:2])
     release_memory()
     return features, params, targets
 
@@ -106,7 +106,7 @@ def make_ours(size: int, lanes: int, steps: int, options: Options = Options(), *
 
     features, params, targets = make_inputs(size, options.backend, options.dtype)
     weights = js.weight_grid(beta=make_betas(lanes))
-    single = js.make_transfer(js.make_loss(features), optax.adam(LEARNING_RATE))
+    single = js.make_transfer(js.make_objective(features).loss, optax.adam(LEARNING_RATE))
     transfer = make_lanes(single, weights, microbatch=options.microbatch)
     state = transfer.init(jnp.broadcast_to(make_images(size).start, (lanes, size, size, 3)))
     rest = (params, targets, weights)
@@ -137,7 +137,7 @@ def make_gradient(size: int, lanes: int, options: Options) -> Side:
     import jaxstyle as js
 
     features, params, targets = make_inputs(size, options.backend, options.dtype)
-    loss, weights = js.make_loss(features), js.weight_grid(beta=make_betas(lanes))
+    loss, weights = js.make_objective(features).loss, js.weight_grid(beta=make_betas(lanes))
     images = jnp.broadcast_to(make_images(size).start, (lanes, size, size, 3))
 
     def gradient(lane: Any, params: Any, targets: Any) -> Any:

@@ -88,8 +88,8 @@ def make_functions(size: int, num_steps: int) -> tuple[Value, Gradient, float]:
     content, style = (jnp.asarray(read_image(f"sample:{name}", size)) for name in ("cat", "swirls"))
     params, judge = js.load_params("bundled"), js.load_params("lpips-alex")
     features = js.make_features(("relu1_1", "relu2_1", "relu2_2"), pooling="average", backend="xla")
-    targets = js.make_targets(features, params, content, style, **LAYERS)
-    transfer = js.make_transfer(js.make_loss(features, **LAYERS), optax.adam(0.03, b2=0.99, eps_root=1e-12))
+    targets = js.make_objective(features, **LAYERS).targets(params, content, style)
+    transfer = js.make_transfer(js.make_objective(features, **LAYERS).loss, optax.adam(0.03, b2=0.99, eps_root=1e-12))
 
     def distance(log_beta: jax.Array, params: Any, judge: Any) -> jax.Array:
         state, _ = run_checkpointed(

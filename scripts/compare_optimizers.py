@@ -96,9 +96,9 @@ def make_problem(betas: list[float], convention: str) -> Problem:
     params = {name: found[name] for name in (*convolutions_for(CONTENT_LAYERS + STYLE_LAYERS), "mean") if name in found}
     return Problem(
         js.prepare(params),
-        js.make_loss(features, convention=convention),
+        js.make_objective(features, convention=convention).loss,
         js.weight_grid(beta=betas),
-        jax.jit(partial(js.make_targets, features)),
+        jax.jit(js.make_objective(features).targets),
     )
 
 

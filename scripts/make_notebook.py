@@ -20,8 +20,8 @@ INSTALL = """\
 # Where a code cell of the script begins, and what is said before it.
 CELLS = {
     "import sys": "",
-    "size, steps = ": "Content and style image, the frozen network, and what pictures are compared with.",
-    "loss = ": "The objective, and an optimisation of one picture.",
+    "size, steps = ": "Content and style image, and the frozen network.",
+    "objective = ": "The objective, what it compares pictures with, and an optimisation of one picture.",
     "betas = ": "All style weights in one vmapped loop, compiled once. On a CPU this takes a minute or two.",
     "for beta": "What it came to.",
 }

@@ -99,13 +99,13 @@ def run_ours(params: Any, content: np.ndarray, style: np.ndarray, schedule: Sche
     time.sleep(REST_S)
     began, seconds = time.perf_counter(), 0.0
     features = js.make_features()
-    transfer = js.make_transfer(js.make_loss(features), lbfgs())
+    transfer = js.make_transfer(js.make_objective(features).loss, lbfgs())
     weights = js.LossWeights(jnp.float32(1), jnp.float32(1), jnp.float32(0))
     prepared = js.prepare(params)
     full, of_style = jnp.asarray(content), jnp.asarray(style)
     shapes = scales(content.shape, smallest=schedule.smallest)
     state = transfer.init(resize(full, shapes[0]))
-    targets_of = jax.jit(partial(js.make_targets, features))
+    targets_of = jax.jit(js.make_objective(features).targets)
     for shape in shapes:
         ratio = shape[1] / content.shape[1]
         small = resize(of_style, [round(side * ratio) for side in style.shape[:2]])
@@ -129,8 +129,8 @@ class Judge:
     def __init__(self, params: Any, content: np.ndarray, style: np.ndarray) -> None:
         """Make the targets; compiled by the side, with functions that no timed run uses."""
         features = js.make_features(backend="xla")
-        self._loss, self._params = js.make_loss(features), params
-        self._targets = js.make_targets(features, params, jnp.asarray(content), jnp.asarray(style))
+        self._loss, self._params = js.make_objective(features).loss, params
+        self._targets = js.make_objective(features).targets(params, jnp.asarray(content), jnp.asarray(style))
 
     def __call__(self, image: np.ndarray) -> float:
         """The objective of the image (h, w, 3) as it is saved: clipped, and rounded to 8 bits."""

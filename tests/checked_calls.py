@@ -94,7 +94,6 @@ def pictures():
 
 def objectives(params):
     import jaxstyle as js
-    from jaxstyle.objective.objective import make_terms
 
     content, style = pictures()
     features = js.make_features(NAMES, pooling="average", padding="replicate")
@@ -103,16 +102,17 @@ def objectives(params):
     masks = jnp.stack([jnp.ones((16, 18)), jnp.zeros((16, 18)).at[4:].set(1)])
     of_style = np.ones((2, 12, 18), np.float32)
     for name in ("gram", "centered_gram", "wasserstein", "moments"):
-        make = partial(js.make_targets, features, **LAYERS, style_loss=name, masks=(masks, of_style))
-        targets = trace(make, params, content, style)
-        trace(js.make_loss(features, **LAYERS, style_loss=name), content, params, targets, js.LossWeights())
+        objective = js.make_objective(features, **LAYERS, style_loss=name)
+        targets = trace(partial(objective.targets, masks=(masks, of_style)), params, content, style)
+        trace(objective.loss, content, params, targets, js.LossWeights())
 
     shallow = js.make_features(("relu1_1",))
     layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
-    several = call(js.make_targets, shallow, params, np.asarray(content), [style, np.asarray(content)], **layers)
+    objective = js.make_objective(shallow, **layers)
+    several = call(objective.targets, params, np.asarray(content), [style, np.asarray(content)])
     weights = js.LossWeights(1, 2.0, jnp.float32(0), style_mix=np.array([0.5, 0.5]))
     check_leaves(weights)
-    trace(make_terms(shallow, **layers), content, params, several, weights)
+    trace(objective.terms, content, params, several, weights)
 
 
 def transfers(params):
@@ -127,8 +127,8 @@ def transfers(params):
 
     content, style = pictures()
     features = js.make_features(NAMES)
-    loss = js.make_loss(features, **LAYERS)
-    targets = trace(partial(js.make_targets, features, **LAYERS), params, content, style)
+    loss = js.make_objective(features, **LAYERS).loss
+    targets = trace(js.make_objective(features, **LAYERS).targets, params, content, style)
     grid = call(js.weight_grid, beta=[0.1, 1.0, 10.0])
     adam = js.make_transfer(loss, optax.adam(0.02))
     for kind in (adam, make_stopping(adam), js.make_transfer(loss, lbfgs())):

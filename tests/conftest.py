@@ -97,8 +97,8 @@ def style():
 def shallow(params, content, style):
     """A small problem: features, loss, targets."""
     features = js.make_features(("relu1_1", "relu2_1", "relu2_2"))
-    targets = js.make_targets(features, params, content, style, **SHALLOW)
-    return features, js.make_loss(features, **SHALLOW), targets
+    objective = js.make_objective(features, **SHALLOW)
+    return features, objective.loss, objective.targets(params, content, style)
 
 
 @pytest.fixture
@@ -113,8 +113,7 @@ def shallow_by_default(monkeypatch):
     """Functions take the layers of SHALLOW unless told otherwise: for scripts that take the defaults of the library."""
     for name, chosen in SHALLOW.items():
         monkeypatch.setattr(layers, name.upper(), chosen)
-        for function in (js.make_targets, js.make_loss):
-            monkeypatch.setitem(function.__kwdefaults__, name, chosen)
+        monkeypatch.setitem(js.make_objective.__kwdefaults__, name, chosen)
     monkeypatch.setattr(js.make_features, "__defaults__", (sum(SHALLOW.values(), ()),))
 
 

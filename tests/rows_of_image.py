@@ -42,8 +42,9 @@ def check_features_losses_and_gradient(height, *, pooling="max", padding="zero")
     """To 1e-5 in float32, the image's height a multiple of the devices, that of deeper layers not always."""
     content, style, image = images(height, 48)
     features = js.make_features(NAMES, pooling=pooling, padding=padding, backend="xla")
-    make_targets = jax.jit(partial(js.make_targets, features, **LAYERS))
-    gradient = jax.jit(jax.value_and_grad(js.make_loss(features, **LAYERS), has_aux=True))
+    objective = js.make_objective(features, **LAYERS)
+    make_targets = jax.jit(objective.targets)
+    gradient = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
     split = partial(split_rows, mesh=mesh)
     assert [s.data.shape[0] for s in split(image).addressable_shards] == [height // 8] * 8
 
@@ -68,11 +69,11 @@ def check_features_losses_and_gradient(height, *, pooling="max", padding="zero")
 def check_that_only_borders_are_exchanged():
     """No device holds more than its strip of any features, and a few rows of its neighbours'."""
     features = js.make_features(NAMES, backend="xla")
-    gradient = jax.jit(jax.value_and_grad(js.make_loss(features, **LAYERS), has_aux=True))
+    gradient = jax.jit(jax.value_and_grad(js.make_objective(features, **LAYERS).loss, has_aux=True))
 
     def compile_for(sharding):
         image = jax.ShapeDtypeStruct((1024, 48, 3), jnp.float32, sharding=sharding)
-        targets = jax.eval_shape(partial(js.make_targets, features, **LAYERS), params, image, image)
+        targets = jax.eval_shape(js.make_objective(features, **LAYERS).targets, params, image, image)
         return gradient.lower(image, params, targets, weights).compile()
 
     alone, shared = compile_for(None), compile_for(split_rows(jnp.zeros((8, 1, 3)), mesh).sharding)
@@ -88,8 +89,9 @@ def check_a_short_run_in_float64(optimizer, bounds):
     content, style, start = images(64, 24, jnp.float64)
     features = js.make_features(NAMES, backend="xla")
     of_all = widen(params)
-    make_targets = jax.jit(partial(js.make_targets, features, **LAYERS))
-    transfer = js.make_transfer(js.make_loss(features, **LAYERS), optimizer, bounds=bounds)
+    objective = js.make_objective(features, **LAYERS)
+    make_targets = jax.jit(objective.targets)
+    transfer = js.make_transfer(objective.loss, optimizer, bounds=bounds)
     of_rows = shard_rows(transfer, mesh)
     state = of_rows.init(start)
     assert state.image.sharding.spec == PartitionSpec("rows")

@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 import jaxstyle as js
+from jaxstyle.objective.objective import make_objective
 from jaxstyle.optimise.transfer import run_chunk
 from jaxstyle.parallel.lanes import make_lanes
 from jaxstyle.parallel.stacked_targets import StackedTargets
@@ -24,14 +25,14 @@ random = np.random.default_rng(0)
 content, other, style = (jnp.asarray(random.random((14, 12, 3))) for _ in range(3))
 params = js.load_params("random:0")
 features = js.make_features(("relu1_1", "relu1_2"))
-loss = js.make_loss(features, **LAYERS)
+loss = js.make_objective(features, **LAYERS).loss
 mesh = jax.make_mesh((4, 2), ("rows", "columns"))
 adam = js.make_transfer(loss, optax.adam(0.02))
 lbfgs = js.make_transfer(loss, optax.lbfgs(), bounds=None)
 
 
 def make_targets(image):
-    return js.make_targets(features, wide_params, image, style, **LAYERS)
+    return js.make_objective(features, **LAYERS).targets(wide_params, image, style)
 
 
 def close(found, wanted):
@@ -90,7 +91,8 @@ def check_five_lanes():
 
 def check_lanes_of_different_images():
     stacked = [
-        jax.tree.map(lambda *x: jnp.stack(x), *parts) for parts in zip(targets, make_targets(other), strict=True)
+        jax.tree.map(lambda *x: jnp.stack(x), *parts)
+        for parts in zip(targets, make_objective(other).targets(), strict=True)
     ]
     own = StackedTargets(*stacked[:2], jnp.array([0, 1, 1]), jnp.array([1, 0, 1]))
     grid = js.weight_grid(beta=[0.1, 1, 10])
@@ -101,7 +103,7 @@ def check_lanes_of_different_images():
 if __name__ == "__main__":
     assert jax.device_count() == 8
     wide_params = widen(params)
-    targets = make_targets(content)
+    targets = make_objective(content).targets()
     check_sixteen_lanes(adam)
     check_sixteen_lanes(lbfgs)
     check_same_bits_on_two_devices_as_on_eight()

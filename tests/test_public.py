@@ -20,7 +20,6 @@ from jaxstyle.objective import losses
 from jaxstyle.objective.statistic import StyleStatistic
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.initial_images import starting_image
-from jaxstyle.optimise.lbfgs import lbfgs
 from jaxstyle.optimise.pyramid import carry, run_pyramid
 from jaxstyle.optimise.schedule import scales, steps_of
 from jaxstyle.optimise.stopping import make_stopping
@@ -41,15 +40,18 @@ SIGNATURES = {
     js.load_params: "name",
     js.load_run: "path",
     js.make_features: "layers / pooling padding backend dtype",
-    js.make_loss: "features / convention content_layers style_layers style_loss",
-    js.make_targets: "features params content style / content_layers style_layers style_loss masks",
+    js.Objective: "targets loss terms",
+    js.lbfgs: "memory_size / bounds first_step max_step",
+    js.make_objective: "features / content_layers style_layers style_loss convention",
+    js.read_image: "path size / background max_pixels",
+    js.stack_targets: "targets / content style",
     js.make_transfer: "loss optimizer / bounds",
     js.prepare: "params",
     js.run: "transfer state params targets weights / num_steps",
     js.shard_rows: "transfer mesh",
     js.split_rows: "image mesh",
-    js.sweep: "transfer image params targets weights / num_steps microbatch mesh",
-    js.weight_grid: "/ alpha beta tv",
+    js.sweep: "transfer start params targets weights / num_steps microbatch mesh hyperparams on_chunk chunk_steps",
+    js.weight_grid: "/ alpha beta tv content_layers style_layers style_mix",
 }
 # Not on the top level, but named by the README or the examples.
 FURTHER = {
@@ -65,11 +67,10 @@ FURTHER = {
     scales: "shape / smallest least factor",
     steps_of: "shapes / steps coarse_steps",
     starting_image: "start content style key",
-    lbfgs: "memory_size / bounds first_step max_step",
-    StyleStatistic: "measure distance prepare",
+    StyleStatistic: "measure distance to_target",
     losses.gram_matrix: "features mask",
-    losses.content_loss: "features target / convention",
-    losses.style_loss: "gram target / convention",
+    losses.feature_loss: "features target / convention",
+    losses.gram_loss: "gram target / convention",
     losses.total_variation: "image",
     metrics.measure: "params image content style",
     metrics.lpips: "params image_a image_b",
@@ -192,7 +193,13 @@ def test_images_of_a_wrong_shape(problem):
     with pytest.raises(ValueError, match=r"weights.style_layers must have shape \(2,\), got \(3,\)"):
         traced(loss, content, params, targets, weights._replace(style_layers=jnp.ones(3)))
     with pytest.raises(ValueError, match="make_features, make_targets and make_loss must name the same layers"):
-        traced(js.make_loss(features, **{**SHALLOW, "style_layers": ("relu3_1",)}), content, params, targets, weights)
+        traced(
+            js.make_objective(features, **{**SHALLOW, "style_layers": ("relu3_1",)}).loss,
+            content,
+            params,
+            targets,
+            weights,
+        )
     with pytest.raises(ValueError, match="weights must have one number of lanes, got no lane axis"):
         traced(lambda x: js.sweep(transfer, x, params, targets, weights, num_steps=1), content)
 
@@ -201,8 +208,8 @@ def test_slips_name_the_argument():
     for call, message in (
         (lambda: js.make_transfer(print, 0.03), "optimizer must be an optax transformation, .* got 0.03"),
         (lambda: js.make_transfer(print, optax.adam), "optimizer must be an optax transformation"),
-        (lambda: js.make_loss("relu1_1"), "features must be a function, .* got str"),
-        (lambda: js.make_loss(print, style_loss=print), "unknown style_loss .*, or a StyleStatistic"),
+        (lambda: js.make_objective("relu1_1").loss, "features must be a function, .* got str"),
+        (lambda: js.make_objective(print, style_loss=print).loss, "unknown style_loss .*, or a StyleStatistic"),
         (lambda: js.weight_grid(beta=["a"]), r"beta must be a number >= 0 or a list of them, got \['a'\]"),
         (lambda: js.weight_grid(tv=-1), "tv must be a number >= 0 or a list of them, got -1"),
         (lambda: js.weight_grid(alpha=np.array([1, np.nan])), "alpha must be a number >= 0"),
@@ -220,13 +227,19 @@ def test_slips_name_the_argument():
 def test_slips_in_a_loss_name_the_argument(problem):
     features, _, loss, content, params, targets = problem
     for call, message in (
-        (lambda: js.make_targets(params, features, content, content), "features must be a function, .* got dict"),
-        (lambda: js.make_targets(features, params, content, content, masks=jnp.ones((1, 36, 34))), "masks must be two"),
+        (
+            lambda: js.make_objective(params).targets(features, content, content),
+            "features must be a function, .* got dict",
+        ),
+        (
+            lambda: js.make_objective(features).targets(params, content, content, masks=jnp.ones((1, 36, 34))),
+            "masks must be two",
+        ),
         (lambda: loss(content, params, targets, 1.0), "weights must be LossWeights, got float"),
         (lambda: loss(content, params, None, js.LossWeights()), "targets must be Targets, got NoneType"),
         *(
             (
-                lambda name=name: js.make_loss(features, style_loss=name, **SHALLOW)(
+                lambda name=name: js.make_objective(features, style_loss=name, **SHALLOW).loss(
                     content, params, targets, js.LossWeights()
                 ),
                 "targets.style of relu1_1 is of another style_loss, or of features of other channels",
@@ -246,4 +259,4 @@ def test_lists_of_weights_are_lanes(problem):
 
 
 def test_only_public_names_are_listed():
-    assert {name for name in dir(js) if not name.startswith("__")} == {*js.__all__, "metrics"}
+    assert {name for name in dir(js) if not name.startswith("__")} == {*js.__all__, "metrics", "presets"}

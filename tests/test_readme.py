@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 import jaxstyle as js
-from jaxstyle.app.settings.settings import WEIGHT_DEFAULTS
 from jaxstyle.objective.losses import CONVENTIONS
+from jaxstyle.objective.weight_defaults import WEIGHT_DEFAULTS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

@@ -1,6 +1,6 @@
 """Checks of arguments, each of which raises one line that names the argument, what is wrong with it and what to do."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,35 +108,3 @@ def check_shape(name: str, x: Any, axes: tuple[str, ...]) -> None:
     if len(shape) != len(axes):
         hint = "; use jax.vmap for a batch" if len(shape) > len(axes) else ""
         raise ValueError(f"{name} must have shape ({', '.join(axes)}), got {shape}{hint}")
-
-
-def as_weights(weights: Any) -> Any:
-    """Weights as arrays.
-
-    Args:
-      weights: LossWeights, of numbers, lists or arrays.
-
-    Returns:
-      LossWeights of arrays, None left as it is.
-
-    Raises:
-      ValueError: for a leaf that holds no real numbers, and for alpha, beta or tv below 0, where values are known.
-    """
-    found = {}
-    for name, value in weights._asdict().items():
-        optional = name not in ("alpha", "beta", "tv")
-        if value is None and optional:
-            continue
-        try:
-            if isinstance(value, Mapping):
-                raise TypeError
-            found[name] = jnp.asarray(value)
-            if jnp.iscomplexobj(found[name]):
-                raise TypeError
-        except (TypeError, ValueError):
-            wanted = f"an array of numbers, in the order of {name}" if optional else "a number, or an array of lanes"
-            raise ValueError(f"weights.{name} must be {wanted}, got {type(value).__name__}") from None
-        values = None if optional else known(value)
-        if values is not None and (values < 0).any():
-            raise ValueError(f"weights.{name} must be 0 or more, got {values.min()}")
-    return weights._replace(**found)

@@ -13,7 +13,8 @@ from jax import lax
 from jaxstyle.common.checks import check_count
 from jaxstyle.network.features import Params
 from jaxstyle.network.vgg import prepare
-from jaxstyle.objective.objective import Losses, LossWeights
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.objective import Losses
 from jaxstyle.optimise.state import StateT, Transfer, check_state
 
 
@@ -29,7 +30,7 @@ def run_checkpointed(
     """`run`, for gradients of a function of the final image (or of the losses) by reverse mode through all steps.
 
     With respect to whatever the arguments are made of: alpha, beta and layer weights, the starting image, content and
-    style image (through `make_targets`), a learning rate out of which the optimiser is built. Results are those of
+    style image (through `Objective.targets`), a learning rate out of which the optimiser is built. Results are those of
     `run`; the gradient is, too, but `run` keeps every step's features for it, and this about 2 sqrt(num_steps) states
     and the features of one step. For that each step is computed three times: once forward, twice more on the way back
     (Chen et al., arXiv 1604.06174, one level of segments, each step its own last level).
@@ -46,7 +47,7 @@ def run_checkpointed(
       transfer: from `make_transfer`, `make_averaging` or `make_stopping`.
       state: from `transfer.init`.
       params: the network's parameters.
-      targets: from `make_targets`.
+      targets: from `Objective.targets`.
       weights: of the loss.
       num_steps: steps to take.
 
@@ -62,8 +63,9 @@ def run_checkpointed(
       >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
       >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
       >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
-      >>> targets = js.make_targets(features, params, content, style, **layers)
-      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02, eps_root=1e-8))
+      >>> objective = js.make_objective(features, **layers)
+      >>> targets = objective.targets(params, content, style)
+      >>> transfer = js.make_transfer(objective.loss, optax.adam(0.02, eps_root=1e-8))
       >>> start = transfer.init(content)
       >>> def distance(beta):
       ...     state, _ = run_checkpointed(transfer, start, params, targets, js.LossWeights(1.0, beta), num_steps=3)

@@ -13,7 +13,8 @@ from jax.scipy.sparse.linalg import cg
 from jaxstyle.common.checks import check_shape
 from jaxstyle.common.images import as_image
 from jaxstyle.network.features import Params
-from jaxstyle.objective.objective import Loss, LossWeights
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.objective import Loss
 
 
 class ImplicitGradient(NamedTuple):
@@ -69,12 +70,12 @@ def implicit_gradient(
     that ends before it has converged, see `unrolled.run_checkpointed`.
 
     Args:
-      loss: from `make_loss`, or any function (image, params, targets, weights) -> (scalar, anything), differentiable
+      loss: `Objective.loss`, or any function (image, params, targets, weights) -> (scalar, anything), differentiable
         twice in reverse mode.
       image: (h, w, 3) the converged image.
       cotangent: (h, w, 3) gradient of phi at the image, such as `jax.grad(phi)(image)`.
       params: the network's parameters, as `prepare` leaves them or not.
-      targets: from `make_targets`, the same as the transfer's.
+      targets: from `Objective.targets`, the same as the transfer's.
       weights: of the loss, the same as the transfer's.
       bounds: those of `make_transfer`.
       damping: >= 0, added to the diagonal of H.
@@ -90,7 +91,7 @@ def implicit_gradient(
     Example:
       >>> found = implicit_gradient(loss, image, jax.grad(phi)(image), params, targets, weights)  # doctest: +SKIP
       >>> found.weights.beta  # d phi / d beta  # doctest: +SKIP
-      >>> _, pull = jax.vjp(lambda x: js.make_targets(features, params, content, x), style)  # doctest: +SKIP
+      >>> _, pull = jax.vjp(lambda x: objective.targets(params, content, x), style)  # doctest: +SKIP
       >>> pull(found.targets)  # gradient of phi with respect to the style image  # doctest: +SKIP
     """
     image, cotangent = as_image(image), jnp.asarray(cotangent)

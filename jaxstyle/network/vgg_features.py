@@ -112,4 +112,5 @@ def make_features(
         with reverse_mode_only():
             return network(params, image)
 
+    vars(features)["smallest_side"] = smallest  # what `features.smallest_side` would find, without tracing
     return features

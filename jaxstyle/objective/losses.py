@@ -118,7 +118,7 @@ def _sum_products(f: jax.Array, g: jax.Array, dtype: jax.typing.DTypeLike) -> ja
 
 
 @partial(jax.jit, static_argnames="convention")
-def content_loss(
+def feature_loss(
     features: Float[Array, "h w c"], target: Float[Array, "h w c"], *, convention: str = "mean"
 ) -> Float[Array, ""]:
     """Content loss of one layer (Gatys et al., arXiv 1508.06576); see `CONVENTIONS`.
@@ -136,9 +136,9 @@ def content_loss(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from jaxstyle.objective.losses import content_loss
+      >>> from jaxstyle.objective.losses import feature_loss
       >>> features, target = jnp.full((4, 6, 2), 3.0), jnp.ones((4, 6, 2))
-      >>> {name: float(content_loss(features, target, convention=name)) for name in ("mean", "gatys")}
+      >>> {name: float(feature_loss(features, target, convention=name)) for name in ("mean", "gatys")}
       {'mean': 4.0, 'gatys': 96.0}
     """
     check_convention(convention)
@@ -155,7 +155,7 @@ def content_loss(
 
 
 @partial(jax.jit, static_argnames="convention")
-def style_loss(gram: Float[Array, "c c"], target: Float[Array, "c c"], *, convention: str = "mean") -> Float[Array, ""]:
+def gram_loss(gram: Float[Array, "c c"], target: Float[Array, "c c"], *, convention: str = "mean") -> Float[Array, ""]:
     """Style loss of one layer (Gatys et al., arXiv 1508.06576); see `CONVENTIONS`.
 
     Args:
@@ -171,9 +171,9 @@ def style_loss(gram: Float[Array, "c c"], target: Float[Array, "c c"], *, conven
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from jaxstyle.objective.losses import gram_matrix, style_loss
+      >>> from jaxstyle.objective.losses import gram_loss, gram_matrix
       >>> found, target = gram_matrix(jnp.full((4, 6, 2), 2.0)), gram_matrix(jnp.ones((8, 8, 2)))
-      >>> float(style_loss(found, target))
+      >>> float(gram_loss(found, target))
       9.0
     """
     check_convention(convention)

@@ -1,4 +1,4 @@
-"""Means, deviations and covariances of a layer's features as statistics of style."""
+"""The statistics `moments` and `centered_gram`: means and deviations of channels, or their covariance."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 
 from jaxstyle.common.checks import check_shape
 from jaxstyle.common.dtypes import promoted, widen
-from jaxstyle.objective.losses import gram_matrix
-from jaxstyle.objective.statistic import scaled, weighted_mean
+from jaxstyle.objective.losses import gram_loss, gram_matrix
+from jaxstyle.objective.statistic import StyleStatistic, scaled, weighted_mean
 
 
 def _measure_centered_gram(features: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -38,7 +38,7 @@ def _measure_moments(features: jax.Array, mask: jax.Array | None) -> Moments:
     return Moments(mean, jnp.sqrt(weighted_mean(jnp.square(f - mean[None, None]), mask) + 1e-5))
 
 
-def _distance_of_moments(found: Moments, target: Moments, *, convention: str) -> jax.Array:
+def _distance(found: Moments, target: Moments, *, convention: str) -> jax.Array:
     found, target = promoted(found, target)
     distance = jnp.square(found.mean - target.mean).mean() + jnp.square(found.deviation - target.deviation).mean()
     energy = jnp.square(target.mean).mean() + jnp.square(target.deviation).mean()
@@ -46,3 +46,9 @@ def _distance_of_moments(found: Moments, target: Moments, *, convention: str) ->
 
 
 export.register_namedtuple_serialization(Moments, serialized_name="jaxstyle.Moments")
+
+CENTERED_GRAM = StyleStatistic(_measure_centered_gram, gram_loss)
+"""The statistic `centered_gram`: Gram matrices of features less their mean, which are covariances."""
+
+MOMENTS = StyleStatistic(_measure_moments, _distance)
+"""The statistic `moments`."""

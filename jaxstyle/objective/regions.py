@@ -26,7 +26,7 @@ class RegionTargets(NamedTuple):
     """Targets of one layer of several styles, by region.
 
     Attributes:
-      statistic: as of `StyleStatistic.prepare`, each leaf with leading axes (styles, regions).
+      statistic: as of `StyleStatistic.to_target`, each leaf with leading axes (styles, regions).
       present: (styles, regions), 1 or 0: whether the style has anything of the region.
     """
 
@@ -149,7 +149,7 @@ def region_targets(
       RegionTargets.
     """
     by_style = [
-        stack([statistic.prepare(statistic.measure(f, mask)) for mask in regions])
+        stack([statistic.to_target(statistic.measure(f, mask)) for mask in regions])
         for f, regions in zip(found, masks, strict=True)
     ]
     return RegionTargets(stack(by_style), jnp.stack([(m.sum((1, 2)) > 0).astype(m.dtype) for m in masks]))

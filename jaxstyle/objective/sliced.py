@@ -1,4 +1,4 @@
-"""The sliced Wasserstein distance of a layer's features."""
+"""The statistic `sliced`: the sliced Wasserstein distance of features (Heitz et al., arXiv 2006.07229)."""
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,16 @@ from jaxstyle.objective.statistic import StyleStatistic, scaled
 
 
 def sliced(*, key: int = 0, projections: int | None = None, bins: int = 1024) -> StyleStatistic:
-    """The statistic `sliced` with other directions.
+    """Make the statistic `sliced` with other directions.
 
-    Heitz et al. draw directions anew for every evaluation; here they are the same ones every time, so that the loss is
-    a function of the image. Along each, the sorted features are averaged in equal shares, so that images of different
-    sizes compare. It takes no masks.
+    Heitz et al. draw directions anew for every evaluation. Here the directions stay the same, so that the loss is a
+    function of the image. The sorted features along each direction are averaged in equal shares, so that images of
+    different sizes compare. This statistic takes no masks.
 
     Args:
       key: seed of the directions.
-      projections: directions of each layer; None: as many as it has channels.
-      bins: shares along a direction, each with an equal number of positions.
+      projections: number of directions for each layer; None: as many as the layer has channels.
+      bins: number of shares along a direction, each with an equal number of positions.
 
     Returns:
       The statistic.

@@ -1,9 +1,12 @@
-"""What a statistic of style is: how it is measured on features, and how two of it are compared."""
+"""What a statistic of style is: how it is measured on the features of a layer, and how two styles are compared by it.
+
+Features are channels-last, shape (h, w, c), of one image: vmap for more. Statistics are at least float32, whatever
+the features' dtype, and float64 for float64 features.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -21,7 +24,7 @@ class Distance(Protocol):
 
         Args:
           found: what `StyleStatistic.measure` gives of the image.
-          target: what `StyleStatistic.prepare` makes of the style's.
+          target: what `StyleStatistic.to_target` makes of the style's.
           convention: one of `losses.CONVENTIONS`.
 
         Returns:
@@ -31,7 +34,7 @@ class Distance(Protocol):
 
 
 class StyleStatistic(NamedTuple):
-    """How to compare styles; `make_targets` and `make_loss` take one for `style_loss`, or the name of one of these.
+    """How to compare styles; `make_objective` takes one for `style_loss`, or the name of one of these.
 
     With features F and S (c channels), means m and s, covariances C and D, standard deviations u and v, directions d,
     the distance of a layer in the convention `mean` is
@@ -46,17 +49,18 @@ class StyleStatistic(NamedTuple):
     | sliced        | mean over d of the squared Wasserstein-2 distance | Heitz et al., arXiv 2006.07229          |
     |               | of `F d` and `S d`                                |                                         |
 
-    The convention `relative` divides by what the distance would be to an image whose features are all 0 (mean(D^2) of
-    centered_gram), which makes numbers comparable between statistics. `gatys` and `johnson` scale Gram matrices, and
-    are for the first two only. Under `mean`, beta 1 of gram was about beta 10 of wasserstein, 15 of moments and of
-    centered_gram, and 20 of sliced, by the content loss they lead to (a photograph and a mosaic of 112 pixels).
+    The convention `relative` divides by the distance to an image whose features are all 0 (mean(D^2) for
+    centered_gram), which makes numbers comparable between statistics. The conventions `gatys` and `johnson` scale Gram
+    matrices, and are for the first two statistics only. Under `mean`, beta 1 of gram led to about the content loss of
+    beta 10 of wasserstein, 15 of moments and of centered_gram, and 20 of sliced (a photograph and a mosaic of 112
+    pixels).
 
     Attributes:
       measure: (features (h, w, c), mask (h, w) in [0, 1] or None) -> the statistic, a pytree of arrays. With a mask T,
         each position counts with the weight T^2, as in guided Gram matrices (Gatys et al., arXiv 1611.07865).
       distance: (statistic of the image, target, convention=) -> a scalar; see `Distance`.
-      prepare: statistic of a style image -> target, a pytree whose shapes don't depend on the image's size: what of
-        `distance` can be computed once.
+      to_target: statistic of a style image -> target: whatever `distance` needs of a style, computed once. Its shapes
+        don't depend on the image's size.
 
     Example:
       >>> import jax.numpy as jnp, jaxstyle as js
@@ -66,31 +70,52 @@ class StyleStatistic(NamedTuple):
       ...     return features.mean((0, 1))
       >>> def distance(found, target, *, convention):
       ...     return jnp.square(found - target).mean()
-      >>> loss = js.make_loss(js.make_features(), style_loss=StyleStatistic(measure, distance))
+      >>> objective = js.make_objective(js.make_features(), style_loss=StyleStatistic(measure, distance))
 
       Alone, as a distance of features (h, w, c) and (H, W, c) in a loss of one's own:
 
       >>> features, other = jnp.ones((4, 5, 8)), jnp.zeros((6, 6, 8))
       >>> sliced = style_statistic("sliced")
-      >>> target = sliced.prepare(sliced.measure(other, None))
+      >>> target = sliced.to_target(sliced.measure(other, None))
       >>> float(sliced.distance(sliced.measure(features, None), target, convention="mean")) > 0
       True
     """
 
     measure: Callable[[Float[Array, "h w c"], Float[Array, "h w"] | None], Any]
     distance: Distance
-    prepare: Callable[[Any], Any] = lambda statistic: statistic
+    to_target: Callable[[Any], Any] = lambda statistic: statistic
 
 
-def scaled(name: str, distance: jax.Array, energy: jax.Array, convention: str) -> jax.Array:
-    """A distance that is no Gram matrix's, in a convention."""
+def scaled(name: str, distance: Float[Array, ""], energy: Float[Array, ""], convention: str) -> Float[Array, ""]:
+    """Scale a distance that does not compare Gram matrices as a convention says.
+
+    Args:
+      name: the statistic's name, for the message.
+      distance: the distance in the convention `mean`, a scalar.
+      energy: the distance of the style from features that are all 0, a scalar.
+      convention: "mean" or "relative".
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: for a convention of Gram matrices.
+    """
     if check_convention(convention) not in ("mean", "relative"):
         raise ValueError(f"convention {convention!r} is for Gram matrices; style_loss {name!r} takes mean or relative")
     return distance / (energy + _EPSILON) if convention == "relative" else distance
 
 
-def weighted_mean(f: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Mean (c,) of features over all positions, or with the weight T^2 of a mask T."""
+def weighted_mean(f: Float[Array, "h w c"], mask: Float[Array, "h w"] | None) -> Float[Array, " c"]:
+    """Average features over positions.
+
+    Args:
+      f: (h, w, c) features.
+      mask: (h, w) in [0, 1], whose squares weight the positions; None: all positions count alike.
+
+    Returns:
+      (c,).
+    """
     if mask is None:
         return f.mean((0, 1))
     mask = mask.astype(f.dtype)

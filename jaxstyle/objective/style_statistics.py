@@ -1,4 +1,4 @@
-"""Ways to compare the style of two images: statistics of a layer's features, and distances between them.
+"""The statistics of style by name, and the check of one that a user wrote.
 
 Features are channels-last, shape (h, w, c), of one image: vmap for more. Statistics are at least float32, whatever
 the features' dtype, and float64 for float64 features.
@@ -11,15 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.network.layers import STYLE_LOSSES
-from jaxstyle.objective.losses import gram_matrix, style_loss
-from jaxstyle.objective.moments import _distance_of_moments, _measure_centered_gram, _measure_moments
+from jaxstyle.objective.losses import gram_loss, gram_matrix
+from jaxstyle.objective.moments import CENTERED_GRAM, MOMENTS
 from jaxstyle.objective.sliced import sliced
 from jaxstyle.objective.statistic import StyleStatistic
-from jaxstyle.objective.wasserstein import (
-    _distance_of_gaussians,
-    _measure_gaussian,
-    _prepare_gaussian,
-)
+from jaxstyle.objective.wasserstein import WASSERSTEIN
 
 
 def style_statistic(style_loss: str | StyleStatistic) -> StyleStatistic:
@@ -42,36 +38,36 @@ def style_statistic(style_loss: str | StyleStatistic) -> StyleStatistic:
 
 
 def check_statistic(statistic: StyleStatistic, layer: str, features: Float[Array, "h w c"]) -> None:
-    """Check that a statistic is of the same shape for images of any size.
+    """Check that a statistic's targets have the same shapes for images of any size.
 
     Args:
-      statistic: of whoever wrote it.
-      layer: whose features these are, for the message.
-      features: of an image.
+      statistic: a statistic; those that have a name need no check.
+      layer: name of the layer, for the message.
+      features: (h, w, c) features of an image at that layer.
 
     Raises:
-      ValueError: for one whose `prepare` gives arrays of another shape for an image of twice the size.
+      ValueError: if `to_target` gives arrays of another shape for an image of twice the size.
     """
     if statistic in _BY_NAME.values():
         return
 
     def shapes(h: int, w: int, c: int) -> Any:
         f = jax.ShapeDtypeStruct((h, w, c), features.dtype)
-        return jax.tree.map(jnp.shape, jax.eval_shape(lambda f: statistic.prepare(statistic.measure(f, None)), f))
+        return jax.tree.map(jnp.shape, jax.eval_shape(lambda f: statistic.to_target(statistic.measure(f, None)), f))
 
     h, w, c = features.shape
     small, large = shapes(h, w, c), shapes(2 * h, 2 * w, c)
     if small != large:
         raise ValueError(
             f"style_loss has a statistic whose shape depends on the image's size: {small} and {large} for features of "
-            f"{layer} of {h}x{w} and {2 * h}x{2 * w} positions; StyleStatistic.prepare must give one shape for all"
+            f"{layer} of {h}x{w} and {2 * h}x{2 * w} positions; StyleStatistic.to_target must give one shape for all"
         )
 
 
 _BY_NAME: dict[str, StyleStatistic] = {
-    "gram": StyleStatistic(gram_matrix, style_loss),
-    "centered_gram": StyleStatistic(_measure_centered_gram, style_loss),
-    "wasserstein": StyleStatistic(_measure_gaussian, _distance_of_gaussians, _prepare_gaussian),
-    "moments": StyleStatistic(_measure_moments, _distance_of_moments),
+    "gram": StyleStatistic(gram_matrix, gram_loss),
+    "centered_gram": CENTERED_GRAM,
+    "wasserstein": WASSERSTEIN,
+    "moments": MOMENTS,
     "sliced": sliced(),
 }

@@ -1,4 +1,7 @@
-"""The Wasserstein-2 distance of the Gaussians that have the mean and covariance of a layer's features."""
+"""The statistic `wasserstein`: two styles are as far apart as Gaussians with the mean and covariance of their features.
+
+The distance is the squared Wasserstein-2 distance of these Gaussians, as crowsonkb/style-transfer-pytorch has it.
+"""
 
 from typing import NamedTuple
 
@@ -13,7 +16,7 @@ from jaxstyle.common.checks import check_shape
 from jaxstyle.common.dtypes import promoted, widen
 from jaxstyle.objective.losses import gram_matrix, mask_area
 from jaxstyle.objective.matrix_root import SMALLEST, matrix_root, root_trace
-from jaxstyle.objective.statistic import scaled, weighted_mean
+from jaxstyle.objective.statistic import StyleStatistic, scaled, weighted_mean
 
 
 class Gaussian(NamedTuple):
@@ -21,7 +24,8 @@ class Gaussian(NamedTuple):
 
     Attributes:
       mean: (c,).
-      spread: the covariance (c, c), or of fewer positions than channels X (positions, c), with the covariance X'X.
+      spread: the covariance (c, c); where a layer has fewer positions than channels, X (positions, c) with the
+        covariance X'X.
     """
 
     mean: Float[Array, "*styles c"]
@@ -29,13 +33,13 @@ class Gaussian(NamedTuple):
 
 
 class GaussianTarget(NamedTuple):
-    """A style's mean and covariance S, prepared for `wasserstein`.
+    """What `wasserstein` needs of a style with the covariance S.
 
     Attributes:
       mean: (c,).
-      root: (c, c), the square root of S + E, with E as `_prepare_gaussian` says.
-      floor: scalar, the largest eigenvalue that E can have.
-      traces: (2,), of S and of S + E.
+      root: (c, c), the square root of S + E, where `_to_target` explains E.
+      floor: the largest eigenvalue that E can have, a scalar.
+      traces: (2,), those of S and of S + E.
     """
 
     mean: Float[Array, "*styles c"]
@@ -44,7 +48,7 @@ class GaussianTarget(NamedTuple):
     traces: Float[Array, "*styles 2"]
 
 
-def _measure_gaussian(features: jax.Array, mask: jax.Array | None) -> Gaussian:
+def _measure(features: jax.Array, mask: jax.Array | None) -> Gaussian:
     check_shape("features", features, ("h", "w", "c"))
     f = widen(features)
     mean = weighted_mean(f, mask)
@@ -58,14 +62,14 @@ def _measure_gaussian(features: jax.Array, mask: jax.Array | None) -> Gaussian:
     return Gaussian(mean, ((f - mean[None, None]) * weights[..., None]).reshape(-1, c))
 
 
-def _prepare_gaussian(found: Gaussian) -> GaussianTarget:
-    """Add some noise to the style, and to the image as `_distance_of_gaussians` compares them.
+def _to_target(found: Gaussian) -> GaussianTarget:
+    """Add noise of the covariance E to the style; `_distance` adds the same noise to the image.
 
-    Covariances are singular (dead channels, fewer positions than channels), and there the distance has no gradient.
-    So both get noise of the same covariance E, which leaves it 0 between equals. E = d^2 (S + E)^-1 is d in directions
-    where the style has no variance and next to nothing where it has much, and
-    (S + E)^.5 (C + E) (S + E)^.5 = (S + E)^.5 C (S + E)^.5 + d^2
-    has the eigenvalues of a matrix of only as many rows as the image has positions, where that is fewer than channels.
+    Covariances are singular where channels are dead or positions are fewer than channels, and there the distance has no
+    gradient. Equal noise on both sides gives it one, and leaves the distance between equals at 0. The choice
+    E = d^2 (S + E)^-1 is d in directions where the style has no variance, and next to nothing where it has much. It
+    also saves work, since (S + E)^.5 (C + E) (S + E)^.5 = (S + E)^.5 C (S + E)^.5 + d^2: an image of fewer positions
+    than channels needs the eigenvalues of a matrix with only as many rows as it has positions.
     """
     covariance = (
         found.spread if len(found.spread) == found.spread.shape[1] else exact_matmul(found.spread.T, found.spread)
@@ -76,7 +80,7 @@ def _prepare_gaussian(found: Gaussian) -> GaussianTarget:
     return GaussianTarget(found.mean, matrix_root(noisy), floor, jnp.stack([jnp.trace(covariance), jnp.trace(noisy)]))
 
 
-def _distance_of_gaussians(found: Gaussian, target: GaussianTarget, *, convention: str) -> jax.Array:
+def _distance(found: Gaussian, target: GaussianTarget, *, convention: str) -> jax.Array:
     found, target = promoted(found, target)
     channels = len(target.mean)
     side = exact_matmul(found.spread, target.root)
@@ -84,7 +88,7 @@ def _distance_of_gaussians(found: Gaussian, target: GaussianTarget, *, conventio
         variance, product = jnp.trace(found.spread), exact_matmul(target.root, side)
     else:
         variance, product = jnp.square(found.spread).sum(), exact_matmul(side, side.T)
-    # An image of far more variance than the style needs more than the floor, for an iteration in float32.
+    # Where the image varies far more than the style, an iteration in float32 needs a higher floor.
     norm = lax.stop_gradient(jnp.sqrt(jnp.square(product).sum()))
     floor = jnp.maximum(target.floor, jnp.sqrt(SMALLEST * norm))
     size = len(product)
@@ -97,3 +101,6 @@ def _distance_of_gaussians(found: Gaussian, target: GaussianTarget, *, conventio
 
 for _type in (Gaussian, GaussianTarget):
     export.register_namedtuple_serialization(_type, serialized_name=f"jaxstyle.{_type.__name__}")
+
+WASSERSTEIN = StyleStatistic(_measure, _distance, _to_target)
+"""The statistic `wasserstein`."""

@@ -12,7 +12,9 @@ from jax import export
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.network.features import Params
-from jaxstyle.objective.objective import Losses, LossWeights, Targets
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.objective import Losses
+from jaxstyle.objective.targets import Targets
 from jaxstyle.optimise.state import Transfer, check_one_image, offered
 
 

@@ -94,8 +94,7 @@ def lbfgs(
 
     Example:
       >>> import jax.numpy as jnp, jaxstyle as js
-      >>> from jaxstyle.optimise.lbfgs import lbfgs
-      >>> transfer = js.make_transfer(js.make_loss(js.make_features()), lbfgs(memory_size=5))
+      >>> transfer = js.make_transfer(js.make_objective(js.make_features()).loss, js.lbfgs(memory_size=5))
       >>> transfer.init(jnp.zeros((12, 16, 3))).optimizer.steps.shape
       (5, 12, 16, 3)
     """

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.network.features import Params
-from jaxstyle.objective.objective import Losses, LossWeights
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.objective import Losses
 from jaxstyle.optimise.schedule import Shape, scales, steps_of
 from jaxstyle.optimise.state import StateT, Transfer, TransferState
 from jaxstyle.optimise.transfer import run
@@ -135,7 +136,7 @@ def run_pyramid(
 
     Args:
       transfer: from `make_transfer`, `make_averaging` or `make_stopping`, or of lanes, from `make_lanes`.
-      targets_of: makes the targets of (params, content, style), such as `partial(make_targets, features)`.
+      targets_of: makes the targets of (params, content, style), such as `Objective.targets`.
       params: the network's parameters; `prepare` them first if there is more than one size.
       content: (h, w, 3) at full size.
       style: (h', w', 3).
@@ -157,9 +158,9 @@ def run_pyramid(
       >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
       >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
       >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
-      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
-      >>> targets_of = partial(js.make_targets, features, **layers)
-      >>> runs = partial(run_pyramid, transfer, targets_of, shapes=[(6, 8), (12, 16)], num_steps=[2, 3])
+      >>> objective = js.make_objective(features, **layers)
+      >>> transfer = js.make_transfer(objective.loss, optax.adam(0.02))
+      >>> runs = partial(run_pyramid, transfer, objective.targets, shapes=[(6, 8), (12, 16)], num_steps=[2, 3])
       >>> state, losses = jax.eval_shape(runs, params, content, style, js.LossWeights())  # or jax.jit(runs)(...)
       >>> state.image.shape, [rows.total.shape for rows in losses]
       ((12, 16, 3), [(2,), (3,)])

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 
 from jaxstyle.common.checks import known
 from jaxstyle.common.dtypes import widen
-from jaxstyle.objective.objective import Losses, LossWeights
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.objective import Losses
 
 
 def check_weights(weights: Any) -> None:

@@ -9,7 +9,8 @@ from jax import export
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.network.features import Params
-from jaxstyle.objective.objective import Losses, LossWeights
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.objective import Losses
 
 
 @runtime_checkable

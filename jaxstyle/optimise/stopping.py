@@ -13,7 +13,9 @@ from jax import export
 from jaxtyping import Array, ArrayLike, Bool, Float, Int32, UInt8
 
 from jaxstyle.network.features import Params
-from jaxstyle.objective.objective import Losses, LossWeights, Targets
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.objective import Losses
+from jaxstyle.objective.targets import Targets
 from jaxstyle.optimise.scaling import scaled
 from jaxstyle.optimise.state import Transfer, check_one_image, offered
 

@@ -17,7 +17,9 @@ from jaxstyle.common.dtypes import widen
 from jaxstyle.common.images import as_image
 from jaxstyle.network.features import Params
 from jaxstyle.network.vgg import prepare
-from jaxstyle.objective.objective import Loss, Losses, LossWeights, Targets
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.objective import Loss, Losses
+from jaxstyle.objective.targets import Targets
 from jaxstyle.optimise.optimizers import check_hyperparameters, check_optimizer
 from jaxstyle.optimise.scaling import check_weights, scaled
 from jaxstyle.optimise.state import StateT, Transfer, TransferState, check_state, offered
@@ -40,7 +42,7 @@ def make_transfer(
     gradient of 0 instead of those, and goes back by itself.
 
     Args:
-      loss: from `make_loss`, or any function (image, params, targets, weights) -> (scalar, Losses).
+      loss: `Objective.loss`, or any function (image, params, targets, weights) -> (scalar, Losses).
       optimizer: any optax transformation of one image; line searches such as `optax.lbfgs()` get their value and
         value_fn.
       bounds: pixels are clipped to [low, high] after each step; the paper does not clip. None: no
@@ -59,8 +61,9 @@ def make_transfer(
       >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
       >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
       >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
-      >>> targets = js.make_targets(features, params, content, style, **layers)
-      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
+      >>> objective = js.make_objective(features, **layers)
+      >>> targets = objective.targets(params, content, style)
+      >>> transfer = js.make_transfer(objective.loss, optax.adam(0.02))
       >>> step = jax.jit(transfer.step)
       >>> state, losses = step(transfer.init(content), params, targets, js.LossWeights(beta=10.0))
       >>> state.image.shape, float(losses.content)  # which is of the image before the step
@@ -68,7 +71,7 @@ def make_transfer(
     """
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
         raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
-    check_function("loss", loss, "js.make_loss")
+    check_function("loss", loss, "Objective.loss")
     transformation = check_optimizer(optimizer)
 
     def init(image: Float[ArrayLike, "h w 3"]) -> TransferState:
@@ -138,7 +141,7 @@ def run(
       transfer: from `make_transfer`, `make_averaging`, `make_stopping`, `make_lanes` or `shard_rows`.
       state: from `transfer.init`, or a state to go on from.
       params: the network's parameters.
-      targets: from `make_targets`.
+      targets: from `Objective.targets`.
       weights: of the loss.
       num_steps: steps to take.
 
@@ -153,8 +156,9 @@ def run(
       >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
       >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
       >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
-      >>> targets = js.make_targets(features, params, content, style, **layers)
-      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
+      >>> objective = js.make_objective(features, **layers)
+      >>> targets = objective.targets(params, content, style)
+      >>> transfer = js.make_transfer(objective.loss, optax.adam(0.02))
       >>> state, losses = js.run(transfer, transfer.init(content), params, targets, js.LossWeights(), num_steps=4)
       >>> state.image.shape, losses.total.shape
       ((12, 16, 3), (4,))
@@ -189,7 +193,7 @@ def run_chunk(
       transfer: as of `run`.
       state: as of `run`.
       params: the network's parameters, prepared.
-      targets: from `make_targets`.
+      targets: from `Objective.targets`.
       weights: of the loss.
       count: steps to take, a scalar.
       capacity: the most steps that `count` may be; more are not taken.

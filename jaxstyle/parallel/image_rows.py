@@ -15,7 +15,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.common.images import as_image
 from jaxstyle.network.features import Params
-from jaxstyle.objective.objective import Losses, LossWeights
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.objective import Losses
 from jaxstyle.optimise.state import StateT, Transfer
 
 AXIS = "rows"
@@ -71,8 +72,9 @@ def shard_rows(transfer: Transfer, mesh: Mesh) -> Transfer:
       >>> content, style = jax.random.uniform(jax.random.key(0), (2, 16, 16, 3))
       >>> mesh = jax.make_mesh((jax.device_count(),), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
       >>> content = js.split_rows(content, mesh)
-      >>> targets = jax.jit(partial(js.make_targets, features, **layers))(params, content, style)
-      >>> transfer = js.shard_rows(js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02)), mesh)
+      >>> objective = js.make_objective(features, **layers)
+      >>> targets = jax.jit(objective.targets)(params, content, style)
+      >>> transfer = js.shard_rows(js.make_transfer(objective.loss, optax.adam(0.02)), mesh)
       >>> run = jax.jit(partial(js.run, transfer, num_steps=2))
       >>> state, losses = jax.eval_shape(run, transfer.init(content), params, targets, js.LossWeights())  # or run(...)
       >>> state.image.shape, losses.total.shape

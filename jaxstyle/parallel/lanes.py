@@ -17,7 +17,9 @@ from jaxtyping import ArrayLike, Float
 from jaxstyle.common.checks import check_count, check_type
 from jaxstyle.common.images import as_image
 from jaxstyle.network.features import Params
-from jaxstyle.objective.objective import Losses, LossWeights, Targets
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.objective import Losses
+from jaxstyle.objective.targets import Targets
 from jaxstyle.optimise.scaling import check_weights
 from jaxstyle.optimise.state import Transfer
 from jaxstyle.parallel.stacked_targets import StackedTargets, check_targets, targets_of_lane

@@ -1,25 +1,46 @@
-"""How many lanes to compute at once. Plain Python: imports no jax."""
+"""How many lanes to compute at once, by what a device's memory holds or by what is fast."""
 
-_CPU_PIXELS = 8 * 128 * 128  # of a micro-batch: more lanes at once are no faster, and take more memory
+from typing import Any
 
-
-_BYTES_PER_PIXEL = 3000  # of features and gradients to relu5_1 in float32
-
-
-_LEAST_ACCELERATOR = 8 * 10**9  # bytes that an accelerator has of which nobody knows more
+_CPU_PIXELS = 8 * 128 * 128  # of the lanes computed at once: more are no faster on a CPU, and take more memory
+_BYTES_PER_PIXEL = 3000  # of features and gradients up to relu5_1, in float32
+_LEAST_ACCELERATOR = 8 * 10**9  # bytes that an accelerator is taken to have if nobody knows more
 
 
 def default_microbatch(pixels: int, memory: int | None) -> int:
-    """Lanes of so many pixels to compute at once.
+    """Choose how many lanes to compute at once.
 
-    In whole eights, if so many, since a TPU pads its arrays to that (10 of 512 pixels: 0.27 instead of 0.19 GB each).
+    The number is a multiple of eight where that many fit, since a TPU pads its arrays to eight (10 lanes of 512 pixels
+    take 0.27 instead of 0.19 GB each).
 
     Args:
-      pixels: of a lane's image.
-      memory: of the accelerator, in bytes, half of which they may take; 0: nobody knows, so that it counts as a small
-        one; None: it is a CPU, which computes as many at once as are fast.
+      pixels: number of pixels of a lane's image.
+      memory: bytes of an accelerator, half of which the lanes may take; 0: nobody knows, so that it counts as a small
+        one; None: the device is a CPU, which computes as many lanes at once as are fast.
+
+    Returns:
+      The number, at least 1.
     """
     if memory is None:
         return max(1, _CPU_PIXELS // pixels)
     most = (memory or _LEAST_ACCELERATOR) // _BYTES_PER_PIXEL // 2 // pixels
     return most // 8 * 8 or max(1, most)
+
+
+def device_microbatch(pixels: int, device: Any) -> int:
+    """Choose how many lanes to compute at once on a device, by what its allocator says of its memory.
+
+    Args:
+      pixels: number of pixels of a lane's image.
+      device: a device of jax.
+
+    Returns:
+      The number, at least 1.
+    """
+    if device.platform == "cpu":
+        return default_microbatch(pixels, None)
+    try:
+        stats = device.memory_stats() or {}
+    except (RuntimeError, NotImplementedError):  # some plugins don't answer
+        stats = {}
+    return default_microbatch(pixels, int(stats.get("bytes_limit", 0)))

@@ -1,6 +1,6 @@
 """Targets of lanes that work on different images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,18 +8,19 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array, Float, Int
 
-from jaxstyle.common.checks import known
-from jaxstyle.objective.objective import Targets
+from jaxstyle.common.checks import check_type, known
+from jaxstyle.common.trees import stack
+from jaxstyle.objective.targets import Targets
 
 
 class StackedTargets(NamedTuple):
-    """Targets of lanes that work on different images: those of all images once, and which of them are a lane's.
+    """Targets of lanes that work on different images: each image's once, and which of them a lane takes.
 
     Attributes:
       content: {layer: (contents, h, w, c)} features of the content images, all of one size.
-      style: {layer: n style targets, each leaf with a leading axis (n,)}: of Gram matrices (n, styles, c, c).
-      content_index: (lanes,) whole numbers below contents; of one lane a scalar.
-      style_index: (lanes,) whole numbers below n; of one lane a scalar.
+      style: {layer: n style targets, each leaf with a leading axis (n,)}; for Gram matrices (n, styles, c, c).
+      content_index: (lanes,) whole numbers below contents; a scalar for one lane.
+      style_index: (lanes,) whole numbers below n; a scalar for one lane.
       masks: None, or {layer: (contents, regions, h, w)} masks of the content images.
     """
 
@@ -33,12 +34,84 @@ class StackedTargets(NamedTuple):
 export.register_namedtuple_serialization(StackedTargets, serialized_name="jaxstyle.StackedTargets")
 
 
-def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[Int[Array, ""], ...]) -> Targets:
-    """The targets of one lane.
+def stack_targets(
+    targets: Sequence[Targets], *, content: Sequence[int] | None = None, style: Sequence[int] | None = None
+) -> StackedTargets:
+    """Give each lane of a sweep a content image and a style image of its own.
+
+    Lane i takes the content of `targets[content[i]]` and the style of `targets[style[i]]`. Each image that a lane takes
+    is kept once, however many lanes take it.
 
     Args:
-      targets: from `make_targets`, the same for all lanes; or `StackedTargets`.
-      indices: of `StackedTargets`, the lane's content_index and style_index, scalars.
+      targets: from one objective. All content images have one size; style images may have any.
+      content: (lanes,) places in `targets`; None: lane i takes that of `targets[i]`.
+      style: (lanes,) places in `targets`; None: likewise.
+
+    Returns:
+      StackedTargets, for `sweep` and `make_lanes`.
+
+    Raises:
+      ValueError: for no targets, places that are none, numbers of lanes that differ, content images of several sizes,
+        targets of several objectives, and targets of which only some have masks.
+
+    Example:
+      >>> import jax, jaxstyle as js
+      >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
+      >>> objective = js.make_objective(features, content_layers="relu1_1", style_layers="relu1_1")
+      >>> photo, painting, mosaic = jax.random.uniform(jax.random.key(0), (3, 12, 16, 3))
+      >>> both = [objective.targets(params, photo, style) for style in (painting, mosaic)]
+      >>> stacked = js.stack_targets(both, content=[0, 0, 0, 0], style=[0, 0, 1, 1])  # one photo, two styles
+      >>> stacked.content["relu1_1"].shape, stacked.style["relu1_1"].shape
+      ((1, 12, 16, 64), (2, 1, 64, 64))
+    """
+    if not targets:
+        raise ValueError("targets must hold those of at least one pair of images")
+    for one in targets:
+        check_type("targets", one, Targets)
+    places = {name: _places(name, given, len(targets)) for name, given in (("content", content), ("style", style))}
+    if len(places["content"]) != len(places["style"]):
+        raise ValueError(
+            f"content and style must name as many lanes, got {len(places['content'])} and {len(places['style'])}"
+        )
+    contents, styles = (list(dict.fromkeys(places[name])) for name in ("content", "style"))
+    if len({one.masks is None for one in targets}) > 1:
+        raise ValueError("either all targets must have masks, or none")
+    content_index, style_index = (
+        jnp.array([kept.index(place) for place in places[name]])
+        for name, kept in (("content", contents), ("style", styles))
+    )
+    masks = None if targets[0].masks is None else _stack([targets[i].masks for i in contents], "content masks")
+    return StackedTargets(
+        _stack([targets[i].content for i in contents], "content images"),
+        _stack([targets[i].style for i in styles], "style targets"),
+        content_index,
+        style_index,
+        masks,
+    )
+
+
+def _places(name: str, given: Sequence[int] | None, count: int) -> list[int]:
+    if given is None:
+        return list(range(count))
+    places = [int(place) for place in given]
+    if not places or any(not 0 <= place < count for place in places):
+        raise ValueError(f"{name} must be places from 0 to {count - 1} in targets, one a lane, got {places}")
+    return places
+
+
+def _stack(trees: list[Any], what: str) -> Any:
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in trees]
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError(f"the {what} of targets must have one shape, from one objective: got {shapes}"[:300])
+    return stack(trees)
+
+
+def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[Int[Array, ""], ...]) -> Targets:
+    """Take the targets of one lane.
+
+    Args:
+      targets: Targets that all lanes share, or `StackedTargets`.
+      indices: for `StackedTargets` the lane's content_index and style_index, scalars.
 
     Returns:
       Targets: the lane's own out of `StackedTargets`, or `targets` itself.
@@ -51,25 +124,25 @@ def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[Int[Array,
 
 
 def _take(tree: Any, index: jax.Array) -> Any:
-    """Each leaf's part of an index; NaN for an index of nothing, where jax would take the last part instead."""
+    """Take each leaf's part at an index: NaN where there is none, while jax itself would take the last part."""
 
     def take(x: jax.Array) -> jax.Array:
-        of_something = jnp.where(index < 0, len(x), index)  # or -1 would be the last
-        return jnp.take(x, of_something, axis=0, mode="fill")
+        beyond = jnp.where(index < 0, len(x), index)  # -1 would be the last part
+        return jnp.take(x, beyond, axis=0, mode="fill")
 
     return jax.tree.map(take, tree)
 
 
 def check_targets(targets: Any, lanes: tuple[int, ...]) -> None:
-    """Check the indices of `StackedTargets`.
+    """Check the indices of `StackedTargets`; any other targets are left to the loss.
 
     Args:
-      targets: of lanes; other ones than `StackedTargets` are left to the loss.
-      lanes: the shape that the indices of `StackedTargets` must have: (number of lanes,), or () of one lane.
+      targets: the targets of lanes.
+      lanes: the shape that the indices must have: (number of lanes,), or () for one lane.
 
     Raises:
-      ValueError: for indices of another shape or dtype, images of different numbers in the leaves, and an index of no
-        image (looked at where values are known).
+      ValueError: for indices of another shape or dtype, leaves with different numbers of images, and an index of no
+        image (where values are known).
     """
     if not isinstance(targets, StackedTargets):
         return

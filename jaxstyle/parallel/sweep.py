@@ -1,12 +1,12 @@
-"""Sweeps: many transfers, called lanes, that differ in their loss weights, in one call.
+"""Sweeps: many transfers, called lanes, that differ in their loss weights and more, in one call.
 
 Images are float RGB in [0, 1], shape (h, w, 3); here they get a leading lane axis.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +14,22 @@ from jax import export
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxstyle.common.checks import as_weights, check_count, check_type, reverse_mode_only
+from jaxstyle.common.checks import check_count, check_type, reverse_mode_only
 from jaxstyle.common.images import as_image
 from jaxstyle.network.features import Params
-from jaxstyle.objective.objective import Losses, LossWeights, Targets
+from jaxstyle.objective.loss_weights import LossWeights, as_weights
+from jaxstyle.objective.objective import Losses
+from jaxstyle.objective.targets import Targets
 from jaxstyle.optimise.scaling import check_weights
-from jaxstyle.optimise.state import Transfer
+from jaxstyle.optimise.state import State, Transfer
 from jaxstyle.optimise.transfer import run
+from jaxstyle.parallel.hyperparams import set_hyperparams
 from jaxstyle.parallel.lanes import make_lanes
+from jaxstyle.parallel.microbatch import device_microbatch
 from jaxstyle.parallel.stacked_targets import StackedTargets, check_targets
 from jaxstyle.parallel.weight_grid import lane_axes, num_lanes, pad_lanes
 
-_PROGRAMS = 8  # that are kept of one transfer, with different options
+_PROGRAMS = 8  # compiled programs that are kept for one transfer, with different options
 
 
 class SweepResult(NamedTuple):
@@ -33,9 +37,9 @@ class SweepResult(NamedTuple):
 
     Attributes:
       images: (lanes, h, w, 3).
-      losses: Losses with leaves (lanes, steps): column i is of the images before step i.
+      losses: Losses with leaves (lanes, steps): column i belongs to the images before step i.
       final: Losses of `images`, with leaves (lanes,).
-      state: of the transfer, with a leading lane axis, to go on from.
+      state: of the transfer, with a leading lane axis; another sweep can go on from it.
     """
 
     images: Float[Array, "lanes h w 3"]
@@ -46,92 +50,155 @@ class SweepResult(NamedTuple):
 
 export.register_namedtuple_serialization(SweepResult, serialized_name="jaxstyle.SweepResult")
 
+OnChunk = Callable[[int, SweepResult], object]
+"""Is called with the number of steps done and the result so far, whose `losses` are those of the chunk alone."""
+
 
 def sweep(
     transfer: Transfer,
-    image: Float[ArrayLike, "*lanes h w 3"],
+    start: Float[ArrayLike, "*lanes h w 3"] | State,
     params: Params,
     targets: Targets | StackedTargets,
     weights: LossWeights,
     *,
     num_steps: int,
-    microbatch: int | None = None,
+    microbatch: int | Literal["auto"] | None = None,
     mesh: Mesh | None = None,
+    hyperparams: Mapping[str, Any] | None = None,
+    on_chunk: OnChunk | None = None,
+    chunk_steps: int = 25,
 ) -> SweepResult:
     """Run one transfer a lane of `weights`, all lanes together, with shared parameters and targets.
 
     Lane i is what `run` gives for the i-th weights alone, to rounding. The sweep is jitted, and compiled once for each
-    transfer, shape and option: new weights, and images and targets of the same shapes, are not compiled anew.
-    `jax.export` for a TPU wants `disabled_checks=[jax.export.DisabledSafetyCheck.custom_call("LayoutConstraint")]`, for
-    the layout of lanes there.
+    transfer, shape and option: new weights, hyperparameters, and images and targets of the same shapes are not compiled
+    anew. `jax.export` for a TPU wants
+    `disabled_checks=[jax.export.DisabledSafetyCheck.custom_call("LayoutConstraint")]`, for the layout of lanes there.
 
     Args:
-      transfer: from `make_transfer`.
-      image: where to start: one (h, w, 3) for all lanes, or (lanes, h, w, 3).
+      transfer: from `make_transfer`, `make_averaging` or `make_stopping`.
+      start: the image to start from, one (h, w, 3) for all lanes or (lanes, h, w, 3); or the `state` of another sweep
+        of as many lanes, to go on from there.
       params: the network's parameters.
-      targets: from `make_targets`, the same for all lanes; or `StackedTargets`.
-      weights: LossWeights of which at least one leaf has a lane axis, for example from `weight_grid`.
+      targets: from `Objective.targets`, the same for all lanes; or from `stack_targets`.
+      weights: LossWeights, at least one leaf of which has a lane axis, for example from `weight_grid`.
       num_steps: steps to take.
-      microbatch: lanes computed at once within a step on a device (see `make_lanes`); None: all.
-      mesh: devices to share the lanes out among; where their number doesn't divide, the last lane is computed more
-        than once, and the results are exchanged between devices after the last step, to cut it off. None: where jax
-        computes by default.
+      microbatch: lanes computed at once within a step on a device (see `make_lanes`); "auto": as many as suit the
+        device; None: all.
+      mesh: devices to share the lanes out among. Where their number doesn't divide that of the lanes, the last lane is
+        computed more than once, and the results are exchanged between devices after the last step, to cut it off.
+        None: where jax computes by default.
+      hyperparams: {name: (lanes,) values, or one value} of an optimiser made with `optax.inject_hyperparams`, such as
+        {"learning_rate": rates}; None: those that the optimiser or the state has.
+      on_chunk: a function that is called after every chunk of steps, with the number of steps done and the result so
+        far; not in a function that is traced. What it raises ends the sweep.
+      chunk_steps: steps of a chunk, if there is `on_chunk`.
 
     Returns:
-      SweepResult, with the lanes in the order of the weights'.
+      SweepResult, with the lanes in the order of the weights.
 
     Raises:
-      ValueError: for weights without lanes, below 0 (where values are known) or of different lane counts, or as many
-        images as there aren't lanes; for an index of `StackedTargets` that is of no image (where values are known;
-        elsewhere that lane's losses are NaN).
+      ValueError: for weights without lanes, below 0 (where values are known) or of different lane counts; for a number
+        of images that is not that of the lanes; for a hyperparameter that the optimiser doesn't keep; for an index of
+        `StackedTargets` that is of no image (where values are known; elsewhere that lane's losses are NaN).
 
     Example:
-      >>> import jax, jaxstyle as js, optax
-      >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+      >>> import jax, jaxstyle as js
       >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
       >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))
-      >>> targets = js.make_targets(features, params, content, style, **layers)
-      >>> transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.02))
+      >>> objective = js.make_objective(features, content_layers="relu1_1", style_layers="relu1_1")
+      >>> targets = objective.targets(params, content, style)
+      >>> transfer = js.make_transfer(objective.loss, js.lbfgs())
       >>> grid = js.weight_grid(beta=[0.1, 1.0, 10.0])
       >>> result = js.sweep(transfer, content, params, targets, grid, num_steps=2)
       >>> result.images.shape, result.losses.total.shape
       ((3, 12, 16, 3), (3, 2))
     """
-    # A list of numbers is a leaf with lanes, not a tree.
     check_type("transfer", transfer, Transfer)
     check_type("weights", weights, LossWeights)
     check_count("num_steps", num_steps, 0)
+    check_count("chunk_steps", chunk_steps, 1)
+    # A list of numbers is a leaf with lanes, not a tree.
     weights = as_weights(weights)
-    image, count = as_image(image), num_lanes(weights)
+    count = num_lanes(weights)
     check_weights(weights)
-    if image.ndim == 3:
-        image = jnp.broadcast_to(image, (count, *image.shape))
-    if image.ndim != 4 or image.shape[0] != count:
-        raise ValueError(f"image must have shape (h, w, 3) or ({count}, h, w, 3), got {image.shape}")
+    start = _check_start(start, count)
     check_targets(targets, (count,))
+    if microbatch == "auto":
+        height, width = _image_of(start).shape[-3:-1]
+        device = jax.local_devices()[0] if mesh is None else mesh.devices.flat[0]
+        microbatch = device_microbatch(height * width, device)
     if mesh is not None:
         mesh = Mesh(mesh.devices, mesh.axis_names)  # with axes of the type that code outside of shard_map needs
         if count % mesh.size:
-            image, targets, weights = _pad((image, targets, weights), mesh.size)
-        image = jax.device_put(image, NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
+            start, targets, weights = _pad((start, targets, weights), mesh.size)
+        start = jax.device_put(start, NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
+    options = (microbatch, mesh, count)
+    operands = (params, targets, weights)
+    hyperparams = {name: jnp.asarray(value) for name, value in (hyperparams or {}).items()}
     with reverse_mode_only():
-        return _program(transfer, num_steps, microbatch, mesh, count)(image, params, targets, weights)
+        if on_chunk is None:
+            return _program(_run_lanes, transfer, num_steps, *options)(start, *operands, hyperparams)
+        state = _program(_start_lanes, transfer, *options)(start, weights, hyperparams)
+        return _run_chunks(transfer, state, operands, options, num_steps, chunk_steps, on_chunk)
 
 
-def _pad(operands: tuple[jax.Array, Any, LossWeights], multiple: int) -> tuple[jax.Array, Any, LossWeights]:
-    """Images, targets and weights, with the last lane repeated until their number is a multiple."""
-    image, targets, weights = operands
+def _run_chunks(
+    transfer: Transfer,
+    state: Any,
+    operands: tuple[Any, ...],
+    options: tuple[Any, ...],
+    num_steps: int,
+    chunk_steps: int,
+    on_chunk: OnChunk,
+) -> SweepResult:
+    done, results, mesh = 0, list[SweepResult](), options[1]
+    while done < num_steps or not results:
+        steps = min(chunk_steps, num_steps - done)
+        if mesh is not None:  # a result is without the lanes that only fill devices up
+            state = pad_lanes(state, mesh.size)
+        results.append(_program(_run_lanes, transfer, steps, *options)(state, *operands, {}))
+        state, done = results[-1].state, done + steps
+        on_chunk(done, results[-1])
+    losses = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *(result.losses for result in results))
+    return results[-1]._replace(losses=losses)
+
+
+def _is_state(start: Any) -> bool:
+    return hasattr(start, "picture")
+
+
+def _image_of(start: Any) -> Any:
+    return start.image if _is_state(start) else start
+
+
+def _check_start(start: Any, count: int) -> Any:
+    """The images (lanes, h, w, 3) or the state to start from."""
+    if not _is_state(start):
+        start = as_image(start)
+        if start.ndim == 3:
+            start = jnp.broadcast_to(start, (count, *start.shape))
+    image = _image_of(start)
+    if image.ndim != 4 or image.shape[0] != count:
+        what = "the state's image" if _is_state(start) else "image"
+        raise ValueError(f"{what} must have shape (h, w, 3) or ({count}, h, w, 3), got {image.shape}")
+    return start
+
+
+def _pad(operands: tuple[Any, Any, LossWeights], multiple: int) -> tuple[Any, Any, LossWeights]:
+    """Images or state, targets and weights, with the last lane repeated until their number is a multiple."""
+    start, targets, weights = operands
     axes = lane_axes(weights)._asdict()
     by_lane = {name: leaf for name, leaf in weights._asdict().items() if axes[name] == 0}
-    image, by_lane = pad_lanes((image, by_lane), multiple)
+    start, by_lane = pad_lanes((start, by_lane), multiple)
     if isinstance(targets, StackedTargets):
         content_index, style_index = pad_lanes((targets.content_index, targets.style_index), multiple)
         targets = targets._replace(content_index=content_index, style_index=style_index)
-    return image, targets, weights._replace(**by_lane)
+    return start, targets, weights._replace(**by_lane)
 
 
-def _program(transfer: Transfer, *options: Any) -> Callable[..., SweepResult]:
-    """The jitted sweep of a transfer, the same one at each call, so that it is compiled once.
+def _program(function: Callable[..., Any], transfer: Transfer, *options: Any) -> Callable[..., Any]:
+    """The jitted function of a transfer, the same one at each call, so that it is compiled once.
 
     The step function itself keeps it, so that both are freed together: a cache elsewhere would keep the arrays that the
     transfer's functions hold.
@@ -139,12 +206,30 @@ def _program(transfer: Transfer, *options: Any) -> Callable[..., SweepResult]:
     kept: dict[Any, Any] = {}
     if isinstance(transfer.step, FunctionType):
         kept = vars(transfer.step).setdefault("_programs_of_sweep", kept)
-    key = (transfer, *options)
+    key = (function, transfer, *options)
     if key not in kept:
         while len(kept) >= _PROGRAMS:
             del kept[next(iter(kept))]
-        kept[key] = jax.jit(partial(_run_lanes, transfer, *options), inline=True)
+        kept[key] = jax.jit(partial(function, transfer, *options), inline=True)
     return kept[key]
+
+
+def _start_lanes(
+    transfer: Transfer,
+    microbatch: int | None,
+    mesh: Mesh | None,
+    count: int,
+    start: Any,
+    weights: LossWeights,
+    hyperparams: Mapping[str, jax.Array],
+) -> Any:
+    lanes = make_lanes(transfer, weights, microbatch=microbatch, mesh=mesh)
+    state = start if _is_state(start) else lanes.init(start)
+    if not hyperparams:
+        return state
+    size = len(state.image)
+    padded = {name: x if x.ndim != 1 or len(x) != count else pad_lanes(x, size) for name, x in hyperparams.items()}
+    return set_hyperparams(state, padded)
 
 
 def _run_lanes(
@@ -153,13 +238,15 @@ def _run_lanes(
     microbatch: int | None,
     mesh: Mesh | None,
     count: int,
-    image: jax.Array,
+    start: Any,
     params: Params,
     targets: Targets | StackedTargets,
     weights: LossWeights,
+    hyperparams: Mapping[str, jax.Array],
 ) -> SweepResult:
+    state = _start_lanes(transfer, microbatch, mesh, count, start, weights, hyperparams)
     lanes = make_lanes(transfer, weights, microbatch=microbatch, mesh=mesh)
-    state, losses = run(lanes, lanes.init(image), params, targets, weights, num_steps=num_steps)
+    state, losses = run(lanes, state, params, targets, weights, num_steps=num_steps)
     final = lanes.losses(state.picture, params, targets, weights)
     if len(state.image) > count:
         state, final = jax.tree.map(lambda x: x[:count], (state, final))

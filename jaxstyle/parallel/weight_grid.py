@@ -1,6 +1,5 @@
 """Loss weights of many lanes: grids of them, and which of their leaves have a lane axis."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,61 +8,90 @@ import numpy as np
 from jaxtyping import ArrayLike, Real
 
 from jaxstyle.common.checks import known
-from jaxstyle.objective.objective import LossWeights
+from jaxstyle.objective.loss_weights import SCALARS, LossWeights
 
-_RANKS = {"alpha": 0, "beta": 0, "tv": 0, "content_layers": 1, "style_layers": 1, "style_mix": 1}
+Values = Real[ArrayLike, "..."] | list[float] | tuple[float, ...]
+"""One value, or a list of values."""
+
+Vectors = Real[ArrayLike, "..."] | list[list[float]] | list[float] | tuple[Any, ...] | None
+"""One vector of weights, a list of vectors, or None for equal weights."""
 
 
 def weight_grid(
     *,
-    alpha: Real[ArrayLike, "*alphas"] | Sequence[float] = 1.0,
-    beta: Real[ArrayLike, "*betas"] | Sequence[float] = 1.0,
-    tv: Real[ArrayLike, "*tvs"] | Sequence[float] = 0.0,
+    alpha: Values = 1.0,
+    beta: Values = 1.0,
+    tv: Values = 0.0,
+    content_layers: Vectors = None,
+    style_layers: Vectors = None,
+    style_mix: Vectors = None,
 ) -> LossWeights:
-    """All combinations of the given values as LossWeights with a lane axis; the last argument varies fastest.
+    """Make LossWeights of all combinations of the given values, a lane each; the last argument varies fastest.
 
     Args:
-      alpha: content weights, a scalar or a one-dimensional list.
-      beta: style weights.
-      tv: total-variation weights.
+      alpha: content weights, a scalar or a list.
+      beta: style weights, likewise.
+      tv: total-variation weights, likewise.
+      content_layers: weights of the content layers, one vector (layers,) or a list of vectors (n, layers); None: equal.
+      style_layers: weights of the style layers, likewise.
+      style_mix: weights of the style images, likewise.
 
     Returns:
-      LossWeights with alpha, beta and tv of shape (len(alpha) * len(beta) * len(tv),).
+      LossWeights with alpha, beta and tv of shape (lanes,), and what else was given of shape (lanes, n).
 
     Raises:
-      ValueError: for an empty list or one of more than one dimension, and for what is no number >= 0 (where values are
-        known: not in a function that is traced).
+      ValueError: for an empty list, one of too many dimensions, and what is no number; for alpha, beta and tv below 0
+        (where values are known: not in a function that is traced).
 
     Example:
       >>> import jaxstyle as js
       >>> grid = js.weight_grid(alpha=[1.0, 2.0], beta=[0.5, 1.0, 4.0])
       >>> grid.alpha.tolist(), grid.beta.tolist()
       ([1.0, 1.0, 1.0, 2.0, 2.0, 2.0], [0.5, 1.0, 4.0, 0.5, 1.0, 4.0])
+      >>> js.weight_grid(beta=[1.0, 10.0], style_mix=[[1.0, 0.0], [0.5, 0.5]]).style_mix.tolist()
+      [[1.0, 0.0], [0.5, 0.5], [1.0, 0.0], [0.5, 0.5]]
     """
-    axes = {"alpha": alpha, "beta": beta, "tv": tv}
-    values = {name: jnp.atleast_1d(jnp.asarray(_check_weights(name, x), dtype=float)) for name, x in axes.items()}
-    for name, value in values.items():
-        if value.ndim != 1 or not value.size:
-            raise ValueError(f"{name} must be a scalar or a list of at least one value, got shape {value.shape}")
-    grid = jnp.meshgrid(*values.values(), indexing="ij")
-    return LossWeights(**{name: x.ravel() for name, x in zip(axes, grid, strict=True)})
+    given = {
+        "alpha": alpha,
+        "beta": beta,
+        "tv": tv,
+        "content_layers": content_layers,
+        "style_layers": style_layers,
+        "style_mix": style_mix,
+    }
+    axes = {name: _as_axis(name, value) for name, value in given.items() if value is not None}
+    places = jnp.meshgrid(*(jnp.arange(len(values)) for values in axes.values()), indexing="ij")
+    leaves: dict[str, Any] = {
+        name: values[place.ravel()] for (name, values), place in zip(axes.items(), places, strict=True)
+    }
+    return LossWeights(**leaves)
 
 
-def _check_weights(name: str, value: Any) -> Any:
-    """The value; raises ValueError unless it is of numbers >= 0, where values are known."""
+def _as_axis(name: str, value: Any) -> jax.Array:
+    """The values of a leaf with a leading axis; raises ValueError unless they are numbers in the right shape."""
+    rank = _rank(name)
     values = [known(leaf) for leaf in jax.tree.leaves(value)]
-    if any(v is None for v in values):
-        return value
     try:
-        if not all((np.asarray(v, float) >= 0).all() for v in values):
+        numbers = [np.asarray(found, float) for found in values if found is not None]
+        if not all((np.isfinite(x) if rank else x >= 0).all() for x in numbers):
             raise ValueError
+        axis = jnp.asarray(value, dtype=float)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number >= 0 or a list of them, got {value!r}") from None
-    return value
+        wanted = "a vector of finite numbers or a list of vectors" if rank else "a number >= 0 or a list of them"
+        raise ValueError(f"{name} must be {wanted}, got {value!r}") from None
+    if axis.ndim not in (rank, rank + 1) or not axis.size:
+        what = "a vector or a list of vectors" if rank else "a scalar or a list of at least one value"
+        raise ValueError(f"{name} must be {what}, got shape {axis.shape}")
+    return axis[None] if axis.ndim == rank else axis
+
+
+def _rank(name: str) -> int:
+    """Axes of a leaf of LossWeights without lanes."""
+    return 0 if name in SCALARS else 1
 
 
 def lane_axes(weights: LossWeights) -> LossWeights:
-    """Which leaves of weights have a lane axis, as vmap's in_axes.
+    """Find which leaves of weights have a lane axis, as vmap's in_axes.
 
     Args:
       weights: LossWeights, at least one leaf of which has a leading lane axis.
@@ -78,11 +106,10 @@ def lane_axes(weights: LossWeights) -> LossWeights:
     axes: dict[str, Any] = dict.fromkeys(weights._fields)
     counts = {}
     for name, leaf in given.items():
-        extra = jnp.ndim(leaf) - _RANKS[name]
+        rank = _rank(name)
+        extra = jnp.ndim(leaf) - rank
         if extra not in (0, 1):
-            raise ValueError(
-                f"weights.{name} must have {_RANKS[name]} axes, or {_RANKS[name] + 1} with lanes, got {jnp.shape(leaf)}"
-            )
+            raise ValueError(f"weights.{name} must have {rank} axes, or {rank + 1} with lanes, got {jnp.shape(leaf)}")
         if extra:
             axes[name] = 0
             counts[name] = jnp.shape(leaf)[0]
@@ -92,7 +119,7 @@ def lane_axes(weights: LossWeights) -> LossWeights:
 
 
 def num_lanes(weights: LossWeights) -> int:
-    """Number of lanes of weights.
+    """Count the lanes of weights.
 
     Args:
       weights: LossWeights, at least one leaf of which has a leading lane axis.
@@ -108,11 +135,11 @@ def num_lanes(weights: LossWeights) -> int:
 
 
 def pad_lanes(lanes: Any, multiple: int) -> Any:
-    """Repeat the last lane until the number of lanes is a multiple of `multiple`, as `make_lanes` wants of a mesh.
+    """Repeat the last lane until the number of lanes is a multiple of `multiple`, as `make_lanes` wants for a mesh.
 
     Args:
       lanes: a pytree whose leaves all have a leading lane axis.
-      multiple: of which the number of lanes is to be one, for example the number of devices.
+      multiple: for example the number of devices.
 
     Returns:
       The pytree, each leaf with that many lanes.

@@ -16,7 +16,6 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
 
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (160, 80)
 
@@ -44,11 +43,11 @@ def blur_updates(widest: float, steps: int) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)  # type: ignore[arg-type]
 
 
-content, style = read_image("sample:coffee", SIZE), read_image("sample:mosaic", SIZE)
+content, style = js.read_image("sample:coffee", SIZE), js.read_image("sample:mosaic", SIZE)
 params = js.load_params("bundled")
 features = js.make_features()
-targets = js.make_targets(features, params, content, style)
-loss = js.make_loss(features)
+objective = js.make_objective(features)
+targets = objective.targets(params, content, style)
 weights = js.LossWeights(1.0, jnp.float32(1.0), jnp.float32(30.0))
 
 optimizers = {
@@ -61,7 +60,7 @@ optimizers = {
 }
 pictures = [content]
 for name, optimizer in optimizers.items():
-    transfer = js.make_transfer(loss, optimizer)
+    transfer = js.make_transfer(objective.loss, optimizer)
     run = jax.jit(lambda *args, transfer=transfer: js.run(transfer, *args, num_steps=STEPS))
     state, losses = run(transfer.init(content), params, targets, weights)
     print(f"{name}: total {losses.total[0]:.4g} to {losses.total[-1]:.4g}")

@@ -14,10 +14,8 @@ import numpy as np
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
 from jaxstyle.objective.losses import gram_matrix
 from jaxstyle.objective.statistic import StyleStatistic
-from jaxstyle.optimise.lbfgs import lbfgs
 
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (160, 60)
 SHIFT = 4  # positions of a layer, where it has so many
@@ -44,15 +42,15 @@ def distance(found: jax.Array, target: jax.Array, *, convention: str) -> jax.Arr
     return jnp.square(found - target).mean() / jnp.square(target).mean()
 
 
-content, style = read_image("sample:cat", SIZE), read_image("sample:woodcut", SIZE)
+content, style = js.read_image("sample:cat", SIZE), js.read_image("sample:woodcut", SIZE)
 params = js.load_params("bundled")
 features = js.make_features()
 pictures = [content, content * 0]
 pictures[1][: style.shape[0], : style.shape[1]] = style[: content.shape[0], : content.shape[1]]
 for style_loss in ("gram", StyleStatistic(measure, distance)):
-    targets = js.make_targets(features, params, content, style, style_loss=style_loss)
-    loss = js.make_loss(features, style_loss=style_loss, convention="relative")
-    transfer = js.make_transfer(loss, lbfgs())
+    objective = js.make_objective(features, style_loss=style_loss, convention="relative")
+    targets = objective.targets(params, content, style)
+    transfer = js.make_transfer(objective.loss, js.lbfgs())
     run = jax.jit(lambda *args, transfer=transfer: js.run(transfer, *args, num_steps=STEPS))
     weights = js.LossWeights(1.0, jnp.float32(3.0), jnp.float32(1.0))
     state, losses = run(transfer.init(content), params, targets, weights)

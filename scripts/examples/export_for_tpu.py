@@ -17,23 +17,23 @@ from jax import export
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
 from jaxstyle.network.features import Params
 
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (128, 60)
 PLATFORMS = ("tpu", "cuda", "cpu")
 
-content, style = (jnp.asarray(read_image(f"sample:{name}", SIZE)) for name in ("cat", "swirls"))
+content, style = (jnp.asarray(js.read_image(f"sample:{name}", SIZE)) for name in ("cat", "swirls"))
 params = js.load_params("bundled")
 features = js.make_features()
-transfer = js.make_transfer(js.make_loss(features), optax.adam(0.03, b2=0.99))
+objective = js.make_objective(features)
+transfer = js.make_transfer(objective.loss, optax.adam(0.03, b2=0.99))
 
 
 def stylise(
     params: Params, content: jax.Array, style: jax.Array, weights: js.LossWeights
 ) -> tuple[jax.Array, js.Losses]:
     """The finished image, and the losses of each step."""
-    targets = js.make_targets(features, params, content, style)
+    targets = objective.targets(params, content, style)
     state, losses = js.run(transfer, transfer.init(content), params, targets, weights, num_steps=STEPS)
     return state.image, losses
 

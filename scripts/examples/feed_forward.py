@@ -14,18 +14,17 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
 from jaxstyle.app.pictures.sources import load_source
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.network.features import Params
-from jaxstyle.objective.objective import content_targets
+from jaxstyle.objective.targets import content_targets
 
 QUICK = "--quick" in sys.argv
 CROP, BATCH, STEPS, SIZE = (32, 2, 2, 48) if QUICK else (64, 4, 400, 160)
 
 LAYERS = {"content_layers": ("relu2_2",), "style_layers": ("relu1_2", "relu2_2", "relu3_1")}
 FEATURES = js.make_features(("relu1_2", "relu2_2", "relu3_1"))
-LOSS = js.make_loss(FEATURES, convention="relative", **LAYERS)
+OBJECTIVE = js.make_objective(FEATURES, convention="relative", **LAYERS)
 WEIGHTS = js.LossWeights(alpha=1.0, beta=3.0, tv=3.0)
 OPTIMIZER = optax.adam(1e-3)
 
@@ -40,7 +39,7 @@ class Frozen(NamedTuple):
 def freeze(style: np.ndarray) -> Frozen:
     """Load the network that judges, and measure the style once. The content of these targets is never read."""
     params = js.prepare(js.load_params("bundled"))
-    return Frozen(params, js.make_targets(FEATURES, params, style, style, **LAYERS))
+    return Frozen(params, OBJECTIVE.targets(params, style, style))
 
 
 def mean_loss(frozen: Frozen, pictures: jax.Array, contents: jax.Array) -> jax.Array:
@@ -48,7 +47,7 @@ def mean_loss(frozen: Frozen, pictures: jax.Array, contents: jax.Array) -> jax.A
 
     def of_one(picture: jax.Array, content: jax.Array) -> jax.Array:
         found = content_targets(FEATURES, frozen.params, content, LAYERS["content_layers"])
-        return LOSS(picture, frozen.params, frozen.targets._replace(content=found), WEIGHTS)[0]
+        return OBJECTIVE.loss(picture, frozen.params, frozen.targets._replace(content=found), WEIGHTS)[0]
 
     return jax.vmap(of_one)(pictures, contents).mean()
 
@@ -74,7 +73,7 @@ def train(step: Callable[[Frozen, np.ndarray], Any], stylise: Callable[[np.ndarr
     sources = names[:1] or ["sample:cat", "sample:coffee"]
     try:
         pictures = [p.image for text in sources for p in load_source(text, SIZE, smallest=CROP).pictures]
-        frozen = freeze(read_image(names[1] if len(names) > 1 else "sample:mosaic", SIZE))
+        frozen = freeze(js.read_image(names[1] if len(names) > 1 else "sample:mosaic", SIZE))
     except StartError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -83,6 +82,6 @@ def train(step: Callable[[Frozen, np.ndarray], Any], stylise: Callable[[np.ndarr
         loss = step(frozen, next(batches))
         if number % 50 == 0 or number == STEPS - 1:
             print(f"step {number}: loss {loss:.4f}", flush=True)
-    cat = read_image("sample:cat", SIZE)
+    cat = js.read_image("sample:cat", SIZE)
     both = np.concatenate([cat, np.asarray(stylise(cat[None]))[0]], axis=1)
     Image.fromarray(np.uint8(np.round(255 * both))).save(file)

@@ -15,20 +15,20 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
 from jaxstyle.hypergradient.checkpointed import run_checkpointed
 
 SIZE, STEPS, TRIES = (52, 4, 2) if "--quick" in sys.argv else (64, 30, 4)
 WANTED = 0.7
 
-content, style = (jnp.asarray(read_image(f"sample:{name}", SIZE)) for name in ("cat", "mosaic"))
+content, style = (jnp.asarray(js.read_image(f"sample:{name}", SIZE)) for name in ("cat", "mosaic"))
 params = js.load_params("bundled")
 # Few layers and plain convolutions: what is differentiated twice takes long to compile.
 layers = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
 features = js.make_features(("relu1_1", "relu2_1", "relu2_2"), backend="xla")
-targets = js.make_targets(features, params, content, style, **layers)
+objective = js.make_objective(features, **layers)
+targets = objective.targets(params, content, style)
 # eps_root: the square root in Adam has no derivative at 0.
-transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.03, b2=0.99, eps_root=1e-12))
+transfer = js.make_transfer(objective.loss, optax.adam(0.03, b2=0.99, eps_root=1e-12))
 
 
 def excess(log_beta: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -15,16 +15,16 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
 
 jax.config.update("jax_num_cpu_devices", 8)  # before the first computation; it concerns CPUs only
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (96, 60)
 
-content, style = read_image("sample:coffee", SIZE), read_image("sample:swirls", SIZE)
+content, style = js.read_image("sample:coffee", SIZE), js.read_image("sample:swirls", SIZE)
 params = js.load_params("bundled")
 features = js.make_features()
-targets = js.make_targets(features, params, content, style)
-transfer = js.make_transfer(js.make_loss(features), optax.adam(0.03, b2=0.99))
+objective = js.make_objective(features)
+targets = objective.targets(params, content, style)
+transfer = js.make_transfer(objective.loss, optax.adam(0.03, b2=0.99))
 mesh = jax.make_mesh((jax.device_count(),), ("lanes",))
 grid = js.weight_grid(beta=jnp.logspace(-2, 1.5, 8), tv=30.0)
 

@@ -12,15 +12,14 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
 
 size, steps = (52, 3) if "--quick" in sys.argv else (160, 80)
-content, style = read_image("sample:cat", size), read_image("sample:swirls", size)  # (h, w, 3), RGB in [0, 1]
+content, style = js.read_image("sample:cat", size), js.read_image("sample:swirls", size)  # (h, w, 3), RGB in [0, 1]
 params = js.load_params("bundled")  # the frozen network's, a pytree
 features = js.make_features()
-targets = js.make_targets(features, params, content, style)  # once, shared by all lanes
-loss = js.make_loss(features)
-transfer = js.make_transfer(loss, optax.adam(0.03, b2=0.99))
+objective = js.make_objective(features)
+targets = objective.targets(params, content, style)  # once, shared by all lanes
+transfer = js.make_transfer(objective.loss, optax.adam(0.03, b2=0.99))
 betas = jnp.logspace(-2, 2, 5)
 grid = js.weight_grid(beta=betas, tv=30.0)  # LossWeights with a lane axis; new values need no new compilation
 sweep = jax.jit(lambda *args: js.sweep(transfer, *args, num_steps=steps))

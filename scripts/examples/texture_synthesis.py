@@ -4,7 +4,6 @@ python scripts/examples/texture_synthesis.py writes texture.png: the source, and
 """
 
 import sys
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,24 +11,23 @@ import numpy as np
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
 from jaxstyle.network.features import Params
 from jaxstyle.optimise.initial_images import starting_image
-from jaxstyle.optimise.lbfgs import lbfgs
 from jaxstyle.optimise.pyramid import run_pyramid
 from jaxstyle.optimise.schedule import scales
 
 SIZE, STEPS = (32, 2) if "--quick" in sys.argv else (128, 60)
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 
-source = read_image("sample:swirls", SIZE)
+source = js.read_image("sample:swirls", SIZE)
 height, width = source.shape[0], source.shape[1] * 3 // 2
 empty = jnp.zeros((height, width, 3))  # there is no content, only its size
 params = js.prepare(js.load_params("bundled"))
 # Features with the nearest pixel outside of the image, so that the texture has no frame.
 features = js.make_features(LAYERS, pooling="average", padding="replicate")
 options = {"content_layers": (), "style_layers": LAYERS}
-transfer = js.make_transfer(js.make_loss(features, convention="relative", **options), lbfgs())
+objective = js.make_objective(features, convention="relative", **options)
+transfer = js.make_transfer(objective.loss, js.lbfgs())
 sizes = scales((height, width), smallest=24 if SIZE == 32 else 48, least=16)
 
 
@@ -38,7 +36,7 @@ def synthesise(params: Params, source: jax.Array, key: jax.Array) -> tuple[jax.A
     """The texture (h, w, 3), and the losses of each size."""
     state, losses = run_pyramid(
         transfer,
-        partial(js.make_targets, features, **options),
+        objective.targets,
         params,
         empty,
         source,

@@ -15,7 +15,6 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
 from jaxstyle.app.pictures.shapes import crop_center
 from jaxstyle.app.pictures.sources import load_source
 from jaxstyle.app.system.errors import StartError
@@ -34,11 +33,12 @@ images = [picture.image for picture in pictures]
 shape = (min(len(image) for image in images), min(image.shape[1] for image in images))
 contents = jnp.stack([crop_center(image, shape) for image in images])  # one shape, which vmap needs
 
-style = read_image("sample:woodcut", SIZE)
+style = js.read_image("sample:woodcut", SIZE)
 params = js.prepare(js.load_params("bundled"))
 layers = {"content_layers": ("relu3_1",), "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu4_1")}
 features = js.make_features(("relu1_1", "relu2_1", "relu3_1", "relu4_1"))
-transfer = js.make_transfer(js.make_loss(features, **layers), optax.adam(0.03, b2=0.99))
+objective = js.make_objective(features, **layers)
+transfer = js.make_transfer(objective.loss, optax.adam(0.03, b2=0.99))
 grid = js.weight_grid(beta=jnp.logspace(-1.5, 1.5, 4), tv=30.0)
 
 
@@ -47,7 +47,7 @@ def sweep(params: Params, contents: jax.Array, style: jax.Array, grid: js.LossWe
     """Images (contents, lanes, h, w, 3), and losses (contents, lanes, steps)."""
 
     def of_one(content: jax.Array) -> js.SweepResult:
-        targets = js.make_targets(features, params, content, style, **layers)
+        targets = objective.targets(params, content, style)
         return js.sweep(transfer, content, params, targets, grid, num_steps=STEPS)
 
     return jax.lax.map(of_one, contents)  # one after another: memory for one image's lanes; jax.vmap for all at once

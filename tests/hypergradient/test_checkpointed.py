@@ -16,7 +16,7 @@ from tests.conftest import relative_error, widen
 
 LAYERS = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1", "relu1_2")}
 FEATURES = js.make_features(("relu1_1", "relu1_2"), backend="xla")
-LOSS = js.make_loss(FEATURES, **LAYERS)
+LOSS = js.make_objective(FEATURES, **LAYERS).loss
 LBFGS = js.make_transfer(LOSS, lbfgs())
 # A large eps keeps the first step of Adam from being a mere sign.
 ADAM = js.make_transfer(LOSS, optax.adam(0.05, eps=1e-2, eps_root=1e-8))
@@ -30,7 +30,7 @@ def images(*shapes):
 def objective(runner, transfer, params, num_steps, inputs):
     """A function of the final image and the losses, of everything that can be differentiated."""
     content, style, start, log_beta, layers = inputs
-    targets = js.make_targets(FEATURES, params, content, style, **LAYERS)
+    targets = js.make_objective(FEATURES, **LAYERS).targets(params, content, style)
     weights = js.LossWeights(1.0, jnp.exp(log_beta), 0.1, style_layers=layers)
     state, losses = runner(transfer, transfer.init(start), params, targets, weights, num_steps=num_steps)
     return jnp.square(state.image - 0.3).mean() + 0.01 * losses.total.mean()
@@ -81,7 +81,7 @@ def test_steps_and_rows_are_those_of_run(params, num_steps):
 def test_memory_grows_as_the_root_of_the_steps(params):
     own = {k: params[k] for k in ("mean", "conv1_1", "conv1_2")}
     content, style = (x.astype(jnp.float32) for x in images((16, 16, 3), (16, 16, 3)))
-    targets = js.make_targets(FEATURES, own, content, style, **LAYERS)
+    targets = js.make_objective(FEATURES, **LAYERS).targets(own, content, style)
     transfer = js.make_transfer(LOSS, optax.sgd(0.1))
 
     def memory(runner, num_steps):

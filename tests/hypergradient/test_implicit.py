@@ -144,7 +144,7 @@ def test_broken_arguments():
 # No ReLU: with relu1_1 below conv1_2, Newton's method leaps from one side of an edge to the other and back.
 LAYERS = {"content_layers": ("conv1_1",), "style_layers": ("conv1_1",)}
 FEATURES = js.make_features(("conv1_1",), backend="xla")
-LOSS = js.make_loss(FEATURES, convention="relative", **LAYERS)
+LOSS = js.make_objective(FEATURES, convention="relative", **LAYERS).loss
 STEEP = js.make_transfer(LOSS, optax.adam(0.02))
 
 
@@ -159,7 +159,7 @@ def transfer_problem(params, x64):
     def arguments(inputs):
         content, style, log_alpha, log_beta, log_tv, layers = inputs
         weights = js.LossWeights(*map(jnp.exp, (log_alpha, log_beta, log_tv)), style_layers=layers)
-        return js.make_targets(FEATURES, own, content, style, **LAYERS), weights
+        return js.make_objective(FEATURES, **LAYERS).targets(own, content, style), weights
 
     return own, arguments, (content, style, *map(jnp.asarray, (0.2, -1.0, -2.0)), jnp.asarray([0.8]))
 

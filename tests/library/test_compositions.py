@@ -69,7 +69,7 @@ def picture(seed, h=8, w=10):
 
 WEIGHTS = js.LossWeights(jnp.float32(1), jnp.float32(0.5), jnp.float32(0.01), style_layers=jnp.ones(1))
 FEATURES = js.make_features(("relu1_1",))
-LOSS = js.make_loss(FEATURES, **LAYERS)
+LOSS = js.make_objective(FEATURES, **LAYERS).loss
 # With such an eps, a step is a smooth function of the image: a first step of Adam is else the gradient's sign.
 ADAM = js.make_transfer(LOSS, optax.adam(0.02, eps=1e-2, eps_root=1e-8))
 LBFGS = js.make_transfer(LOSS, lbfgs())
@@ -78,12 +78,12 @@ DEEP_FEATURES = js.make_features(("relu1_1", "relu1_2", "relu2_1"))
 
 @cache
 def targets():
-    return js.make_targets(FEATURES, params(), picture(1), picture(2, 9, 8), **LAYERS)
+    return js.make_objective(FEATURES, **LAYERS).targets(params(), picture(1), picture(2, 9, 8))
 
 
 @cache
 def deep_targets():
-    return js.make_targets(DEEP_FEATURES, params(), picture(1), picture(2, 9, 8), **DEEP)
+    return js.make_objective(DEEP_FEATURES, **DEEP).targets(params(), picture(1), picture(2, 9, 8))
 
 
 def problem():
@@ -121,7 +121,7 @@ def implicit(image, params, targets, weights):
 
 
 def pyramid(image, params, style, weights):
-    make = partial(js.make_targets, FEATURES, **LAYERS)
+    make = js.make_objective(FEATURES, **LAYERS).targets
     state, losses = run_pyramid(ADAM, make, params, image, style, weights, shapes=((4, 5), (8, 10)), num_steps=(1, 1))
     return state.image, losses
 
@@ -176,7 +176,7 @@ ROWS = {
     ),
     "prepare": Row(lambda p: js.prepare({"conv2_1": p["conv2_1"]}), lambda: (params(),), image=None, params=0),
     "make_targets": Row(
-        lambda *a: js.make_targets(FEATURES, *a, **LAYERS),
+        lambda *a: js.make_objective(FEATURES, **LAYERS).targets(*a),
         lambda: (params(), *pair()),
         image=1,
         params=0,
@@ -184,7 +184,7 @@ ROWS = {
     ),
     "make_loss": Row(LOSS, problem, **LIKE_LOSS),
     "make_loss of some layers": Row(
-        js.make_loss(DEEP_FEATURES, **DEEP),
+        js.make_objective(DEEP_FEATURES, **DEEP).loss,
         lambda: (picture(0), params(), deep_targets(), WEIGHTS._replace(style_layers=jnp.ones(2))),
         **LIKE_LOSS,
         slow=True,
@@ -577,7 +577,7 @@ def cast(tree, dtype):
 
 
 def masked_targets(p, x, masks):
-    return js.make_targets(FEATURES, p, x, [x, x], masks=(masks, [masks, masks]), **LAYERS)
+    return js.make_objective(FEATURES, **LAYERS).targets(p, x, [x, x], masks=(masks, [masks, masks]))
 
 
 @pytest.mark.parametrize("name", MIXED)

@@ -30,19 +30,14 @@ def test_features_with_a_batch_axis_are_refused(problem):
 
     message = r"features of relu{} must have shape \(h, w, c\), got \(1, .*; use jax.vmap for a batch"
     with pytest.raises(ValueError, match=message.format("2_2")):
-        traced(lambda x: js.make_targets(batched, params, x, x, **SHALLOW), content)
+        traced(lambda x: js.make_objective(batched, **SHALLOW).targets(params, x, x), content)
     with pytest.raises(ValueError, match=message.format("2_2")):
-        traced(js.make_loss(batched, **SHALLOW), content, params, targets, js.LossWeights())
+        traced(js.make_objective(batched, **SHALLOW).loss, content, params, targets, js.LossWeights())
     with pytest.raises(ValueError, match=r"features of relu1_1 must have shape \(h, w, c\), got \(36, 64\)"):
         traced(
-            lambda x: js.make_targets(
-                lambda *a: {"relu1_1": x[..., 0] @ jnp.ones((34, 64))},
-                {},
-                x,
-                x,
-                content_layers=(),
-                style_layers=("relu1_1",),
-            ),
+            lambda x: js.make_objective(
+                lambda *a: {"relu1_1": x[..., 0] @ jnp.ones((34, 64))}, content_layers=(), style_layers=("relu1_1",)
+            ).targets({}, x, x),
             content,
         )
     x = jnp.ones((1, 4, 5, 3))
@@ -114,12 +109,14 @@ def test_errors_name_the_right_cause(problem):
     both = jax.tree.map(lambda x: jnp.stack([x, x]), targets)
     halves = np.stack([np.ones(content.shape[:2]), np.zeros(content.shape[:2])])
     halves[:, ::2] = 0.5
-    masked = js.make_targets(features, params, content, content, masks=(halves, halves), **SHALLOW)
+    masked = js.make_objective(features, **SHALLOW).targets(params, content, content, masks=(halves, halves))
     stacked_masks = jax.tree.map(lambda x: x[None], masked.masks)
     grid = js.weight_grid(beta=[1.0, 2.0])
     for call, message in (
         (
-            lambda: js.make_targets(features, params, content, content, style_loss=statistic_of_positions(), **SHALLOW),
+            lambda: js.make_objective(features, style_loss=statistic_of_positions(), **SHALLOW).targets(
+                params, content, content
+            ),
             r"style_loss has a statistic whose shape depends on the image's size: \(36, 34\) and \(72, 68\)",
         ),
         (lambda: loss(content, params, both, weights), "targets.content of relu2_2 holds 2 stacked targets where"),
@@ -132,14 +129,16 @@ def test_errors_name_the_right_cause(problem):
             "targets.masks of relu1_1 holds 1 stacked targets where",
         ),
         (
-            lambda: js.make_loss(features, content_layers=(), style_layers=SHALLOW["style_layers"])(
+            lambda: js.make_objective(features, content_layers=(), style_layers=SHALLOW["style_layers"]).loss(
                 content[:20], params, masked, weights
             ),
             r"targets.masks of relu1_1 have shape \(2, 36, 34\), but the image's features there \(20, 34, 64\)",
         ),
         (lambda: loss(content, params, masked._replace(masks=None), weights), "targets must have masks of content and"),
         (
-            lambda: js.make_loss(features, style_loss="wasserstein", **SHALLOW)(content, params, masked, weights),
+            lambda: js.make_objective(features, style_loss="wasserstein", **SHALLOW).loss(
+                content, params, masked, weights
+            ),
             "targets.style of relu1_1 is of another style_loss",
         ),
         (
@@ -163,12 +162,15 @@ def test_errors_name_the_right_cause(problem):
             "loss must be a function, .* got None",
         ),
         (
-            lambda: js.make_loss(features, style_layers={"relu1_1": 1.0}),
+            lambda: js.make_objective(features, style_layers={"relu1_1": 1.0}).loss,
             "style_layers must be a sequence of names of layers, got dict; the weights of layers are fields of Loss",
         ),
-        (lambda: js.make_loss(features, content_layers=3), "content_layers must be a sequence of names .* got int"),
         (
-            lambda: js.make_targets(features, params, content, content, style_layers=["relu9"]),
+            lambda: js.make_objective(features, content_layers=3).loss,
+            "content_layers must be a sequence of names .* got int",
+        ),
+        (
+            lambda: js.make_objective(features, style_layers=["relu9"]).targets(params, content, content),
             "in style_layers",
         ),
         (

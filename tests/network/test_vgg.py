@@ -184,8 +184,8 @@ def test_bfloat16_on_real_images(content, style, backend, style_loss, bound):
 
     def check(params, image, dtype):
         features = js.make_features(dtype=dtype, backend=backend)
-        targets = js.make_targets(features, params, content, style, style_loss=style_loss)
-        loss = js.make_loss(features, style_loss=style_loss)
+        targets = js.make_objective(features, style_loss=style_loss).targets(params, content, style)
+        loss = js.make_objective(features, style_loss=style_loss).loss
         return jax.value_and_grad(lambda x: loss(x, params, targets, js.LossWeights(1.0, 1.0, 30.0))[0])(image)
 
     check = jax.jit(check, static_argnums=2)

@@ -90,8 +90,8 @@ def test_float32_error_of_the_network_and_of_the_images_gradient():
     features = js.make_features()
 
     def check(params, image, style):
-        targets = js.make_targets(features, params, image[::-1], style)
-        loss = js.make_loss(features)
+        targets = js.make_objective(features).targets(params, image[::-1], style)
+        loss = js.make_objective(features).loss
         gradient = jax.grad(lambda x: loss(x, params, targets, js.LossWeights())[0])(image)
         return features(params, image), gradient
 

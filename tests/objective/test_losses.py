@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstyle.objective.losses import CONVENTIONS, content_loss, gram_matrix, style_loss, total_variation
+from jaxstyle.objective.losses import CONVENTIONS, feature_loss, gram_loss, gram_matrix, total_variation
 from tests.conftest import relative_error
 from tests.reference import numpy_vgg
 
@@ -73,15 +73,15 @@ def test_gram_gradient_of_bfloat16_features():
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_conventions(convention):
-    found = content_loss(f32(F), f32(P), convention=convention)
+    found = feature_loss(f32(F), f32(P), convention=convention)
     assert float(found) == pytest.approx(CONTENT[convention], rel=1e-6)
-    found = style_loss(f32(G), f32(A), convention=convention)
+    found = gram_loss(f32(G), f32(A), convention=convention)
     assert float(found) == pytest.approx(STYLE[convention], rel=1e-5)
 
 
 def test_relations_of_the_conventions():
-    content = {name: float(content_loss(f32(F), f32(P), convention=name)) for name in CONVENTIONS}
-    style = {name: float(style_loss(f32(G), f32(A), convention=name)) for name in CONVENTIONS}
+    content = {name: float(feature_loss(f32(F), f32(P), convention=name)) for name in CONVENTIONS}
+    style = {name: float(gram_loss(f32(G), f32(A), convention=name)) for name in CONVENTIONS}
     assert style["gatys"] == pytest.approx(style["mean"] / 4)
     assert style["johnson"] == pytest.approx(style["mean"] / 5**2)
     assert content["gatys"] == pytest.approx(content["mean"] * F.size / 2)
@@ -90,7 +90,7 @@ def test_relations_of_the_conventions():
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_zero_with_finite_gradient_at_the_target(convention):
-    for loss, target in ((content_loss, f32(P)), (style_loss, f32(A)), (content_loss, jnp.zeros((6, 7, 5)))):
+    for loss, target in ((feature_loss, f32(P)), (gram_loss, f32(A)), (feature_loss, jnp.zeros((6, 7, 5)))):
         value, gradient = jax.value_and_grad(loss)(target, target, convention=convention)
         assert value == 0
         np.testing.assert_array_equal(gradient, 0)
@@ -98,14 +98,14 @@ def test_zero_with_finite_gradient_at_the_target(convention):
 
 def test_unknown_convention():
     with pytest.raises(ValueError, match="unknown convention 'huber'; valid: mean, gatys, johnson, relative"):
-        content_loss(f32(F), f32(P), convention="huber")
+        feature_loss(f32(F), f32(P), convention="huber")
 
 
 def test_shapes_that_differ():
     with pytest.raises(ValueError, match=r"\(6, 7, 5\), the content target has \(4, 9, 5\)"):
-        content_loss(f32(F), f32(S))
+        feature_loss(f32(F), f32(S))
     with pytest.raises(ValueError, match=r"\(5, 5\), the style target has \(4, 4\)"):
-        style_loss(f32(G), f32(A[:4, :4]))
+        gram_loss(f32(G), f32(A[:4, :4]))
 
 
 def test_total_variation():
@@ -119,6 +119,6 @@ def test_total_variation():
 @pytest.mark.usefixtures("x64")
 def test_float64_stays_float64():
     assert gram_matrix(jnp.asarray(F)).dtype == jnp.float64
-    assert content_loss(jnp.asarray(F), jnp.asarray(P)).dtype == jnp.float64
+    assert feature_loss(jnp.asarray(F), jnp.asarray(P)).dtype == jnp.float64
     assert total_variation(jnp.asarray(F)).dtype == jnp.float64
     assert relative_error(gram_matrix(jnp.asarray(F)), G) < 1e-15

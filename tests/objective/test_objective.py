@@ -22,8 +22,8 @@ def test_equals_float64_numpy_with_images_of_different_sizes(params):
 
     content, style, image = (jnp.asarray(a, jnp.float32) for a in (content, style, image))
     features = js.make_features()
-    targets = js.make_targets(features, params, content, style)
-    total, losses = jax.jit(js.make_loss(features))(image, params, targets, js.LossWeights(2.0, 3.0, 5.0))
+    targets = js.make_objective(features).targets(params, content, style)
+    total, losses = jax.jit(js.make_objective(features).loss)(image, params, targets, js.LossWeights(2.0, 3.0, 5.0))
     assert float(losses.content) == pytest.approx(wanted_content, rel=1e-5)
     assert float(losses.style) == pytest.approx(wanted_style, rel=1e-5)
     assert float(losses.tv) == pytest.approx(wanted_tv, rel=1e-5)
@@ -37,8 +37,8 @@ def test_equals_float64_numpy_with_images_of_different_sizes(params):
 def test_gradient_equals_finite_differences(params, content, style, convention):
     params, content, style = widen((params, content, style))
     features = js.make_features(("relu1_1", "relu2_1", "relu2_2"))
-    targets = js.make_targets(features, params, content, style, **SHALLOW)
-    loss = jax.jit(js.make_loss(features, convention=convention, **SHALLOW))
+    targets = js.make_objective(features, **SHALLOW).targets(params, content, style)
+    loss = jax.jit(js.make_objective(features, convention=convention, **SHALLOW).loss)
     weights = js.LossWeights(1.0, 0.3, 0.2)
     rng = np.random.default_rng(5)
     image = jnp.asarray(rng.uniform(size=content.shape))
@@ -71,11 +71,11 @@ def test_linear_in_every_weight(shallow, params, style, content):
 
 def test_several_styles(params, content, style):
     features = js.make_features(("relu1_1", "relu2_1", "relu2_2"))
-    loss = js.make_loss(features, **SHALLOW)
+    loss = js.make_objective(features, **SHALLOW).loss
     styles = [style, content[::-1]]
-    both = js.make_targets(features, params, content, styles, **SHALLOW)
+    both = js.make_objective(features, **SHALLOW).targets(params, content, styles)
     assert both.style["relu2_1"].shape == (2, 128, 128)
-    singles = [js.make_targets(features, params, content, s, **SHALLOW) for s in styles]
+    singles = [js.make_objective(features, **SHALLOW).targets(params, content, s) for s in styles]
     mixed = loss(content, params, both, js.LossWeights(style_mix=jnp.array([0.3, 0.7])))[1].style
     wanted = [loss(content, params, targets, js.LossWeights())[1].style for targets in singles]
     assert float(mixed) == pytest.approx(float(0.3 * wanted[0] + 0.7 * wanted[1]), rel=1e-5)
@@ -119,20 +119,20 @@ def test_does_not_recompile_for_new_weights(shallow, params, content):
 def test_errors_name_what_differs(shallow, params, content):
     features, loss, targets = shallow
     with pytest.raises(ValueError, match="no relu4_2 among the layers relu1_1, relu2_1, relu2_2"):
-        js.make_targets(features, params, content, content)
+        js.make_objective(features).targets(params, content, content)
     with pytest.raises(ValueError, match="must have the size of the content image"):
         loss(content[:, :32], params, targets, js.LossWeights())
     with pytest.raises(ValueError, match=r"weights.style_layers must have shape \(2,\), got \(3,\)"):
         loss(content, params, targets, js.LossWeights(style_layers=jnp.ones(3)))
     with pytest.raises(ValueError, match="at least one image"):
-        js.make_targets(features, params, content, [], **SHALLOW)
+        js.make_objective(features, **SHALLOW).targets(params, content, [])
     with pytest.raises(ValueError, match="unknown convention"):
-        js.make_loss(features, convention="x")
+        js.make_objective(features, convention="x")
 
 
 def test_images_in_bytes_are_refused_and_stacked_styles_taken(shallow, params, content, style):
     features, _, targets = shallow
     with pytest.raises(ValueError, match="got uint8: divide bytes by 255"):
-        js.make_targets(features, params, np.zeros((32, 32, 3), np.uint8), style, **SHALLOW)
-    stacked = js.make_targets(features, params, content, jnp.stack([style, style]), **SHALLOW)
+        js.make_objective(features, **SHALLOW).targets(params, np.zeros((32, 32, 3), np.uint8), style)
+    stacked = js.make_objective(features, **SHALLOW).targets(params, content, jnp.stack([style, style]))
     np.testing.assert_array_equal(stacked.style["relu1_1"][1], targets.style["relu1_1"][0])

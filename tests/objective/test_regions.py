@@ -21,7 +21,7 @@ def features():
 
 
 def style_of(features, params, image, targets, name="gram", weights=None):
-    loss = js.make_loss(features, style_loss=name, **SHALLOW)
+    loss = js.make_objective(features, style_loss=name, **SHALLOW).loss
     return loss(image, params, targets, weights or js.LossWeights())[1].style
 
 
@@ -46,8 +46,8 @@ def test_masks_are_averaged_over_the_pixels_of_each_position(rng):
 @pytest.mark.parametrize("name", MASKED)
 def test_a_mask_of_ones_is_no_mask(features, params, content, style, name):
     ones = [np.ones((1, *image.shape[:2])) for image in (content, style)]
-    plain = js.make_targets(features, params, content, style, style_loss=name, **SHALLOW)
-    masked = js.make_targets(features, params, content, style, style_loss=name, masks=tuple(ones), **SHALLOW)
+    plain = js.make_objective(features, style_loss=name, **SHALLOW).targets(params, content, style)
+    masked = js.make_objective(features, style_loss=name, **SHALLOW).targets(params, content, style, masks=tuple(ones))
     assert plain.masks is None
     image = content[::-1]
     found, wanted = (style_of(features, params, image, targets, name) for targets in (masked, plain))
@@ -61,7 +61,7 @@ def test_weighted_statistics_equal_numpy(name, rng):
     t, r = np.abs(np.sin(t)), np.abs(np.sin(r)) * (np.arange(4) > 0)
     statistic = style_statistic(name)
     measure = [statistic.measure(*map(jnp.asarray, pair)) for pair in ((f, t), (s, r))]
-    found = float(statistic.distance(measure[0], statistic.prepare(measure[1]), convention="mean"))
+    found = float(statistic.distance(measure[0], statistic.to_target(measure[1]), convention="mean"))
     (m, c), (n, d) = numpy_styles.moments(f, t**2), numpy_styles.moments(s, r**2)
     noise = numpy_styles.style_noise(d)
     wanted = {
@@ -79,8 +79,10 @@ def test_an_image_that_has_each_regions_style_in_its_place_has_no_loss(features,
     """Also with soft masks, and masks that overlap."""
     image = jnp.concatenate([style, 1 - style[::-1]], 1)
     for masks in (halves(image), halves(image, soft=True), np.maximum(halves(image), 1e-3)):
-        targets = js.make_targets(features, params, image, image, style_loss=name, masks=(masks, masks), **SHALLOW)
-        loss = js.make_loss(features, style_loss=name, **SHALLOW)
+        targets = js.make_objective(features, style_loss=name, **SHALLOW).targets(
+            params, image, image, masks=(masks, masks)
+        )
+        loss = js.make_objective(features, style_loss=name, **SHALLOW).loss
         value, gradient = jax.value_and_grad(
             lambda x, t=targets, f=loss: f(x, params, t, js.LossWeights(alpha=0.0))[0]
         )(image)
@@ -92,7 +94,9 @@ def test_regions_count_by_area_and_styles_by_their_mix(features, params, content
     """The loss of a picture in two regions, each with a style of its own, from its parts."""
     masks, other = halves(content), 1 - style
     first, second = (np.stack([np.full(style.shape[:2], float(i == k)) for i in (0, 1)]) for k in (0, 1))
-    both = js.make_targets(features, params, content, [style, other], masks=(masks, [first, second]), **SHALLOW)
+    both = js.make_objective(features, **SHALLOW).targets(
+        params, content, [style, other], masks=(masks, [first, second])
+    )
     weights = js.LossWeights(style_mix=jnp.array([2.0, 3.0]))
     found = style_of(features, params, content, both, weights=weights)
     terms = []
@@ -113,14 +117,14 @@ def test_regions_count_by_area_and_styles_by_their_mix(features, params, content
 @pytest.mark.parametrize("name", ["gram", "wasserstein"])
 def test_an_empty_region_is_an_error_or_counts_for_nothing_where_it_is_traced(features, params, content, style, name):
     def make(content_masks, style_masks):
-        return js.make_targets(
-            features, params, content, style, style_loss=name, masks=(content_masks, style_masks), **SHALLOW
+        return js.make_objective(features, style_loss=name, **SHALLOW).targets(
+            params, content, style, masks=(content_masks, style_masks)
         )
 
     def loss(content_masks, style_masks):
         weights = js.LossWeights(alpha=0.0)
         targets = make(content_masks, style_masks)
-        return js.make_loss(features, style_loss=name, **SHALLOW)(content[::-1], params, targets, weights)[0]
+        return js.make_objective(features, style_loss=name, **SHALLOW).loss(content[::-1], params, targets, weights)[0]
 
     full, nothing = halves(style), halves(style) * [[[1]], [[0]]]
     of_content = halves(content)
@@ -137,7 +141,9 @@ def test_an_empty_region_is_an_error_or_counts_for_nothing_where_it_is_traced(fe
 
 def test_masks_that_are_known_may_be_constants_of_a_jitted_function(features, params, content, style):
     def of(masks):
-        return jax.eval_shape(lambda x: js.make_targets(features, params, x, style, masks=masks, **SHALLOW), content)
+        return jax.eval_shape(
+            lambda x: js.make_objective(features, **SHALLOW).targets(params, x, style, masks=masks), content
+        )
 
     one = jnp.ones((1, *content.shape[:2]))
     assert of((one, jnp.ones((1, *style.shape[:2])))).masks["relu1_1"].shape == one.shape
@@ -148,7 +154,7 @@ def test_masks_that_are_known_may_be_constants_of_a_jitted_function(features, pa
 def test_errors(features, params, content, style):
     def make(content_masks, style_masks, styles=style, **options):
         masks = (content_masks, style_masks)
-        return js.make_targets(features, params, content, styles, masks=masks, **SHALLOW, **options)
+        return js.make_objective(features, **SHALLOW, **options).targets(params, content, styles, masks=masks)
 
     good, fine = halves(content), halves(style)
     with pytest.raises(
@@ -172,7 +178,7 @@ def test_errors(features, params, content, style):
 def test_lanes_of_different_contents_have_their_own_masks(features, params, content, style):
     contents, masks = (content, content[::-1]), (halves(content), halves(content)[::-1])
     targets = [
-        js.make_targets(features, params, c, style, masks=(m, halves(style)), style_loss="moments", **SHALLOW)
+        js.make_objective(features, style_loss="moments", **SHALLOW).targets(params, c, style, masks=(m, halves(style)))
         for c, m in zip(contents, masks, strict=True)
     ]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *targets)
@@ -192,7 +198,7 @@ def test_masks_go_to_the_size_of_any_features(params, content, style):
 
     masks, full = halves(content, soft=True), halves(style)
     layers = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1")}
-    targets = js.make_targets(thirds, params, content, style, masks=(masks, full), **layers)
+    targets = js.make_objective(thirds, **layers).targets(params, content, style, masks=(masks, full))
     h, w = content.shape[:2]
     found = thirds(params, content)
     for layer, mask in targets.masks.items():
@@ -205,5 +211,5 @@ def test_masks_go_to_the_size_of_any_features(params, content, style):
         both = np.stack([[np.interp(across, np.arange(w + 1), r[:, i]) for i in range(a + 1)] for r in rows])
         wanted = np.diff(np.diff(both, axis=1), axis=2) * a * b / (h * w)
         np.testing.assert_allclose(mask, wanted, atol=1e-5)
-    losses = jax.eval_shape(js.make_loss(thirds, **layers), content, params, targets, js.LossWeights())[1]
+    losses = jax.eval_shape(js.make_objective(thirds, **layers).loss, content, params, targets, js.LossWeights())[1]
     assert losses.style.shape == ()

@@ -5,7 +5,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.network.layers import STYLE_LOSSES
-from jaxstyle.objective.losses import CONVENTIONS, style_loss
+from jaxstyle.objective.losses import CONVENTIONS, gram_loss
 from jaxstyle.objective.sliced import sliced
 from jaxstyle.objective.statistic import StyleStatistic
 from jaxstyle.objective.style_statistics import style_statistic
@@ -21,7 +21,7 @@ FEW = F[:2, :2]  # fewer positions than channels
 def distance_of(name, style, convention="mean"):
     """The distance of an image's features from a style's, as a function of the former."""
     statistic = style_statistic(name)
-    target = statistic.prepare(statistic.measure(jnp.asarray(style), None))
+    target = statistic.to_target(statistic.measure(jnp.asarray(style), None))
     return lambda f: statistic.distance(statistic.measure(f, None), target, convention=convention)
 
 
@@ -178,19 +178,20 @@ def test_a_statistic_of_ones_own(params, content, style):
 
     own = StyleStatistic(measure, distance)
     features = js.make_features(("relu1_1", "relu2_1", "relu2_2"))
-    targets = js.make_targets(features, params, content, style, style_loss=own, **SHALLOW)
-    found = js.make_loss(features, style_loss=own, **SHALLOW)(content, params, targets, js.LossWeights())[1].style
+    objective = js.make_objective(features, style_loss=own, **SHALLOW)
+    targets = objective.targets(params, content, style)
+    found = objective.loss(content, params, targets, js.LossWeights())[1].style
     a, b = features(params, content), features(params, style)
     wanted = [np.abs(np.max(a[k], (0, 1)) - np.max(b[k], (0, 1))).sum() for k in SHALLOW["style_layers"]]
     assert float(found) == pytest.approx(np.mean(wanted), rel=1e-5)
     with pytest.raises(ValueError, match="unknown style_loss"):
-        js.make_loss(features, style_loss="x")
+        js.make_objective(features, style_loss="x")
 
 
 @pytest.mark.slow
 def test_gram_is_losses_style_loss_and_targets_have_a_styles_axis(params, content, style):
     features = js.make_features(("relu1_1", "relu2_1", "relu2_2"))
     for name in STYLE_LOSSES:
-        targets = js.make_targets(features, params, content, [style, content], style_loss=name, **SHALLOW)
+        targets = js.make_objective(features, style_loss=name, **SHALLOW).targets(params, content, [style, content])
         assert {len(leaf) for leaf in jax.tree.leaves(targets.style)} == {2}
-    assert style_statistic("gram").distance is style_loss
+    assert style_statistic("gram").distance is gram_loss

@@ -56,8 +56,8 @@ def test_lane_axes():
 @pytest.mark.slow
 def test_gradient_of_a_lane_is_its_solo_gradient(params, content, style):
     features = js.make_features()
-    targets = js.make_targets(features, params, content, style)
-    loss = js.make_loss(features)
+    targets = js.make_objective(features).targets(params, content, style)
+    loss = js.make_objective(features).loss
 
     def gradient(weights):
         return jax.grad(lambda x: loss(x, params, targets, weights)[0])(1 - content)
@@ -72,8 +72,8 @@ def test_gradient_of_a_lane_is_its_solo_gradient(params, content, style):
 def tiny(params, content, style):
     """A sweep that compiles in no time: its loss, targets, and what it takes beside the weights."""
     features, layers = js.make_features(("relu1_1",)), {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
-    targets = js.make_targets(features, params, content[:8, :9], style[:8, :8], **layers)
-    return js.make_loss(features, **layers), targets, (content[:8, :9], params, targets)
+    targets = js.make_objective(features, **layers).targets(params, content[:8, :9], style[:8, :8])
+    return js.make_objective(features, **layers).loss, targets, (content[:8, :9], params, targets)
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, make_averaging, make_stopping])
@@ -227,8 +227,8 @@ def test_lanes_make_a_transfer_that_run_takes(shallow, params, content):
 def test_the_real_thing_stylises_and_lanes_are_solo_runs_in_their_losses(content, style):
     content, params = content[:32], js.load_params()
     features = js.make_features()
-    targets = js.make_targets(features, params, content, style)
-    transfer = js.make_transfer(js.make_loss(features), optax.adam(0.02))
+    targets = js.make_objective(features).targets(params, content, style)
+    transfer = js.make_transfer(js.make_objective(features).loss, optax.adam(0.02))
     grid = js.weight_grid(beta=[0.01, 1.0])
     result = jax.jit(partial(js.sweep, transfer, num_steps=30))(content, params, targets, grid)
     assert result.images.shape == (2, *content.shape)

@@ -37,7 +37,7 @@ def problem(examples, params):
     shared, _, _ = examples
     style, cat = read_image("sample:mosaic", 24), read_image("sample:cat", 32)
     own = {k: v for k, v in params.items() if k == "mean" or k <= "conv3_1"}
-    frozen = shared.Frozen(own, js.make_targets(shared.FEATURES, own, style, style, **shared.LAYERS))
+    frozen = shared.Frozen(own, js.make_objective(shared.FEATURES, **shared.LAYERS).targets(own, style, style))
     return frozen, jnp.stack([cat[:16, :16], cat[4:20, 3:19]]), style
 
 
@@ -50,7 +50,7 @@ def test_the_loss_is_that_of_a_transfer(examples, problem):
         shared.LOSS(
             picture,
             frozen.params,
-            js.make_targets(shared.FEATURES, frozen.params, content, style, **shared.LAYERS),
+            js.make_objective(shared.FEATURES, **shared.LAYERS).targets(frozen.params, content, style),
             shared.WEIGHTS,
         )[0]
         for picture, content in zip(pictures, contents, strict=True)

@@ -6,11 +6,12 @@ from functools import partial
 from typing import Any
 
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, parse_integer, parse_number, parse_rate, parse_values
-from jaxstyle.app.settings.settings import COLOURS, DEFAULT_SIZE, Settings, default_style_loss, weight_defaults
+from jaxstyle.app.settings.settings import COLOURS, DEFAULT_SIZE, Settings
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.common.file_kinds import describe_address
 from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
-from jaxstyle.objective.presets import PRESETS
+from jaxstyle.objective.weight_defaults import default_style_loss, weight_defaults
+from jaxstyle.optimise.presets import PRESETS
 from jaxstyle.optimise.schedule import STEPS
 
 _TUPLES = ("content_layers", "style_layers", "blend", "content_mask", "style_mask")

@@ -10,9 +10,9 @@ from typing import Any
 from jaxstyle.app.commands.options import add_inputs, add_job_options, add_lane_options, as_argument, read_settings
 from jaxstyle.app.commands.run_options import add_stages, read_run_options
 from jaxstyle.app.settings.lane_settings import parse_integer
-from jaxstyle.app.settings.settings import weight_defaults
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.screen import say_done, tell
+from jaxstyle.objective.weight_defaults import weight_defaults
 
 _INPUTS = ("blend", "content_mask", "style_mask", "init", "weights")
 

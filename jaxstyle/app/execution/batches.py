@@ -16,7 +16,8 @@ from jaxstyle.app.pictures.job_pictures import (
     style_regions,
 )
 from jaxstyle.network.features import Params
-from jaxstyle.objective.objective import LossWeights, content_targets, style_targets
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.targets import content_targets, style_targets
 from jaxstyle.parallel.stacked_targets import StackedTargets
 from jaxstyle.parallel.weight_grid import lane_axes
 

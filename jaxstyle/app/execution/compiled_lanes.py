@@ -15,7 +15,8 @@ from jaxstyle.app.execution.chunk_loop import CAPACITY, Program
 from jaxstyle.app.execution.job import Job
 from jaxstyle.app.system.memory import check_memory, release_memory
 from jaxstyle.network.features import Params
-from jaxstyle.objective.objective import LayerLosses, Losses, LossWeights
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.objective import LayerLosses, Losses
 from jaxstyle.optimise.pyramid import carry
 from jaxstyle.optimise.scaling import scaled
 from jaxstyle.optimise.state import TransferState
@@ -97,8 +98,8 @@ class Lanes:
         def one(lane: Any) -> Any:
             image, weights, content, style = lane
             own = targets_of_lane(targets, (content, style))
-            losses = self._job.loss(image, params, own, weights)[1]
-            return losses, self._job.terms(image, params, own, weights), scaled(losses.total, losses, weights)
+            losses = self._job.objective.loss(image, params, own, weights)[1]
+            return losses, self._job.objective.terms(image, params, own, weights), scaled(losses.total, losses, weights)
 
         lanes = (images, weights, targets.content_index, targets.style_index)
         return lax.map(one, lanes, batch_size=self._group)

@@ -14,7 +14,7 @@ from jaxstyle.app.pictures.sources import Picture
 from jaxstyle.app.settings.grid_files import read_grid
 from jaxstyle.app.settings.grids import check_count, make_grid
 from jaxstyle.app.settings.lane_settings import LaneValues
-from jaxstyle.app.settings.settings import Settings, default_layer_weights, weight_defaults
+from jaxstyle.app.settings.settings import Settings
 from jaxstyle.app.system.devices import find_devices
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.memory import device_memory, map_large_blocks
@@ -23,8 +23,9 @@ from jaxstyle.colour import of_luminance
 from jaxstyle.network.features import Features, Params
 from jaxstyle.network.layers import convolutions_for, min_size
 from jaxstyle.network.vgg_features import make_features
-from jaxstyle.objective.objective import Loss, Terms, make_loss, make_terms
+from jaxstyle.objective.objective import Loss, Objective, make_objective
 from jaxstyle.objective.style_statistics import style_statistic
+from jaxstyle.objective.weight_defaults import default_layer_weights, weight_defaults
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.state import Transfer
 from jaxstyle.optimise.transfer import make_transfer
@@ -45,8 +46,7 @@ class Job(NamedTuple):
       lanes: the settings of every lane, with "content" and "style", the numbers of its images.
       weights: the network's parameters with name and sha256.
       features: the network as a function.
-      loss: the objective.
-      terms: its losses by layer.
+      objective: what the lanes minimise.
       transfer: the optimisation.
     """
 
@@ -55,8 +55,7 @@ class Job(NamedTuple):
     lanes: list[LaneValues]
     weights: Weights
     features: Features
-    loss: Loss
-    terms: Terms
+    objective: Objective
     transfer: Transfer
 
     @property
@@ -99,11 +98,10 @@ def load_job(settings: Settings) -> Job:
     }
     try:
         features = make_features(layers, pooling=settings.pooling, padding=settings.padding, dtype=settings.dtype)
-        loss = make_loss(features, **of_loss)
-        terms = make_terms(features, **of_loss)
+        objective = make_objective(features, **of_loss)
         _check_convention(settings)
         if settings.colour == "content":
-            loss, terms = of_luminance(loss), of_luminance(terms)
+            objective = objective._replace(loss=of_luminance(objective.loss), terms=of_luminance(objective.terms))
         weights = load_weights(settings.weights or DEFAULT)
     except ValueError as error:  # all of them say in one line what is wrong with an option
         raise StartError(str(error)) from error
@@ -130,9 +128,8 @@ def load_job(settings: Settings) -> Job:
         lanes=[{"content": c, "style": s, **row} for (c, s), row in product(pairs, settings_rows)],
         weights=weights,
         features=features,
-        loss=loss,
-        terms=terms,
-        transfer=_make_transfer(settings, loss, choice.make() if rate is None else choice.make(rate)),
+        objective=objective,
+        transfer=_make_transfer(settings, objective.loss, choice.make() if rate is None else choice.make(rate)),
     )
 
 
@@ -146,7 +143,7 @@ def slow_down(job: Job, retry: int) -> Job:
     factor = 0.1**retry
     choice = OPTIMIZERS[job.settings.optimizer]
     if choice.learning_rate is None:
-        return job._replace(transfer=_make_transfer(job.settings, job.loss, choice.make(factor)))
+        return job._replace(transfer=_make_transfer(job.settings, job.objective.loss, choice.make(factor)))
     return job._replace(lanes=[slow_lane(row, retry) for row in job.lanes])
 
 

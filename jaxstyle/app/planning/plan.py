@@ -20,7 +20,8 @@ from jaxstyle.network.features import Features
 from jaxstyle.network.layers import BLOCKS, LAYERS, block_of, min_size
 from jaxstyle.network.vgg import prepare
 from jaxstyle.network.vgg_features import make_features
-from jaxstyle.objective.objective import LossWeights, make_loss, make_targets
+from jaxstyle.objective.loss_weights import LossWeights
+from jaxstyle.objective.objective import make_objective
 from jaxstyle.optimise.state import Transfer
 from jaxstyle.optimise.stopping import make_stopping
 from jaxstyle.optimise.transfer import make_transfer, run_chunk
@@ -101,7 +102,7 @@ def make_problem(request: Request, machine: Machine, *, backend: str = "auto") -
     try:
         options = {"pooling": request.pooling, "padding": request.padding, "dtype": request.dtype}
         features = make_features(layers, **options, backend=backend)
-        loss = make_loss(features, convention=request.convention, **named)
+        objective = make_objective(features, convention=request.convention, **named)
         params = load_weights(request.weights).params
     except ValueError as error:  # all of them say in one line what is wrong with an option
         raise StartError(str(error)) from error
@@ -111,9 +112,9 @@ def make_problem(request: Request, machine: Machine, *, backend: str = "auto") -
     image = jax.ShapeDtypeStruct((request.size, request.size, 3), jnp.float32)
     if machine.devices[0].platform == "cpu" and backend == "auto":
         params = jax.eval_shape(prepare, params)
-    targets = jax.eval_shape(partial(make_targets, features, **named), params, image, image)
+    targets = jax.eval_shape(objective.targets, params, image, image)
     rate = () if choice.learning_rate is None else (choice.learning_rate,)
-    transfer = make_stopping(make_transfer(loss, choice.make(*rate)))  # as the command runs it
+    transfer = make_stopping(make_transfer(objective.loss, choice.make(*rate)))  # as the command runs it
     return Problem(transfer, features, params, targets, image)
 
 

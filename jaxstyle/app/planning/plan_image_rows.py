@@ -13,7 +13,7 @@ from jaxstyle.app.planning.plan import Request, compile_chunk, make_problem
 from jaxstyle.app.planning.search import MAX_COMPILATIONS, Compiled
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import tell
-from jaxstyle.objective.objective import LossWeights
+from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.parallel.image_rows import AXIS, row_shardings, shard_rows
 
 _SLACK = 0.97  # of the memory, to aim at: the compiler's total doesn't grow evenly

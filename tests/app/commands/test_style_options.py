@@ -16,7 +16,7 @@ from jaxstyle.app.pictures.named_images import read_image
 from jaxstyle.app.pictures.sources import Picture
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.colour import luminance, match_colours, match_luminance, to_gray
-from jaxstyle.objective.presets import PRESETS
+from jaxstyle.optimise.presets import PRESETS
 from tests.command import QUICK, fails, jaxstyle, read_table
 
 

@@ -1,15 +1,24 @@
 """Settings of well-known programs, by name: which layers, weights, scalings and start they use.
 
-Each preset says in `differs` what it does not reproduce. Plain Python: imports no jax.
+Each preset says in `differs` what it does not reproduce. `build` makes functions of one. Importing this imports no jax,
+so that the command's help is quick.
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS
+from jaxstyle.objective.weight_defaults import weight_defaults
+
+if TYPE_CHECKING:
+    from jaxstyle.network.features import Features
+    from jaxstyle.objective.loss_weights import LossWeights
+    from jaxstyle.objective.objective import Objective
+    from jaxstyle.optimise.state import Transfer
 
 
 class Preset(NamedTuple):
-    """What a program sets; names and units are those of `make_features`, `make_loss`, `LossWeights` and the command.
+    """What a program sets, in the names and units of `make_features`, `make_objective`, `LossWeights` and the command.
 
     Attributes:
       source: paper or program.
@@ -121,3 +130,81 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 """By name: gram-mean, gatys, johnson, crowson and tutorial."""
+
+
+class Built(NamedTuple):
+    """A preset as functions.
+
+    Attributes:
+      features: the network.
+      objective: what is minimised.
+      transfer: how, from `make_transfer`, with averaging if the preset has it.
+      weights: LossWeights of one picture. Where the preset names none, they are the command's defaults.
+      start: (content, style, key) -> the image to start from, see `initial_images.starting_image`.
+    """
+
+    features: "Features"
+    objective: "Objective"
+    transfer: "Transfer"
+    weights: "LossWeights"
+    start: Any
+
+
+def build(name: str) -> Built:
+    """Make the functions of a preset, at one size.
+
+    Args:
+      name: a key of `PRESETS`.
+
+    Returns:
+      Built. The sizes that a preset goes through, from `Preset.min_size` up, are those of `pyramid.run_pyramid`.
+
+    Raises:
+      ValueError: for an unknown name; the message lists the valid ones.
+
+    Example:
+      >>> import jax, jaxstyle as js
+      >>> built = js.presets.build("tutorial")
+      >>> params = js.load_params("random:0")
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 16, 16, 3))
+      >>> targets = built.objective.targets(params, content, style)
+      >>> state = built.transfer.init(built.start(content, style, jax.random.key(0)))
+      >>> state, losses = jax.eval_shape(built.transfer.step, state, params, targets, built.weights)
+      >>> float(built.weights.beta), state.image.shape
+      (1000000.0, (16, 16, 3))
+    """
+    import jax.numpy as jnp
+    import optax
+
+    from jaxstyle.network.vgg_features import make_features
+    from jaxstyle.objective.loss_weights import LossWeights
+    from jaxstyle.objective.objective import make_objective
+    from jaxstyle.optimise.averaging import make_averaging
+    from jaxstyle.optimise.initial_images import starting_image
+    from jaxstyle.optimise.lbfgs import lbfgs
+    from jaxstyle.optimise.transfer import make_transfer
+
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; valid: {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    layers = dict.fromkeys(preset.content_layers + preset.style_layers)
+    features = make_features(tuple(layers), pooling=preset.pooling, padding=preset.padding)
+    objective = make_objective(
+        features,
+        content_layers=preset.content_layers,
+        style_layers=preset.style_layers,
+        style_loss=preset.style_loss,
+        convention=preset.convention,
+    )
+    optimizer = lbfgs() if preset.optimizer == "lbfgs" else optax.adam(0.03, b2=0.99)
+    transfer = make_transfer(objective.loss, optimizer)
+    if preset.average is not None:
+        transfer = make_averaging(transfer, decay=preset.average)
+    defaults = weight_defaults(preset.convention, preset.style_loss)
+    weights = LossWeights(
+        alpha=jnp.float32(1.0 if preset.alpha is None else preset.alpha),
+        beta=jnp.float32(defaults.beta if preset.beta is None else preset.beta),
+        tv=jnp.float32(defaults.tv if preset.tv is None else preset.tv),
+        style_layers=jnp.array(preset.style_layer_weights, jnp.float32),
+    )
+    return Built(features, objective, transfer, weights, partial(starting_image, preset.start))

@@ -6,8 +6,8 @@ import pytest
 import jaxstyle as js
 from jaxstyle.network.layers import PADDINGS, POOLINGS
 from jaxstyle.objective.losses import CONVENTIONS
-from jaxstyle.objective.presets import PRESETS
 from jaxstyle.objective.style_statistics import style_statistic
+from jaxstyle.optimise.presets import PRESETS
 from tests.conftest import widen
 from tests.network.test_vgg import reference
 from tests.reference import numpy_vgg
@@ -25,8 +25,8 @@ def test_presets_make_an_objective(params, name):
     image = jnp.zeros((32, 32, 3))
 
     def total(image):
-        targets = js.make_targets(features, params, image, image, style_loss=preset.style_loss, **layers)
-        loss = js.make_loss(features, convention=preset.convention, style_loss=preset.style_loss, **layers)
+        targets = js.make_objective(features, style_loss=preset.style_loss, **layers).targets(params, image, image)
+        loss = js.make_objective(features, convention=preset.convention, style_loss=preset.style_loss, **layers).loss
         return loss(image, params, targets, js.LossWeights(style_layers=jnp.array(preset.style_layer_weights)))[0]
 
     assert jax.eval_shape(total, image).shape == ()
@@ -45,7 +45,7 @@ def test_tutorial_is_the_sum_of_its_layers_of_features_before_relu(params):
     layers = {"content_layers": preset.content_layers, "style_layers": preset.style_layers}
     features, params = js.make_features(preset.style_layers), widen(params)
     content, style, image = map(jnp.asarray, (content, style, image))
-    targets = js.make_targets(features, params, content, style, **layers)
-    loss = js.make_loss(features, convention=preset.convention, **layers)
+    targets = js.make_objective(features, **layers).targets(params, content, style)
+    loss = js.make_objective(features, convention=preset.convention, **layers).loss
     weights = js.LossWeights(preset.alpha, preset.beta, preset.tv, style_layers=jnp.array(preset.style_layer_weights))
     assert float(loss(image, params, targets, weights)[0]) == pytest.approx(wanted, rel=1e-9)

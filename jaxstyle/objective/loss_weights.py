@@ -1,0 +1,94 @@
+"""Weights of the terms of the objective, for one picture or with a leading lane axis."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import export
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from jaxstyle.common.checks import known
+from jaxstyle.common.dtypes import promoted
+
+
+class LossWeights(NamedTuple):
+    """Weights of the terms of the objective; each leaf may be an array with a leading lane axis.
+
+    Attributes:
+      alpha: content weight, a scalar >= 0.
+      beta: style weight, a scalar >= 0.
+      tv: weight of the total variation, a scalar >= 0.
+      content_layers: (number of content layers,) weights, used as they are; None: equal, with sum 1.
+      style_layers: (number of style layers,) weights, used as they are; None: equal, with sum 1.
+      style_mix: (number of style images,) weights of the style images; None: equal, with sum 1.
+    """
+
+    alpha: Real[ArrayLike, "..."] = 1.0
+    beta: Real[ArrayLike, "..."] = 1.0
+    tv: Real[ArrayLike, "..."] = 0.0
+    content_layers: Real[ArrayLike, "... _content_layers"] | None = None
+    style_layers: Real[ArrayLike, "... _style_layers"] | None = None
+    style_mix: Real[ArrayLike, "... _styles"] | None = None
+
+
+export.register_namedtuple_serialization(LossWeights, serialized_name="jaxstyle.LossWeights")
+
+SCALARS: tuple[str, ...] = ("alpha", "beta", "tv")
+"""The leaves of `LossWeights` that are one number a lane; the others are a vector a lane."""
+
+
+def as_weights(weights: Any) -> Any:
+    """Make the leaves of weights arrays.
+
+    Args:
+      weights: LossWeights of numbers, lists or arrays.
+
+    Returns:
+      LossWeights of arrays; None stays None.
+
+    Raises:
+      ValueError: for a leaf that holds no real numbers, and for alpha, beta or tv below 0, where values are known.
+    """
+    found = {}
+    for name, value in weights._asdict().items():
+        optional = name not in SCALARS
+        if value is None and optional:
+            continue
+        try:
+            if isinstance(value, Mapping):
+                raise TypeError
+            found[name] = jnp.asarray(value)
+            if jnp.iscomplexobj(found[name]):
+                raise TypeError
+        except (TypeError, ValueError):
+            wanted = f"an array of numbers, in the order of {name}" if optional else "a number, or an array of lanes"
+            raise ValueError(f"weights.{name} must be {wanted}, got {type(value).__name__}") from None
+        values = None if optional else known(value)
+        if values is not None and (values < 0).any():
+            raise ValueError(f"weights.{name} must be 0 or more, got {values.min()}")
+    return weights._replace(**found)
+
+
+def weighted_sum(name: str, weights: ArrayLike | None, terms: list[Float[Array, ""]]) -> Float[Array, ""]:
+    """Sum terms with their weights.
+
+    Args:
+      name: the leaf of `LossWeights` that holds the weights, for the message.
+      weights: (number of terms,); None: equal ones, with sum 1.
+      terms: scalars.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: for weights of another shape.
+    """
+    if weights is None:
+        terms = promoted(*terms)
+        return sum(terms[1:], terms[0]) / len(terms)
+    weights = jnp.asarray(weights)
+    if weights.shape != (len(terms),):
+        raise ValueError(f"weights.{name} must have shape ({len(terms)},), got {weights.shape}")
+    stacked = jnp.stack(promoted(*terms))
+    return jnp.dot(weights.astype(stacked.dtype), stacked, precision=jax.lax.Precision.HIGHEST)
