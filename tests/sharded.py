@@ -10,10 +10,8 @@ import optax
 from jax.sharding import Mesh
 
 import jaxstyle as js
-from jaxstyle.objective.objective import make_objective
 from jaxstyle.optimise.transfer import run_chunk
 from jaxstyle.parallel.lanes import make_lanes
-from jaxstyle.parallel.stacked_targets import StackedTargets
 from tests.conftest import widen
 
 COLLECTIVE = re.compile(
@@ -89,12 +87,26 @@ def check_five_lanes():
     close(found, wanted)
 
 
+def check_going_on_with_rates_and_chunks():
+    """Five lanes on eight devices, each with its own learning rate: in one go, in chunks, and from a state."""
+    transfer = js.make_transfer(loss, optax.inject_hyperparams(optax.adam)(learning_rate=0.1))
+    grid, rates = js.weight_grid(beta=jnp.logspace(-2, 1, 5)), {"learning_rate": jnp.linspace(0.01, 0.05, 5)}
+    run = partial(js.sweep, transfer, params=wide_params, targets=targets, weights=grid)
+    wanted = run(start=content, num_steps=4, hyperparams=rates)
+    seen = []
+    chunked = run(
+        start=content, num_steps=4, hyperparams=rates, mesh=mesh, chunk_steps=3, on_chunk=lambda *x: seen.append(x[0])
+    )
+    first = run(start=content, num_steps=1, hyperparams=rates, mesh=mesh)
+    on = run(start=first.state, num_steps=3, mesh=mesh)
+    assert seen == [3, 4]
+    for found in (chunked.images, on.images):
+        close(found, wanted.images)
+    close(chunked.losses, wanted.losses)
+
+
 def check_lanes_of_different_images():
-    stacked = [
-        jax.tree.map(lambda *x: jnp.stack(x), *parts)
-        for parts in zip(targets, make_objective(other).targets(), strict=True)
-    ]
-    own = StackedTargets(*stacked[:2], jnp.array([0, 1, 1]), jnp.array([1, 0, 1]))
+    own = js.stack_targets([targets, make_targets(other)], content=[0, 1, 1], style=[1, 0, 1])
     grid = js.weight_grid(beta=[0.1, 1, 10])
     found, wanted = (js.sweep(adam, content, wide_params, own, grid, num_steps=2, mesh=m) for m in (mesh, None))
     close(found, wanted)
@@ -103,11 +115,12 @@ def check_lanes_of_different_images():
 if __name__ == "__main__":
     assert jax.device_count() == 8
     wide_params = widen(params)
-    targets = make_objective(content).targets()
+    targets = make_targets(content)
     check_sixteen_lanes(adam)
     check_sixteen_lanes(lbfgs)
     check_same_bits_on_two_devices_as_on_eight()
     check_groups_in_chunks_of_steps(adam)
     check_groups_in_chunks_of_steps(lbfgs)
     check_five_lanes()
+    check_going_on_with_rates_and_chunks()
     check_lanes_of_different_images()

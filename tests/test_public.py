@@ -192,7 +192,9 @@ def test_images_of_a_wrong_shape(problem):
         traced(loss, content[:20], params, targets, weights)
     with pytest.raises(ValueError, match=r"weights.style_layers must have shape \(2,\), got \(3,\)"):
         traced(loss, content, params, targets, weights._replace(style_layers=jnp.ones(3)))
-    with pytest.raises(ValueError, match="make_features, make_targets and make_loss must name the same layers"):
+    with pytest.raises(
+        ValueError, match="no relu3_1 among the layers .*: style_layers must name layers that the network returns"
+    ):
         traced(
             js.make_objective(features, **{**SHALLOW, "style_layers": ("relu3_1",)}).loss,
             content,

@@ -1,4 +1,4 @@
-"""VGG19 with features and gradients in bfloat16."""
+"""VGG19 with features, and gradients with respect to them, in bfloat16."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -26,12 +26,22 @@ def as_function(network: VGG19) -> Features:
 
 
 def bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str, padding: str) -> Features:
-    """The network with features, and gradients, in bfloat16: what a loss reads is rounded, which halves its memory.
+    """Make VGG19 with features, and gradients with respect to them, in bfloat16.
 
-    What the next layer reads is not: sums close to 0 would change sign, and the gradient its path (7 to 14 % of it,
-    measured). At full size that takes most of the memory, and on a TPU, which pads 64 channels to 128, twice as much:
-    so the first block keeps nothing for the backward pass but the image, and is computed again there; and on a TPU
-    vmapped images go through it one by one (8 of 512x512 pixels: 0.18 instead of 0.42 GB each, for 10 % more FLOPs).
+    Only what a loss reads is rounded, which halves its memory. What the next layer reads is not rounded: sums near 0
+    would change sign, and the gradient would take another path (7 to 14 % of it, measured). At full size these values
+    take most of the memory, and twice as much on a TPU, which pads 64 channels to 128. So the first block keeps nothing
+    but the image for the backward pass, which computes the block again. On a TPU, vmapped images go through that block
+    one by one (8 images of 512x512 pixels take 0.18 instead of 0.42 GB each, for 10 % more FLOPs).
+
+    Args:
+      layers: names out of `layers.LAYERS`.
+      pooling: one of `layers.POOLINGS`.
+      backend: one of `layers.BACKENDS`, for the blocks behind the first.
+      padding: one of `layers.PADDINGS`.
+
+    Returns:
+      A function of parameters and image.
     """
     in_first = tuple(layer for layer in layers if block_of(layer) == 1)
     deeper = tuple(layer for layer in layers if layer not in in_first)
@@ -46,7 +56,7 @@ def bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str, paddin
     run_first = _one_by_one(first_block)
 
     def network(params: Params, image: jax.Array) -> dict[str, jax.Array]:
-        # Without prepared kernels, which are for the other backend.
+        # Prepared kernels are for the other backend.
         of_block = {name: {k: layer[k] for k in ("kernel", "bias")} for name, layer in params.items() if name in _FIRST}
         found, x = run_first({"mean": params["mean"], **of_block}, image)
         if deeper:
@@ -60,7 +70,7 @@ _FIRST = ("conv1_1", "conv1_2")
 
 
 def _one_by_one(f: Callable[..., Any]) -> Callable[..., Any]:
-    """`f`, of which the backward pass, of any order, keeps the arguments alone; on a TPU without batches."""
+    """Make `f` keep only its arguments for the backward pass, of any order; on a TPU it takes a batch one by one."""
 
     @custom_vmap
     def mapped(*operands: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Sweeps: many transfers, called lanes, that differ in their loss weights and run as one vmapped loop.
+"""One transfer over many lanes: vmapped, in groups that bound the memory, and shared out among devices.
 
 Images are float RGB in [0, 1], shape (h, w, 3); here they get a leading lane axis.
 """
@@ -29,21 +29,21 @@ from jaxstyle.parallel.weight_grid import lane_axes, num_lanes
 def make_lanes(
     transfer: Transfer, weights: LossWeights, *, microbatch: int | None = None, mesh: Mesh | None = None
 ) -> Transfer:
-    """The transfer over a leading lane axis of images, states and losses, for weights shaped as `weights` are.
+    """Make a transfer of many lanes out of a transfer of one, for weights of the shapes of `weights`.
 
-    Its `init` takes (lanes, h, w, 3); its `step` takes the same params and targets for all lanes, or `StackedTargets`,
-    and works with `run`, which then returns losses of shape (steps, lanes).
+    Its `init` takes images (lanes, h, w, 3). Its `step` takes one set of params and targets for all lanes, or
+    `StackedTargets`; with it, `run` returns losses of shape (steps, lanes).
 
     Args:
       transfer: from `make_transfer`, `make_averaging` or `make_stopping`.
       weights: LossWeights with lanes; only their shapes are used.
-      microbatch: lanes that a step computes at once on a device, group after group (of equal size, so that it may be
-        fewer): the memory for features is that of one group, whatever the number of lanes. None: all.
-      mesh: devices that share the lanes out among them, over all its axes; they need nothing from each other. `init`
-        puts the lanes there. None: where jax computes by default.
+      microbatch: the most lanes that a step computes at once on a device. It takes them group after group, all of one
+        size, so that the memory for features is that of one group, whatever the number of lanes. None: all at once.
+      mesh: devices that share the lanes among them, over all its axes. Lanes need nothing from each other. `init` puts
+        them on the devices. None: where jax computes by default.
 
     Returns:
-      A transfer of the same kind of state, with a leading lane axis.
+      A transfer whose state has a leading lane axis.
 
     Raises:
       ValueError: for a microbatch below 1, or lanes that don't divide by the devices (see `pad_lanes`).
@@ -57,7 +57,7 @@ def make_lanes(
         raise ValueError(f"{count} lanes do not divide by {mesh.size} devices: pad_lanes repeats the last one")
 
     def of_lanes(of_one: Callable[..., Any]) -> Callable[..., Any]:
-        """Of all lanes, what of one takes (state, params, targets, weights); or an image in place of the state."""
+        """Map a function of one lane's (state, params, targets, weights), or (image, ...), over all lanes."""
 
         def apply(state: Any, params: Params, targets: Targets | StackedTargets, weights: LossWeights) -> Any:
             check_weights(weights)
@@ -83,7 +83,7 @@ def make_lanes(
 
 
 def _step_groups(step: Any, microbatch: int | None, state: Any, lanes: Any) -> Any:
-    """`step` of (state, lanes), at most `microbatch` lanes at once, in the memory that the state lies in."""
+    """Take a step of (state, lanes), at most `microbatch` lanes at once, in the memory that the state lies in."""
     count = jax.tree.leaves(state)[0].shape[0]
     if microbatch is None or microbatch >= count:
         return step(state, lanes)
@@ -93,13 +93,13 @@ def _step_groups(step: Any, microbatch: int | None, state: Any, lanes: Any) -> A
     of_group = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), (state, lanes))
     losses = jax.tree.map(lambda s: jnp.zeros((count, *s.shape[1:]), s.dtype), jax.eval_shape(step, *of_group)[1])
 
-    # A loop that carries the state, rather than lax.map, which would hold it twice: before and after.
+    # The loop carries the state; lax.map would hold it twice, before and after.
     def body(carry: Any, group: jax.Array) -> tuple[Any, None]:
         start = jnp.minimum(group * size, count - size)
         before, own = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, size), (carry, lanes))
-        before = lax.optimization_barrier(before)  # or slices are taken again after some of the state is new
+        before = lax.optimization_barrier(before)  # else XLA takes slices again when some of the state is new already
         after = step(before[0], own)
-        if count % size:  # then the last group overlaps the one before, whose lanes have taken this step
+        if count % size:  # the last group overlaps the one before, whose lanes have taken this step already
             due = start + jnp.arange(size) >= group * size
             after = jax.vmap(lambda d, a, b: jax.tree.map(partial(jnp.where, d), a, b))(due, after, before)
         put = partial(lax.dynamic_update_slice_in_dim, start_index=start, axis=0)
@@ -109,10 +109,11 @@ def _step_groups(step: Any, microbatch: int | None, state: Any, lanes: Any) -> A
 
 
 def _keep_layout(x: jax.Array) -> jax.Array:
-    """On a TPU, keep images laid out as arguments are, channel by channel.
+    """On a TPU, keep images laid out channel by channel, as arguments are.
 
-    Otherwise the layout that suits the first convolution spreads over the loops of steps and groups, where it makes a
-    copy of all lanes' state, with padding: a third more for 512 lanes of 512 pixels, 16 times as much for 8.
+    Otherwise the layout that suits the first convolution spreads over the loops of steps and groups. There it makes a
+    padded copy of all lanes' state, which takes a third more memory for 512 lanes of 512 pixels and 16 times as much
+    for 8 lanes.
     """
     if x.ndim < 4:
         return x
@@ -122,13 +123,13 @@ def _keep_layout(x: jax.Array) -> jax.Array:
 
 
 def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
-    """The same, its lanes shared out among the devices of a mesh.
+    """Share the lanes of a transfer out among the devices of a mesh.
 
-    By shard_map and not by the sharding of arguments, for which XLA gathers the lanes where a loop takes groups of
-    them, or a line search's loop asks whether any is left. Each lane has its own image: the gradient of one that is the
-    same on all devices would be summed over them.
+    This is done by shard_map and not by the sharding of arguments: XLA would gather the lanes where a loop takes groups
+    of them, or where a line search's loop asks whether any lane is left. Each lane has its own image, because the
+    gradient of an image that all devices share would be summed over them.
     """
-    mesh = Mesh(mesh.devices, mesh.axis_names)  # whose axes are of the type that code outside of shard_map needs
+    mesh = Mesh(mesh.devices, mesh.axis_names)  # with axes of the type that code outside of shard_map needs
     by_lane: Any = PartitionSpec(mesh.axis_names)
     shared: Any = PartitionSpec()
     of_stacked, of_weights = lane_specs(axes, by_lane)
@@ -151,14 +152,14 @@ def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
 
 
 def lane_specs(axes: LossWeights, by_lane: Any) -> tuple[StackedTargets, LossWeights]:
-    """What of the arguments of a step of lanes is shared out among devices; the rest is on all of them.
+    """Say which arguments of a step of lanes are shared out among devices; the others are on all of them.
 
     Args:
-      axes: of the weights, from `lane_axes`.
-      by_lane: PartitionSpec of a leading lane axis.
+      axes: the lane axes of the weights, from `lane_axes`.
+      by_lane: the PartitionSpec of a leading lane axis.
 
     Returns:
-      Of `StackedTargets` and of LossWeights, a PartitionSpec a leaf.
+      A PartitionSpec for each leaf of `StackedTargets` and of LossWeights.
     """
     shared: Any = PartitionSpec()
     of_weights = LossWeights(*(by_lane if axis == 0 else shared for axis in axes))
