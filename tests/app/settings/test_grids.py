@@ -9,7 +9,8 @@ import pytest
 
 from jaxstyle.app.settings import grids
 from jaxstyle.app.settings.grids import make_grid, refine, repeated_ratios
-from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, MAX_LANES, LaneSetting, parse_weight
+from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, MAX_LANES, LaneSetting
+from jaxstyle.app.settings.values import parse_weight
 from jaxstyle.app.system.errors import StartError
 
 # Products and zips.
