@@ -112,6 +112,15 @@ LANE_SETTINGS: dict[str, LaneSetting] = {
         term="style",
         one_for_each="style_layers",
     ),
+    "content_layer_weights": LaneSetting(
+        partial(parse_weights, each="layer"),
+        "weights of the content layers, as 1,0.5",
+        default_text="equal, with sum 1",
+        needs_content=True,
+        leaf="content_layers",
+        term="content",
+        one_for_each="content_layers",
+    ),
     "style_mix": LaneSetting(
         partial(parse_weights, each="style image"),
         "weights of STYLE and of each image of --blend, as 0.7,0.3",

@@ -252,6 +252,8 @@ def test_a_texture_needs_no_content(images, capsys):
         (["--style-mix", "1,0", "1"], "style_mix: lists of 1 and of 2 weights"),
         (["--style-mix", "1,x"], "argument --style-mix: 'x' is not a number"),
         (["--style-mix", "1,-1"], "argument --style-mix: -1 is negative"),
+        (["--content-layer-weights", "1,1"], "2 weights of content layers for 1 layers: give one each for relu1_2"),
+        (["--content-layer-weights", "1,-1"], "argument --content-layer-weights: -1 is negative"),
         (["--blend", "no.png"], "no.png: no such file"),
         (["--blend", "-", "-"], "standard input"),
         (["--style-scale", "0"], "argument --style-scale: 0 is not above 0"),
