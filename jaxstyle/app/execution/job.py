@@ -217,7 +217,7 @@ def _check_convention(settings: Settings) -> None:
 
     def distance(f: jax.Array) -> jax.Array:
         found = statistic.measure(f, None)
-        return statistic.distance(found, statistic.prepare(found), convention=settings.convention)
+        return statistic.distance(found, statistic.to_target(found), convention=settings.convention)
 
     jax.eval_shape(distance, jax.ShapeDtypeStruct((4, 4, 8), "float32"))
 
