@@ -20,7 +20,6 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +30,7 @@ from PIL import Image
 import jaxstyle as js
 from jaxstyle.app.cli import call
 from jaxstyle.app.pictures.named_images import read_image
-from jaxstyle.app.settings.settings import Settings
+from jaxstyle.app.settings.settings import Settings, from_options
 from jaxstyle.app.settings.stages import plan_stages
 
 CONTENTS = ("sample:cat", "sample:coffee")
@@ -62,10 +61,9 @@ def sweep(setting: str, pair: Sequence[str], size: int, folder: Path) -> tuple[l
         words = ["--size", str(size), *shlex.split(setting)]
         call(["sweep", *pair, *words, "--out", str(out), "--overwrite", "--quiet"])
     record = json.loads((out / "run.json").read_text())["options"]
-    known = {field.name: record[field.name] for field in fields(Settings) if field.name in record}
     run = js.load_run(out)
     shape = run.images[0].shape
-    stages = plan_stages(Settings(**known), shape[:2])
+    stages = plan_stages(Settings(**from_options(record)), shape[:2])
     return list(run.images), sum(stage.steps * math.prod(stage.shape) for stage in stages) / math.prod(shape[:2])
 
 

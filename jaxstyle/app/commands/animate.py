@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.commands.options import add_run, as_argument
-from jaxstyle.app.settings.lane_settings import parse_integer
+from jaxstyle.app.settings.values import parse_integer
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import say_done
 

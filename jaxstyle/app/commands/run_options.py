@@ -1,23 +1,20 @@
 """Options of how a run goes on, whatever it makes. It imports no jax, so that the command's help is quick."""
 
 import argparse
-import math
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from jaxstyle.app.commands.options import as_argument, positive
-from jaxstyle.app.settings.lane_settings import parse_integer, parse_number
 from jaxstyle.app.settings.run_options import CHECKPOINT_MINUTES, RunOptions
+from jaxstyle.app.settings.values import parse_integer, parse_least
 from jaxstyle.app.system.errors import StartError
-from jaxstyle.optimise.schedule import COARSE_STEPS, SMALLEST
 
 
 def add_watching(parser: argparse.ArgumentParser) -> None:
     """Add the options that a resumed run may have others of."""
     parser.add_argument(
         "--checkpoint-every",
-        type=as_argument(partial(_parse_least, least=0)),
+        type=as_argument(parse_least),
         default=CHECKPOINT_MINUTES,
         metavar="MIN",
         help=f"minutes between checkpoints, 0 for one after each second or so ({CHECKPOINT_MINUTES:g})",
@@ -72,28 +69,6 @@ def add_distributed(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_stages(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how far and through what sizes lanes go."""
-
-    def add(flag: str, help_text: str, **options: Any) -> None:
-        parser.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **options)
-
-    add(
-        "--min-size",
-        f"longest side of the first size, from which each is about twice the one before (default: {SMALLEST}); that of "
-        "--size leaves one size",
-        type=positive,
-        metavar="PX",
-    )
-    add("--coarse-steps", f"steps at each smaller size (default: {COARSE_STEPS})", type=positive, metavar="N")
-    add(
-        "--tolerance",
-        "a lane whose total fell by less than this fraction in 25 steps has converged and stops (default: none does)",
-        type=as_argument(partial(_parse_least, least=0)),
-        metavar="X",
-    )
-
-
 def read_run_options(args: argparse.Namespace) -> RunOptions:
     """The run options that the arguments ask for."""
     return RunOptions(**{name: getattr(args, name) for name in RunOptions.__dataclass_fields__ if hasattr(args, name)})
@@ -128,10 +103,3 @@ def _parse_part(text: str, what: str) -> tuple[int, int]:
     if part[0] >= part[1]:
         raise StartError(f"{text}: the {what} of {count} are numbered from 0 to {part[1] - 1}")
     return part
-
-
-def _parse_least(text: str, least: float) -> float:
-    value = parse_number(text)
-    if not value >= least or math.isinf(value):
-        raise StartError(f"{text} is below {least:g}")
-    return value

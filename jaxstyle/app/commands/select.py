@@ -80,7 +80,7 @@ def add_select(commands: Any) -> None:
 
 
 def _fraction(text: str) -> float:
-    from jaxstyle.app.settings.lane_settings import parse_number
+    from jaxstyle.app.settings.values import parse_number
 
     value = parse_number(text)
     if not 0 <= value <= 1:

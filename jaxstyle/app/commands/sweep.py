@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jaxstyle.app.commands.options import add_inputs, add_job_options, add_lane_options, read_settings
+from jaxstyle.app.commands.options import add_inputs, add_lane_options, add_shared_options, read_settings
 from jaxstyle.app.commands.run_options import (
     add_run_options,
-    add_stages,
     check_distributed,
     check_run_options,
     read_run_options,
@@ -38,8 +37,7 @@ def add_sweep(commands: Any) -> None:
     )
     add_lane_options(parser, many=True)
     parser.add_argument("--grid", metavar="FILE", help="lanes from a TOML or CSV file, times the lists given beside it")
-    add_job_options(parser)
-    add_stages(parser)
+    add_shared_options(parser)
     add_run_options(parser)
     parser.add_argument("--out", metavar="RUN", help="run folder (default: a new numbered one under runs/)")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that --out holds")

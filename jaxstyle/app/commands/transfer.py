@@ -2,14 +2,13 @@
 
 import argparse
 import contextlib
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jaxstyle.app.commands.options import add_inputs, add_job_options, add_lane_options, as_argument, read_settings
-from jaxstyle.app.commands.run_options import add_stages, read_run_options
-from jaxstyle.app.settings.lane_settings import parse_integer
+from jaxstyle.app.commands.options import add_inputs, add_lane_options, add_shared_options, as_argument, read_settings
+from jaxstyle.app.commands.run_options import read_run_options
+from jaxstyle.app.settings.values import parse_integer
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.screen import say_done, tell
 from jaxstyle.objective.weight_defaults import weight_defaults
@@ -24,8 +23,7 @@ def add_transfer(commands: Any) -> None:
     )
     add_inputs(parser, many=False)
     add_lane_options(parser, many=False)
-    add_job_options(parser)
-    add_stages(parser)
+    add_shared_options(parser)
     _add_output(parser)
     parser.add_argument("--keep-profile", action="store_true", help="convert to the colour profile of CONTENT")
     parser.add_argument("--keep-metadata", action="store_true", help="copy the EXIF data of CONTENT, places included")
@@ -42,8 +40,7 @@ def add_texture(commands: Any) -> None:
     )
     add_inputs(parser, many=False, content=False)
     add_lane_options(parser, many=False, content=False)
-    add_job_options(parser, content=False)
-    add_stages(parser)
+    add_shared_options(parser, content=False)
     _add_output(parser)
     parser.set_defaults(command=_transfer, content=None, alpha=[(0.0,)], content_layers=(), init="noise")
     parser.set_defaults(keep_profile=False, keep_metadata=False)
@@ -69,8 +66,8 @@ def _transfer(args: argparse.Namespace) -> Path:
     suffix = check_output(output, exif=args.keep_metadata)
     _check_output(output, args)
     settings = read_settings(args)
-    if settings.beta is None:
-        settings = replace(settings, beta=(weight_defaults(settings.convention, settings.style_loss).beta,))
+    if settings.lanes["beta"] is None:
+        settings = settings.with_lanes(beta=(weight_defaults(settings.convention, settings.style_loss).beta,))
     job = load_job(settings)
     if len(job.lanes) != 1:
         raise StartError(f"CONTENT and STYLE hold {len(job.lanes)} pairs of images; transfer makes one picture of one")

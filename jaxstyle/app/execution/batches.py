@@ -15,6 +15,7 @@ from jaxstyle.app.pictures.job_pictures import (
     style_images,
     style_regions,
 )
+from jaxstyle.app.settings.lane_settings import LANE_SETTINGS
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.targets import content_targets, style_targets
@@ -73,10 +74,11 @@ def make_batch(job: Job, params: Params, lanes: list[int]) -> Batch:
         start_image(pictures, settings.init, images[row["content"]], styles[pair][0], row["seed"])
         for row, pair in zip(rows, pair_of, strict=True)
     ]
-    weights = {name: jnp.array([row[name] for row in rows], jnp.float32) for name in ("alpha", "beta", "tv")}
-    for name, leaf in (("style_layer_weights", "style_layers"), ("style_mix", "style_mix")):
-        if name in rows[0]:
-            weights[leaf] = jnp.array([row[name] for row in rows], jnp.float32)
+    weights = {
+        setting.leaf: jnp.array([row[name] for row in rows], jnp.float32)
+        for name, setting in LANE_SETTINGS.items()
+        if setting.leaf and name in rows[0]
+    }
     return Batch(
         lanes,
         jnp.stack(starts),

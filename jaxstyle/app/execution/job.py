@@ -13,7 +13,7 @@ from jaxstyle.app.pictures.shapes import make_pairs
 from jaxstyle.app.pictures.sources import Picture
 from jaxstyle.app.settings.grid_files import read_grid
 from jaxstyle.app.settings.grids import check_count, make_grid
-from jaxstyle.app.settings.lane_settings import LaneValues
+from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, LaneValues
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.app.system.devices import find_devices
 from jaxstyle.app.system.errors import StartError
@@ -25,7 +25,6 @@ from jaxstyle.network.layers import convolutions_for, min_size
 from jaxstyle.network.vgg_features import make_features
 from jaxstyle.objective.objective import Loss, Objective, make_objective
 from jaxstyle.objective.style_statistics import style_statistic
-from jaxstyle.objective.weight_defaults import default_layer_weights, weight_defaults
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.state import Transfer
 from jaxstyle.optimise.transfer import make_transfer
@@ -71,10 +70,9 @@ class Job(NamedTuple):
     @property
     def params(self) -> Params:
         """The parameters that the layers asked for need, without those of deeper convolutions."""
-        layers = tuple(dict.fromkeys(self.settings.content_layers + self.settings.style_layers))
         return {
             name: self.weights.params[name]
-            for name in (*convolutions_for(layers), "mean")
+            for name in (*convolutions_for(_layers(self.settings)), "mean")
             if name in self.weights.params
         }
 
@@ -89,7 +87,37 @@ def load_job(settings: Settings) -> Job:
     map_large_blocks()
     choose_weights = settings.weights is None
     settings = _fill_in(settings)
-    layers = tuple(dict.fromkeys(settings.content_layers + settings.style_layers))
+    network = _load_network(settings)
+    lanes = _read_lanes(settings)
+    pictures = load_pictures(settings, min_size(_layers(settings)))
+    lanes = _check_mix(lanes, pictures)
+    pairs = make_pairs(range(len(pictures.contents)), range(len(pictures.styles)), settings.pair)
+    check_count(len(pairs) * len(lanes))
+    if settings.microbatch is None:
+        settings = replace(settings, microbatch=_choose_microbatch(pictures))
+    if choose_weights:
+        tell(f"weights {network.weights.name}: {default_set()[1]}")
+    choice = OPTIMIZERS[settings.optimizer]
+    rate = choice.learning_rate
+    optimizer = choice.make() if rate is None else choice.make(rate)
+    return Job(
+        settings=settings,
+        pictures=pictures,
+        lanes=[{"content": c, "style": s, **lane} for (c, s), lane in product(pairs, lanes)],
+        **network._asdict(),
+        transfer=_make_transfer(settings, network.objective.loss, optimizer),
+    )
+
+
+class _Network(NamedTuple):
+    """The fields of `Job` that depend on the network."""
+
+    weights: Weights
+    features: Features
+    objective: Objective
+
+
+def _load_network(settings: Settings) -> _Network:
     of_loss = {
         "convention": settings.convention,
         "content_layers": settings.content_layers,
@@ -97,7 +125,9 @@ def load_job(settings: Settings) -> Job:
         "style_loss": settings.style_loss,
     }
     try:
-        features = make_features(layers, pooling=settings.pooling, padding=settings.padding, dtype=settings.dtype)
+        features = make_features(
+            _layers(settings), pooling=settings.pooling, padding=settings.padding, dtype=settings.dtype
+        )
         objective = make_objective(features, **of_loss)
         _check_convention(settings)
         if settings.colour == "content":
@@ -105,32 +135,18 @@ def load_job(settings: Settings) -> Job:
         weights = load_weights(settings.weights or DEFAULT)
     except ValueError as error:  # all of them say in one line what is wrong with an option
         raise StartError(str(error)) from error
-    settings_rows = _make_grid(settings)
-    pictures = load_pictures(settings, min_size(layers))
-    _check_mix(settings_rows, len(pictures.blend))
-    if pictures.content_masks and pictures.blend and not pictures.style_masks and "style_mix" not in settings_rows[0]:
-        # Each region has one style image of its own: as they are, not their mean.
-        settings_rows = [{**row, "style_mix": (1.0,) * len(pictures.content_masks)} for row in settings_rows]
-    pairs = make_pairs(range(len(pictures.contents)), range(len(pictures.styles)), settings.pair)
-    check_count(len(pairs) * len(settings_rows))
-    if settings.microbatch is None:
-        height, width = max((p.image.shape[:2] for p in pictures.contents), key=lambda shape: shape[0] * shape[1])
-        device = jax.local_devices()[0]
-        memory = None if device.platform == "cpu" else device_memory(device).total
-        settings = replace(settings, microbatch=default_microbatch(height * width, memory))
-    if choose_weights:
-        tell(f"weights {weights.name}: {default_set()[1]}")
-    choice = OPTIMIZERS[settings.optimizer]
-    rate = choice.learning_rate
-    return Job(
-        settings=settings,
-        pictures=pictures,
-        lanes=[{"content": c, "style": s, **row} for (c, s), row in product(pairs, settings_rows)],
-        weights=weights,
-        features=features,
-        objective=objective,
-        transfer=_make_transfer(settings, objective.loss, choice.make() if rate is None else choice.make(rate)),
-    )
+    return _Network(weights, features, objective)
+
+
+def _layers(settings: Settings) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(settings.content_layers + settings.style_layers))
+
+
+def _choose_microbatch(pictures: Pictures) -> int:
+    """Return how many lanes of the largest content image suit the device."""
+    height, width = max((p.image.shape[:2] for p in pictures.contents), key=lambda shape: shape[0] * shape[1])
+    device = jax.local_devices()[0]
+    return default_microbatch(height * width, None if device.platform == "cpu" else device_memory(device).total)
 
 
 def _make_transfer(settings: Settings, loss: Loss, optimizer: optax.GradientTransformation) -> Transfer:
@@ -155,47 +171,44 @@ def slow_lane(row: LaneValues, retry: int) -> LaneValues:
 
 
 def _fill_in(settings: Settings) -> Settings:
+    """Return the settings with all defaults, but for those that depend on the pictures."""
     if settings.optimizer not in OPTIMIZERS:
         raise StartError(f"unknown optimizer {settings.optimizer!r}; valid: {', '.join(OPTIMIZERS)}")
-    rate = OPTIMIZERS[settings.optimizer].learning_rate
-    if rate is None and settings.learning_rate is not None:
+    rate, given = OPTIMIZERS[settings.optimizer].learning_rate, settings.lanes["learning_rate"]
+    if rate is None and given is not None:
         raise StartError(f"{settings.optimizer} finds its own step; --learning-rate is for --optimizer adam")
-    defaults = weight_defaults(settings.convention, settings.style_loss)
-    of_layers = default_layer_weights(settings.style_loss, settings.style_layers)
-    return replace(
-        settings,
-        weights=settings.weights or default_set()[0],
-        beta=defaults.betas if settings.beta is None else settings.beta,
-        tv=(defaults.tv,) if settings.tv is None else settings.tv,
-        style_layer_weights=settings.style_layer_weights or (of_layers and (of_layers,)),
-        learning_rate=(rate,) if settings.learning_rate is None and rate is not None else settings.learning_rate,
-    )
+    if rate is not None and given is None:
+        settings = settings.with_lanes(learning_rate=(rate,))
+    return replace(settings.with_lane_defaults(), weights=settings.weights or default_set()[0])
 
 
-def _make_grid(settings: Settings) -> list[LaneValues]:
-    """The settings of the lanes of one pair of images: those of the grid file, times the lists of the others."""
-    lists = {name: getattr(settings, name) for name in ("alpha", "beta", "tv", "learning_rate", "seed")}
-    lists |= {name: getattr(settings, name) for name in ("style_layer_weights", "style_mix")}
+def _read_lanes(settings: Settings) -> list[LaneValues]:
+    """Return the lanes of one pair of images: those of the grid file, times the lists of the other settings."""
     of_file = read_grid(settings.grid) if settings.grid else [{}]
-    axes = {name: values for name, values in lists.items() if values is not None and name not in of_file[0]}
-    rows = [
-        {name: {**row, **lane}[name] for name in lists if name in row or name in lane}
-        for lane, row in product(of_file, make_grid(axes))
-    ]
-    check_count(len(rows))
-    for number, row in enumerate(rows):
-        if max(row["alpha"], row["beta"], row["tv"]) < _LEAST_WEIGHT:
-            of_lane = f" of lane {number}" if len(rows) > 1 else ""
+    lists = {name: values for name, values in settings.lanes.items() if isinstance(values, tuple)}
+    of_lists = make_grid({name: values for name, values in lists.items() if name not in of_file[0]})
+    together = [row | lane for lane, row in product(of_file, of_lists)]
+    lanes = [{name: lane[name] for name in LANE_SETTINGS if name in lane} for lane in together]
+    check_count(len(lanes))
+    for number, lane in enumerate(lanes):
+        if max(lane["alpha"], lane["beta"], lane["tv"]) < _LEAST_WEIGHT:
+            of_lane = f" of lane {number}" if len(lanes) > 1 else ""
             raise StartError(f"alpha, beta and tv{of_lane} are all 0: one must be larger, or there is nothing to do")
-        weights = row.get("style_layer_weights", settings.style_layers)
-        if len(weights) != len(settings.style_layers):
-            raise StartError(
-                f"{len(weights)} weights of style layers for {len(settings.style_layers)} layers: "
-                f"give one each for {', '.join(settings.style_layers)}"
-            )
-        if "learning_rate" in row and settings.learning_rate is None:
+        if "learning_rate" in lane and settings.lanes["learning_rate"] is None:
             raise StartError(f"the grid sets learning_rate, but {settings.optimizer} has none")
-    return rows
+        _check_lengths(settings, lane)
+    return lanes
+
+
+def _check_lengths(settings: Settings, lane: LaneValues) -> None:
+    """Raise StartError for a list that has not one weight for each of what it is for."""
+    for name, setting in LANE_SETTINGS.items():
+        names = getattr(settings, setting.one_for_each) if setting.one_for_each else ()
+        if setting.one_for_each and name in lane and len(lane[name]) != len(names):
+            what = setting.one_for_each.replace("_", " ")
+            raise StartError(
+                f"{len(lane[name])} weights of {what} for {len(names)} layers: give one each for {', '.join(names)}"
+            )
 
 
 def _check_convention(settings: Settings) -> None:
@@ -209,9 +222,16 @@ def _check_convention(settings: Settings) -> None:
     jax.eval_shape(distance, jax.ShapeDtypeStruct((4, 4, 8), "float32"))
 
 
-def _check_mix(rows: list[LaneValues], others: int) -> None:
-    given = len(rows[0].get("style_mix", ()))
-    if given and given != 1 + others:
+def _check_mix(lanes: list[LaneValues], pictures: Pictures) -> list[LaneValues]:
+    """Return the lanes with their style mix; raise StartError for one that does not fit the style images."""
+    if "style_mix" not in lanes[0]:
+        if pictures.content_masks and pictures.blend and not pictures.style_masks:
+            # Each region has one style image, which it takes in full.
+            return [{**lane, "style_mix": (1.0,) * len(pictures.content_masks)} for lane in lanes]
+        return lanes
+    given, images = len(lanes[0]["style_mix"]), 1 + len(pictures.blend)
+    if given != images:
         raise StartError(
-            f"{given} weights of style images for {1 + others}: give one for STYLE and one for each image of --blend"
+            f"{given} weights of style images for {images}: give one for STYLE and one for each image of --blend"
         )
+    return lanes

@@ -6,36 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxstyle.app.run_folder.contents import Lane, to_number
-from jaxstyle.app.settings.lane_settings import LANE_SETTINGS
-from jaxstyle.app.settings.settings import Settings
+from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, flag_of
+from jaxstyle.app.settings.settings import SHARED, Settings
 
 # The setting that this program is about comes first.
 _FIRST = "beta"
-_RUN_OPTIONS = (
-    "size",
-    "style_scale",
-    "blend",
-    "colour",
-    "content_mask",
-    "style_mask",
-    "steps",
-    "optimizer",
-    "average",
-    "learning_rate",
-    "convention",
-    "content_layers",
-    "style_layers",
-    "style_loss",
-    "pooling",
-    "padding",
-    "dtype",
-    "init",
-    "seed",
-    "weights",
-    "min_size",
-    "coarse_steps",
-    "tolerance",
-)
+_ALWAYS = ("size",)  # the command of a lane gives these even at their default
+_LEFT_OUT = ("preset", "microbatch")  # a preset stands resolved in the other options; groups do not change pictures
 
 
 class Axis(NamedTuple):
@@ -77,18 +54,20 @@ def transfer_command(
         given = options.get(kind)
         words.append(given if len(files) == 1 and isinstance(given, str) else files[index]["file"])
     for name, value in lane.settings.items():
-        words += [_flag(name), value]
-    for name in _RUN_OPTIONS:
-        value = options.get(name)
-        default = getattr(Settings, name, None)
-        if name in lane.settings or value is None or (name != "size" and _plain(value) == _plain(default)):
-            continue
-        words += [_flag(name), *(_plain(value) if isinstance(value, list | tuple) else [str(value)])]
+        words += [flag_of(name), value]
+    for name, value in options.items():
+        if name not in lane.settings and _is_repeated(name, value):
+            words += [flag_of(name), *(_plain(value) if isinstance(value, list | tuple) else [str(value)])]
     return shlex.join([*words, "-o", f"lane_{lane.number:04d}.png"])
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def _is_repeated(name: str, value: Any) -> bool:
+    """Return whether the command of a lane repeats an option of its run that the lane itself does not set."""
+    if value is None or name in _LEFT_OUT:
+        return False
+    if name in LANE_SETTINGS:  # a list of values belongs to the lanes
+        return not isinstance(value, list | tuple) and value != LANE_SETTINGS[name].default
+    return name in SHARED and (name in _ALWAYS or _plain(value) != _plain(getattr(Settings, name)))
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """run.json, what a run was asked and by what it is computed; and whether a job is still that run."""
 
 import contextlib
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -21,7 +20,7 @@ from jaxstyle.app.pictures.named_images import STDIN, NothingPipedError
 from jaxstyle.app.pictures.sources import Picture
 from jaxstyle.app.settings.columns import LOSSES
 from jaxstyle.app.settings.lane_settings import LaneValues
-from jaxstyle.app.settings.settings import Settings
+from jaxstyle.app.settings.settings import Settings, from_options, to_options
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import write_atomic
 from jaxstyle.app.system.screen import tell
@@ -33,7 +32,7 @@ def make_record(job: Job, command: str, run: Mapping[str, Any]) -> dict[str, Any
         "jaxstyle": jaxstyle.__version__,
         "command": command,
         "directory": _directory(),
-        "options": dataclasses.asdict(job.settings),
+        "options": to_options(job.settings),
         "run": dict(run),
         "inputs": {kind: describe_inputs(kind, pictures) for kind, pictures in job.pictures.by_kind().items()},
         "skipped": job.pictures.skipped,
@@ -142,7 +141,7 @@ def recorded_settings(record: Mapping[str, Any]) -> Settings:
       StartError: if another version of jaxstyle wrote the record.
     """
     try:
-        return Settings(**{name: _tuples(value) for name, value in record["options"].items()})
+        return Settings(**from_options({name: _tuples(value) for name, value in record["options"].items()}))
     except (KeyError, TypeError) as error:
         raise StartError(
             f"the run was started by jaxstyle {record.get('jaxstyle')}, whose options differ from those of "

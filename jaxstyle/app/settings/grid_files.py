@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.settings.grids import check_count, check_lengths, make_grid
-from jaxstyle.app.settings.lane_settings import LaneValues, lane_setting, show
+from jaxstyle.app.settings.lane_settings import LaneValues, lane_setting
+from jaxstyle.app.settings.values import show
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import explain
 from jaxstyle.app.system.texts import check_commas, decode_text

@@ -20,7 +20,6 @@ from jaxstyle.app.settings.lane_settings import (
 )
 from jaxstyle.app.system.errors import StartError
 
-_TERM_WEIGHTS = ("alpha", "beta", "tv", "style_layer_weights", "style_mix")
 _SAME = 2e-6  # ratios closer than this (relative) are one: values of a range are rounded to 7 digits
 
 
@@ -66,14 +65,14 @@ def repeated_ratios(rows: Sequence[LaneValues]) -> str | None:
     Returns:
       The warning, or None if every lane is a picture of its own.
     """
-    weights = [_term_weights(row) for row in rows]
+    weights = [_weights_of_terms(row) for row in rows]
     ratios = [_log_ratios(terms) for terms in weights]
     columns = zip_longest(*ratios, fillvalue=0.0)
     labels = zip(*map(_cluster, columns), strict=True)
     first: dict[object, int] = {}
     repeats: list[tuple[int, int]] = []
     for i, (row, terms, label) in enumerate(zip(rows, weights, labels, strict=True)):
-        others = tuple(sorted((name, row[name]) for name in row if name not in _TERM_WEIGHTS))
+        others = tuple(sorted((name, row[name]) for name in row if not _term_of(name)))
         original = first.setdefault((others, tuple(x > 0 for x in terms), label), i)
         if original != i:
             repeats.append((original, i))
@@ -114,7 +113,7 @@ def refine(rows: Sequence[LaneValues], index: int, front: Sequence[bool] | Any, 
             f"got {index}, {len(front)} and {count}"
         )
     picked = rows[index]
-    names = [name for name in picked if name in LANE_SETTINGS and LANE_SETTINGS[name].scales]
+    names = [name for name, setting in LANE_SETTINGS.items() if name in picked and setting.scales and setting.refined]
     edges = {name: _run_values(rows, front, index, name) for name in names}
     names = [name for name in names if len(edges[name]) > 1]
     new: dict[str, list[float]] = {}
@@ -159,10 +158,19 @@ def check_lengths(name: str, values: Iterable[Any]) -> None:
         raise StartError(f"{name}: lists of {lengths[0]} and of {lengths[1]} weights; all must have the same number")
 
 
-def _term_weights(row: LaneValues) -> list[float]:
-    """The weights that the optimiser sees: of content, of total variation, of each layer of each style image."""
-    style = product((row.get("beta", 1.0),), row.get("style_layer_weights", (1.0,)), row.get("style_mix", (1.0,)))
-    return [row.get("alpha", 1.0), row.get("tv", 1.0), *map(math.prod, style)]
+def _term_of(name: str) -> str:
+    """Return the term of the objective that a setting weighs; "" for none, and for what is no lane setting."""
+    return LANE_SETTINGS[name].term if name in LANE_SETTINGS else ""
+
+
+def _weights_of_terms(lane: LaneValues) -> list[float]:
+    """Return the weights that the optimiser sees: of each layer, and of each layer of each style image."""
+    factors: dict[str, list[tuple[float, ...]]] = {}
+    for name, setting in LANE_SETTINGS.items():
+        if setting.term:
+            value = lane.get(name, 1.0)
+            factors.setdefault(setting.term, []).append(value if isinstance(value, tuple) else (value,))
+    return [math.prod(weights) for term in factors.values() for weights in product(*term)]
 
 
 def _log_ratios(weights: list[float]) -> list[float]:

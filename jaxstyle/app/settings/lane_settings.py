@@ -1,112 +1,144 @@
-"""What the lanes of a sweep may differ in: for each setting its name and how its values are checked and written.
+"""The registry of lane settings: everything that the lanes of a sweep may differ in.
 
-What is wrong with a value is a StartError of one line. Imports neither jax nor NumPy, so that the command's help is
-quick.
+A new lane setting is one entry of `LANE_SETTINGS`. Options, grids, run.json, lanes.csv, PNG text and the report read
+the registry. If the setting weighs a term of the objective, its entry also says where it acts; any other setting acts
+where code reads it from a lane. The module imports neither jax nor NumPy, so that the command's help is quick.
 """
 
-import math
 import re
 from collections.abc import Callable
 from functools import partial
-from numbers import Integral, Real
 from typing import Any, NamedTuple
 
+from jaxstyle.app.settings.values import parse_integer, parse_rate, parse_seed, parse_weight, parse_weights, show
 from jaxstyle.app.system.errors import StartError
+from jaxstyle.objective.weight_defaults import default_layer_weights, default_style_loss, weight_defaults
 
 MAX_LANES = 1_000_000
-_FLOAT32_MAX = 3.4e38
 _RANGE = re.compile(r"([^:]+):([^:]+):([^:]+)")
+_BY_CONVENTION = "; larger or smaller for another --convention or --style-loss"
+_SHOWN = weight_defaults("mean", default_style_loss("mean"))
 
 LaneValues = dict[str, Any]
-"""Settings of a lane: floats, whole numbers, or tuples of floats, by name."""
+"""The settings of a lane by name: floats, whole numbers, or tuples of floats."""
 
 
 class LaneSetting(NamedTuple):
-    """What a lane may set.
+    """A setting in which lanes may differ. Its name is its key in `LANE_SETTINGS`.
 
     Attributes:
-      parse: checks a value, given as text or as TOML has it, and returns it as rows hold it; or raises StartError.
-      scales: it is a number above 0 whose ratios matter, so that LOW:HIGH:COUNT and `refine` make sense of it.
+      parse: checks a value, given as text or as TOML has it, and returns it as lanes hold it; or raises StartError.
+      help: what the option's help says, without the default.
+      metavar: what the option's help calls a value.
+      default: values of the lanes if none are given; None if something else decides; or a function of the `Settings`
+        that returns either.
+      default_text: the default, as the help of a sweep shows it.
+      single_default_text: the same for commands that make one picture, where it differs.
+      scales: the value is a number above 0 whose ratios matter, so that a range LOW:HIGH:COUNT makes sense.
+      refined: `refine` may give a setting that `scales` values that the sweep did not have.
+      needs_content: the setting makes no sense without a content image.
+      leaf: the leaf of `LossWeights` that takes the value; "" if none does.
+      term: the term of the objective that the value weighs; all weights of one term are multiplied. "" if it weighs
+        none.
+      one_for_each: the field of `Settings` that holds names, for each of which the value has one weight; "" if there is
+        no such field.
     """
 
     parse: Callable[[Any], Any]
+    help: str = ""
+    metavar: str = "X"
+    default: Any = None
+    default_text: str = ""
+    single_default_text: str = ""
     scales: bool = False
+    refined: bool = True
+    needs_content: bool = False
+    leaf: str = ""
+    term: str = ""
+    one_for_each: str = ""
 
 
-def parse_number(value: Any) -> float:
-    """A finite number from text or a number, or StartError."""
-    if isinstance(value, bool) or not isinstance(value, str | Real):
-        raise StartError(f"{show(value)} is not a number")
-    try:
-        number = float(value)
-    except ValueError:
-        raise StartError(f"{show(value)} is not a number") from None
-    except OverflowError:  # a whole number
-        raise StartError(f"{show(value)} is larger than float32 holds") from None
-    if not math.isfinite(number):
-        raise StartError(f"{show(value)} is not a finite number")
-    return number
+def _default_beta(settings: Any) -> tuple[float, ...]:
+    return weight_defaults(settings.convention, settings.style_loss).betas
 
 
-def parse_weight(value: Any) -> float:
-    """A number that is 0 or more and within float32, or StartError."""
-    number = parse_number(value)
-    if number < 0:
-        raise StartError(f"{value} is negative")
-    if number > _FLOAT32_MAX:
-        raise StartError(f"{value} is larger than float32 holds")
-    return number
+def _default_tv(settings: Any) -> tuple[float, ...]:
+    return (weight_defaults(settings.convention, settings.style_loss).tv,)
 
 
-def parse_rate(value: Any) -> float:
-    """A number above 0 and within float32, or StartError."""
-    number = parse_weight(value)
-    if number == 0:
-        raise StartError(f"{value} is not above 0")
-    return number
-
-
-def parse_integer(value: Any, low: int, high: int) -> int:
-    """A whole number from `low` to `high` from text or a number, or StartError."""
-    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
-    is_text = isinstance(value, str) and value.strip().isdecimal() and len(value) < 20
-    if not (is_integer or is_text) or not low <= int(value) <= high:
-        raise StartError(f"{show(value)} is not a whole number from {low} to {high}")
-    return int(value)
-
-
-def parse_seed(value: Any) -> int:
-    """A seed of random numbers, or StartError."""
-    return parse_integer(value, 0, 2**32 - 1)
-
-
-def parse_weights(value: Any, each: str) -> tuple[float, ...]:
-    """Weights, one for `each` of something, from a list or from text between commas or spaces; or StartError."""
-    parts = [part for part in re.split(r"[\s,]+", value) if part] if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple) or not parts:
-        raise StartError(f"{show(value)} is not a list of weights, one a {each}: [1, 1, 0] in TOML, else 1,1,0")
-    return tuple(parse_weight(part) for part in parts)
+def _default_style_layer_weights(settings: Any) -> tuple[tuple[float, ...]] | None:
+    weights = default_layer_weights(settings.style_loss, settings.style_layers)
+    return None if weights is None else (weights,)
 
 
 LANE_SETTINGS: dict[str, LaneSetting] = {
-    "alpha": LaneSetting(parse_weight, scales=True),
-    "beta": LaneSetting(parse_weight, scales=True),
-    "tv": LaneSetting(parse_weight, scales=True),
-    "learning_rate": LaneSetting(parse_rate, scales=True),
-    "seed": LaneSetting(parse_seed),
-    "style_layer_weights": LaneSetting(partial(parse_weights, each="layer")),
-    "style_mix": LaneSetting(partial(parse_weights, each="style image")),
+    "alpha": LaneSetting(
+        parse_weight,
+        "content weight",
+        default=(1.0,),
+        default_text="1",
+        scales=True,
+        needs_content=True,
+        leaf="alpha",
+        term="content",
+    ),
+    "beta": LaneSetting(
+        parse_weight,
+        "style weight",
+        default=_default_beta,
+        default_text=" ".join(f"{beta:g}" for beta in _SHOWN.betas) + _BY_CONVENTION,
+        single_default_text=f"{_SHOWN.beta:g}{_BY_CONVENTION}",
+        scales=True,
+        leaf="beta",
+        term="style",
+    ),
+    "tv": LaneSetting(
+        parse_weight,
+        "total-variation weight, which smooths",
+        default=_default_tv,
+        default_text=f"{_SHOWN.tv:g}{_BY_CONVENTION}",
+        scales=True,
+        leaf="tv",
+        term="tv",
+    ),
+    "learning_rate": LaneSetting(parse_rate, "step size of adam", default_text="0.03", scales=True),
+    "seed": LaneSetting(parse_seed, "random seed of an --init with noise", metavar="N", default=(0,), default_text="0"),
+    "style_layer_weights": LaneSetting(
+        partial(parse_weights, each="layer"),
+        "weights of the style layers, as 1,1,0.5,0,0",
+        default=_default_style_layer_weights,
+        default_text="falling for wasserstein, else equal; of sum 1",
+        leaf="style_layers",
+        term="style",
+        one_for_each="style_layers",
+    ),
+    "content_layer_weights": LaneSetting(
+        partial(parse_weights, each="layer"),
+        "weights of the content layers, as 1,0.5",
+        default_text="equal, with sum 1",
+        needs_content=True,
+        leaf="content_layers",
+        term="content",
+        one_for_each="content_layers",
+    ),
+    "style_mix": LaneSetting(
+        partial(parse_weights, each="style image"),
+        "weights of STYLE and of each image of --blend, as 0.7,0.3",
+        default_text="equal, with sum 1",
+        leaf="style_mix",
+        term="style",
+    ),
 }
-"""What a lane may set, by name: a new setting is one line here."""
+"""Every lane setting by its name, in the order of options and columns."""
 
 
 def parse_values(text: str, name: str = "beta") -> tuple[Any, ...]:
-    """The values of setting `name` that a text stands for: one, or a logarithmic range.
+    """Read the values of setting `name` that a text stands for: one value, or a logarithmic range.
 
     `0.1:100:4` is four values from 0.1 to 100, each the same multiple of the one before.
 
     Raises:
-      StartError: for an unknown setting, a value that isn't one of it, or a range that is none.
+      StartError: if the setting is unknown, a value is wrong, or the text is no valid range.
     """
     setting = lane_setting(name)
     match = _RANGE.fullmatch(text)
@@ -122,21 +154,20 @@ def parse_values(text: str, name: str = "beta") -> tuple[Any, ...]:
 
 
 def lane_setting(name: str) -> LaneSetting:
-    """The setting of that name, or StartError that lists the valid ones."""
+    """Return the setting of that name, or raise a StartError that lists the valid names."""
     if name not in LANE_SETTINGS:
         raise StartError(f"unknown setting {show(name)}; valid: {', '.join(LANE_SETTINGS)}")
     return LANE_SETTINGS[name]
 
 
-def show(value: object) -> str:
-    """A value as a message shows it, shortened."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no whole number of more than 4300 digits
-        return "a huge number"
-    return text if len(text) <= 60 else f"{text[:60]}..."
+def flag_of(name: str) -> str:
+    """Return the command's option for a setting."""
+    return f"--{name.replace('_', '-')}"
 
 
 def between(low: float, high: float, fraction: float) -> float:
-    """A value on the way from low to high by ratios, rounded to what float32 holds: 0.1:100:4 is 0.1, 1, 10, 100."""
+    """Return the number that lies this far from low to high by ratios, rounded to the digits that float32 holds.
+
+    So 0.1:100:4 is exactly 0.1, 1, 10, 100.
+    """
     return float(f"{low ** (1 - fraction) * high**fraction:.7g}")

@@ -1,60 +1,221 @@
-"""What a job was asked to do. Imports no jax, so that the command's help is quick."""
+"""What a job is asked to do: the settings that all lanes share, and the values that lanes take.
 
-from dataclasses import dataclass
+Each shared setting is one field of `Settings`, which also says how the command line asks for it. The module imports no
+jax, so that the command's help is quick.
+"""
 
-from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from jaxstyle.app.settings.lane_settings import LANE_SETTINGS
+from jaxstyle.app.settings.values import parse_fraction, parse_integer, parse_least, parse_rate
+from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
+from jaxstyle.optimise.presets import PRESETS
 from jaxstyle.optimise.schedule import COARSE_STEPS, SMALLEST, STEPS
 
-COLOURS: tuple[str, ...] = ("style", "content", "match")
-"""Whose colours a picture has: the style image's; the content's, by a transfer of luminance alone; or the content's on
-the whole, by matching the mean and covariance of the style image's to them before the transfer."""
-
 DEFAULT_SIZE = 160
+"""Longest side of a picture, in pixels."""
+
+COLOURS: tuple[str, ...] = ("style", "content", "match")
+"""Whose colours a picture has.
+
+"style" means the style image's. "content" means the content image's, by a transfer of luminance alone. "match" means
+the content image's on the whole: the style image first gets their mean and covariance.
+"""
+
+
+class Option(NamedTuple):
+    """How the command line asks for a setting that all lanes share. Its flag is derived from the field's name.
+
+    Attributes:
+      help: what `--help` says about it.
+      texture_help: the same for `jaxstyle texture`, where it differs.
+      parse: checks a text and returns the value, or raises StartError; None leaves the text as it is.
+      metavar: what the help calls a value; None for `choices`, or for the name in capitals.
+      choices: the valid values, if there are few.
+      many: the option takes several values, and the setting is a tuple.
+      needs_content: the setting makes no sense without a content image.
+    """
+
+    help: str
+    texture_help: str = ""
+    parse: Callable[[str], Any] | None = None
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+    many: bool = False
+    needs_content: bool = False
+
+
+def _option(default: Any, help_text: str, **how: Any) -> Any:
+    return field(default=default, metadata={"option": Option(help_text, **how)})
+
+
+_count = partial(_option, parse=parse_integer)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of `jaxstyle sweep` and `jaxstyle transfer`, named as there; the tuples of alpha to seed span the lanes.
+    """What `jaxstyle sweep` and `jaxstyle transfer` were asked; fields are named as their options.
 
-    None means: of content, a texture without one; of beta and tv, the convention's defaults; of learning_rate, the
-    optimiser's; of microbatch, what suits the device; of style_layer_weights, those of the style loss; of style_mix,
-    equal ones; of grid, no file; of max_pixels, what is safe; of weights, the best set that is here; of min_size, no
-    smaller sizes before `size`; of tolerance, that all steps are taken; of average, the last image.
+    None means something else for each setting. A texture has no `content`. `grid` None is no file, `max_pixels` None is
+    what is safe, and `microbatch` None is what suits the device. `weights` None is the best set that is here.
+    `min_size` None leaves out the sizes smaller than `size`. `tolerance` None takes all steps, and `average` None keeps
+    the last image.
+
+    `lanes` gives each lane setting the values that lanes combine, or None for what nothing decides yet. Those left out
+    when it is made get the registry's defaults.
     """
 
     content: str | None
     style: str
     pair: str = "all"
-    alpha: tuple[float, ...] = (1.0,)
-    beta: tuple[float, ...] | None = None
-    tv: tuple[float, ...] | None = None
-    learning_rate: tuple[float, ...] | None = None
-    seed: tuple[int, ...] = (0,)
-    style_layer_weights: tuple[tuple[float, ...], ...] | None = None
-    style_mix: tuple[tuple[float, ...], ...] | None = None
+    lanes: Mapping[str, Any] = field(default_factory=dict)
     grid: str | None = None
-    size: int = DEFAULT_SIZE
-    style_scale: float = 1.0
-    blend: tuple[str, ...] = ()
-    colour: str = "style"
-    content_mask: tuple[str, ...] = ()
-    style_mask: tuple[str, ...] = ()
-    steps: int = STEPS
-    optimizer: str = "lbfgs"
-    average: float | None = None
-    convention: str = "mean"
-    content_layers: tuple[str, ...] = CONTENT_LAYERS
-    style_layers: tuple[str, ...] = STYLE_LAYERS
-    style_loss: str = "wasserstein"
-    preset: str | None = None
-    pooling: str = "max"
-    padding: str = "replicate"
-    dtype: str = "float32"
-    init: str = "content"
-    weights: str | None = None
-    microbatch: int | None = None
-    background: str = "white"
-    max_pixels: int | None = None
-    min_size: int | None = SMALLEST
-    coarse_steps: int = COARSE_STEPS
-    tolerance: float | None = None
+    size: int = _count(DEFAULT_SIZE, f"longest side in pixels; never scales up (default: {DEFAULT_SIZE})", metavar="PX")
+    style_scale: float = _option(
+        1.0,
+        "longest side of style images, times --size: larger strokes above 1, finer ones below (default: 1)",
+        parse=parse_rate,
+        metavar="X",
+    )
+    blend: tuple[str, ...] = _option(
+        (), "more style images, which each picture mixes with STYLE; see --style-mix", many=True, metavar="FILE"
+    )
+    colour: str = _option(
+        "style",
+        "whose colours: style; content, by a transfer of luminance alone; or match, by matching the style image's "
+        "colours to the content's beforehand (default: style)",
+        choices=COLOURS,
+        needs_content=True,
+    )
+    content_mask: tuple[str, ...] = _option(
+        (),
+        "masks of regions of CONTENT, white where a region is: the first takes STYLE, each further one an image of "
+        "--blend; what no mask covers takes none",
+        many=True,
+        metavar="FILE",
+        needs_content=True,
+    )
+    style_mask: tuple[str, ...] = _option(
+        (),
+        "with --content-mask: masks of STYLE, one a region, and then of each image of --blend, for what a region takes",
+        many=True,
+        metavar="FILE",
+        needs_content=True,
+    )
+    steps: int = _count(STEPS, f"optimisation steps at full size (default: {STEPS})", metavar="N")
+    optimizer: str = _option(
+        "lbfgs", "lbfgs, or adam, which keeps 3 images a lane instead of 15 (default: lbfgs)", metavar="NAME"
+    )
+    average: float | None = _option(
+        None,
+        "the picture is a moving average of the images after each step, with this decay, as 0.95 (default: none)",
+        parse=parse_fraction,
+        metavar="D",
+    )
+    convention: str = _option(
+        "mean", "scaling of the losses: mean, gatys, johnson or relative (default: mean)", metavar="NAME"
+    )
+    content_layers: tuple[str, ...] = _option(
+        CONTENT_LAYERS, f"(default: {' '.join(CONTENT_LAYERS)})", many=True, metavar="LAYER", needs_content=True
+    )
+    preset: str | None = _option(
+        None,
+        f"layers, losses, weights, start and optimizer of a well-known program: {', '.join(PRESETS)}; other options "
+        "come before it",
+        choices=tuple(PRESETS),
+        metavar="NAME",
+    )
+    style_layers: tuple[str, ...] = _option(
+        STYLE_LAYERS, f"(default: {' '.join(STYLE_LAYERS)})", many=True, metavar="LAYER"
+    )
+    style_loss: str = _option(
+        "wasserstein",
+        f"how styles are compared: {', '.join(STYLE_LOSSES)} (default: wasserstein; gram, if "
+        "--convention is one of Gram matrices, gatys or johnson)",
+        choices=STYLE_LOSSES,
+        metavar="NAME",
+    )
+    pooling: str = _option("max", f"{', '.join(POOLINGS)} (default: max)", choices=POOLINGS, metavar="NAME")
+    padding: str = _option(
+        "replicate",
+        "of convolutions: replicate, the nearest pixel, which leaves no frame, or zero (default: replicate)",
+        choices=PADDINGS,
+    )
+    dtype: str = _option(
+        "float32", "precision of the network (default: float32); bfloat16 is for TPUs and GPUs", choices=DTYPES
+    )
+    init: str = _option(
+        "content",
+        "image to start from: content; noise; style; gray; statistics, noise with the colours of STYLE; or a file "
+        "(default: content)",
+        texture_help="image to start from: noise; style; gray; statistics, noise with the colours of STYLE; or a file "
+        "(default: noise)",
+        metavar="NAME",
+    )
+    microbatch: int | None = _count(
+        None, "lanes computed at once, which sets the memory (default: by device)", metavar="N"
+    )
+    background: str = _option(
+        "white", "colour behind what is transparent, as white or #808080 (default: white)", metavar="COLOUR"
+    )
+    max_pixels: int | None = _option(
+        None,
+        "refuse images of more (default: what is safe)",
+        parse=partial(parse_integer, high=2**40),
+        metavar="N",
+    )
+    weights: str | None = _option(
+        None,
+        "a set that jaxstyle weights list shows, random:SEED, or a .safetensors file (default: vgg19-oxford if it has "
+        "been fetched, else bundled)",
+        metavar="SET",
+    )
+    min_size: int | None = _count(
+        SMALLEST,
+        f"longest side of the first size, from which each is about twice the one before (default: {SMALLEST}); that of "
+        "--size leaves one size",
+        metavar="PX",
+    )
+    coarse_steps: int = _count(COARSE_STEPS, f"steps at each smaller size (default: {COARSE_STEPS})", metavar="N")
+    tolerance: float | None = _option(
+        None,
+        "a lane whose total fell by less than this fraction in 25 steps has converged and stops (default: none does)",
+        parse=parse_least,
+        metavar="X",
+    )
+
+    def __post_init__(self) -> None:
+        """Fill in the registry's defaults of lane settings that depend on nothing else."""
+        known = {name: None if callable(s.default) else s.default for name, s in LANE_SETTINGS.items()}
+        object.__setattr__(self, "lanes", known | dict(self.lanes))
+
+    def with_lanes(self, **values: Any) -> "Settings":
+        """Return the settings with these values of lane settings."""
+        return replace(self, lanes={**self.lanes, **values})
+
+    def with_lane_defaults(self) -> "Settings":
+        """Return the settings with the defaults of lane settings that depend on other settings."""
+        known = {name: s.default(self) for name, s in LANE_SETTINGS.items() if callable(s.default)}
+        return self.with_lanes(**{name: values for name, values in known.items() if self.lanes[name] is None})
+
+
+SHARED: dict[str, Option] = {f.name: f.metadata["option"] for f in fields(Settings) if "option" in f.metadata}
+"""The options of settings that all lanes share, by name, in the order of the help."""
+
+
+def to_options(settings: Settings) -> dict[str, Any]:
+    """Return every setting by its name, as "options" of run.json; lane settings stand beside the others."""
+    found: dict[str, Any] = {}
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        found |= value if f.name == "lanes" else {f.name: value}
+    return found
+
+
+def from_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `Settings` that `to_options` wrote as these options."""
+    lanes = {name: options[name] for name in LANE_SETTINGS if name in options}
+    return {name: value for name, value in options.items() if name not in lanes} | {"lanes": lanes}

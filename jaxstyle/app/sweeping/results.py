@@ -1,7 +1,6 @@
 """What a run writes when it is done, images/, history.csv, lanes.csv, sheet.png, report.html; and reading it back."""
 
 import csv
-import dataclasses
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from jaxstyle.app.run_folder.folder import image_name
 from jaxstyle.app.run_folder.run_json import describe_inputs, layer_columns, setting_columns
 from jaxstyle.app.settings.columns import HISTORY_COLUMNS, LOSSES
 from jaxstyle.app.settings.lane_settings import LaneValues
+from jaxstyle.app.settings.settings import to_options
 from jaxstyle.app.system.files import explain, write_atomic
 
 
@@ -44,7 +44,7 @@ def write_run(folder: Path, job: Job, outcome: Outcome, judged: Mapping[str, np.
 
 def picture_text(job: Job, row: LaneValues) -> dict[str, str]:
     """What a PNG file of a lane holds as text: its settings."""
-    settings = dataclasses.asdict(job.settings) | row
+    settings = to_options(job.settings) | row
     # Names of files, and not where they lie.
     settings |= {kind: [picture.name for picture in pictures] for kind, pictures in job.pictures.by_kind().items()}
     settings |= {kind: settings[kind][row[kind]] for kind in ("content", "style")}

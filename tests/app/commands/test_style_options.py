@@ -252,6 +252,8 @@ def test_a_texture_needs_no_content(images, capsys):
         (["--style-mix", "1,0", "1"], "style_mix: lists of 1 and of 2 weights"),
         (["--style-mix", "1,x"], "argument --style-mix: 'x' is not a number"),
         (["--style-mix", "1,-1"], "argument --style-mix: -1 is negative"),
+        (["--content-layer-weights", "1,1"], "2 weights of content layers for 1 layers: give one each for relu1_2"),
+        (["--content-layer-weights", "1,-1"], "argument --content-layer-weights: -1 is negative"),
         (["--blend", "no.png"], "no.png: no such file"),
         (["--blend", "-", "-"], "standard input"),
         (["--style-scale", "0"], "argument --style-scale: 0 is not above 0"),
@@ -281,21 +283,24 @@ def test_a_preset_fills_in_what_is_not_given(name):
     assert (found.preset, found.steps, found.init) == (name, 7, preset.start)
     for field in ("convention", "content_layers", "style_layers", "style_loss", "pooling", "padding", "optimizer"):
         assert getattr(found, field) == getattr(preset, field)
-    assert found.style_layer_weights == (preset.style_layer_weights,)
+    assert found.lanes["style_layer_weights"] == (preset.style_layer_weights,)
     for field in ("alpha", "beta", "tv"):
         value = getattr(preset, field)
-        assert getattr(found, field) == (getattr(plain, field) if value is None else (value,))
+        assert found.lanes[field] == (plain.lanes[field] if value is None else (value,))
 
 
 def test_what_is_given_beside_a_preset_counts():
     found = settings_of("sweep c s --preset crowson --beta 1 2 --pooling average --init noise")
-    assert (found.beta, found.pooling, found.init, found.tv) == ((1, 2), "average", "noise", (2.0,))
+    assert (found.lanes["beta"], found.lanes["tv"]) == ((1, 2), (2.0,))
+    assert (found.pooling, found.init) == ("average", "noise")
     other = settings_of("sweep c s --preset crowson --convention relative")  # weights mean nothing in another one
-    assert (other.alpha, other.beta, other.tv, other.convention) == ((1.0,), None, None, "relative")
+    assert [other.lanes[name] for name in ("alpha", "beta", "tv")] == [(1.0,), None, None]
+    assert other.convention == "relative"
     fewer = settings_of("sweep c s --preset johnson --style-layers relu1_1")
-    assert fewer.style_layer_weights is None
+    assert fewer.lanes["style_layer_weights"] is None
     texture = settings_of("texture s -o x.png --preset gatys")
-    assert (texture.content, texture.alpha, texture.content_layers, texture.init) == (None, (0,), (), "noise")
+    assert (texture.content, texture.content_layers, texture.init) == (None, (), "noise")
+    assert texture.lanes["alpha"] == (0,)
 
 
 @pytest.mark.slow

@@ -103,6 +103,29 @@ def test_every_lane_setting_counts(images):
 
 
 @pytest.mark.slow
+def test_weights_of_content_layers_count(images):
+    """Each lane is what a transfer with its weights makes; a layer of weight 0 is as if it weren't there."""
+    layers = ["--content-layers", "relu1_2", "relu2_1"]
+    sweep = [*QUICK, "--beta", "1", "--tv", "0", "--init", "noise"]
+    weights = ["1,0", "0,1", "0.5,0.5"]
+    assert (
+        jaxstyle("sweep", "c.png", "s.png", *sweep, *layers, "--content-layer-weights", *weights, "--out", "run") == 0
+    )
+    run = js.load_run("run")
+    assert [lane["content_layer_weights"] for lane in run.lanes] == weights
+    assert run.settings["options"]["content_layer_weights"] == [[1, 0], [0, 1], [0.5, 0.5]]
+    alone = [["--content-layer-weights", each, *layers] for each in weights]
+    alone += [["--content-layers", "relu1_2"], ["--content-layers", "relu2_1"], layers]
+    for i, options in enumerate(alone):
+        words = [*sweep, *options, "-o", "out.png", "--overwrite"]
+        assert jaxstyle("transfer", "c.png", "s.png", *words) == 0
+        with Image.open("out.png") as solo:
+            assert np.abs(np.asarray(solo) / 255 - run.images[i % 3]).mean() < 2e-3
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(run.images[i] - run.images[j]).mean() > 4e-3
+
+
+@pytest.mark.slow
 def test_a_grid_file_times_lists(images, capsys):
     (images / "grid.toml").write_text("[product]\nbeta = '0.1:10:3'\n")
     assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--grid", "grid.toml", "--seed", 1, 2, "--out", "run") == 0
@@ -113,6 +136,8 @@ def test_a_grid_file_times_lists(images, capsys):
     fails(capsys, 2, "bad.toml.*unknown setting 'gamma'", "sweep", "c.png", "s.png", *QUICK, "--grid", "bad.toml")
     weights = ["--style-layer-weights", "1,1,1"]
     fails(capsys, 2, "3 weights of style layers for 2 layers", "sweep", "c.png", "s.png", *QUICK, *weights)
+    weights = ["--content-layer-weights", "1,1"]
+    fails(capsys, 2, "2 weights of content layers for 1 layers", "sweep", "c.png", "s.png", *QUICK, *weights)
     sweep = ["sweep", "c.png", "s.png", *QUICK, "--optimizer", "lbfgs"]
     fails(capsys, 2, "--learning-rate is for --optimizer adam", *sweep, "--learning-rate", "1")
 

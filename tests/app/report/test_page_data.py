@@ -392,10 +392,7 @@ def test_the_command_of_a_lane_is_one_that_transfer_takes(tmp_path):
     wanted = Settings(
         "sample:cat",
         "sample:swirls",
-        alpha=(1.0,),
-        beta=(2.0,),
-        tv=(30.0,),
-        learning_rate=(0.03,),
+        lanes={"alpha": (1.0,), "beta": (2.0,), "tv": (30.0,), "learning_rate": (0.03,)},
         size=64,
         steps=30,
         optimizer="adam",

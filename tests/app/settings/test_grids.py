@@ -9,7 +9,8 @@ import pytest
 
 from jaxstyle.app.settings import grids
 from jaxstyle.app.settings.grids import make_grid, refine, repeated_ratios
-from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, MAX_LANES, LaneSetting, parse_weight
+from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, MAX_LANES, LaneSetting
+from jaxstyle.app.settings.values import parse_weight
 from jaxstyle.app.system.errors import StartError
 
 # Products and zips.
@@ -121,6 +122,16 @@ def test_weights_of_style_layer_weights_are_part_of_beta():
     assert repeated_ratios(rows).startswith("1 of 3 lanes")
     assert repeated_ratios(rows[1:]) is None
     assert repeated_ratios([rows[0], {**rows[1], "style_layer_weights": (2, 1, 1)}]) is None
+
+
+def test_weights_of_content_layers_are_part_of_alpha():
+    rows = [
+        {"alpha": 2, "beta": 2, "tv": 0, "content_layer_weights": (1, 0.5)},
+        {"alpha": 1, "beta": 2, "tv": 0, "content_layer_weights": (2, 1)},
+        {"alpha": 1, "beta": 2, "tv": 0, "content_layer_weights": (1, 2)},
+    ]
+    assert repeated_ratios(rows).startswith("1 of 3 lanes")
+    assert repeated_ratios(rows[1:]) is None
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from jaxstyle.app.commands.options import _of_preset
-from jaxstyle.app.settings.settings import Settings
+from jaxstyle.app.commands.options import _read_preset
+from jaxstyle.app.settings.settings import Settings, from_options
 from jaxstyle.app.settings.stages import plan_stages
 
 PLAIN = Settings(content="c.png", style="s.png", steps=50)
@@ -25,4 +25,5 @@ def test_sizes_double_from_min_size_on():
 
 def test_programs_of_one_size():
     names = ("gatys", "johnson", "tutorial", "gram-mean", "crowson")
-    assert [len(stages((256, 256), **_of_preset({"preset": name}))) for name in names] == [1, 1, 1, 1, 2]
+    found = [from_options(_read_preset({"preset": name})) for name in names]
+    assert [len(stages((256, 256), **options)) for options in found] == [1, 1, 1, 1, 2]
