@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jaxstyle.parallel.sweep import sweep as sweep
     from jaxstyle.parallel.weight_grid import weight_grid as weight_grid
     from jaxstyle.pretrained.load import load_params as load_params
+    from jaxstyle.pretrained.lpips import load_lpips as load_lpips
 
 _HOME = {
     "LossWeights": "objective.objective",
@@ -36,6 +37,7 @@ _HOME = {
     "Targets": "objective.objective",
     "Transfer": "optimise.state",
     "TransferState": "optimise.state",
+    "load_lpips": "pretrained.lpips",
     "load_params": "pretrained.load",
     "load_run": "app.run_folder.finished_run",
     "make_features": "network.vgg_features",

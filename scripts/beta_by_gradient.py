@@ -86,7 +86,7 @@ def _between(low: float, high: float, x: float) -> float:
 def make_functions(size: int, num_steps: int) -> tuple[Value, Gradient, float]:
     """LPIPS of log beta for the sample cat and swirls, LPIPS with its derivative, and the latter's cost in runs."""
     content, style = (jnp.asarray(read_image(f"sample:{name}", size)) for name in ("cat", "swirls"))
-    params, judge = js.load_params("bundled"), js.load_params("lpips-alex")
+    params, judge = js.load_params("bundled"), js.load_lpips("alex")
     features = js.make_features(("relu1_1", "relu2_1", "relu2_2"), pooling="average", backend="xla")
     targets = js.make_targets(features, params, content, style, **LAYERS)
     transfer = js.make_transfer(js.make_loss(features, **LAYERS), optax.adam(0.03, b2=0.99, eps_root=1e-12))

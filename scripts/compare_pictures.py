@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="PNG of pictures in random order")
     parser.add_argument("--json", type=Path, help="file for what the table has")
     args = parser.parse_args()
-    judges, rows, pictures = js.load_params("lpips-alex"), {}, []
+    judges, rows, pictures = js.load_lpips("alex"), {}, []
     for pair in [(content, style) for content in args.contents for style in args.styles]:
         first, second = (gather(setting, pair, args, judges) for setting in (args.first, args.second))
         inputs = [read_image(name, args.size) for name in pair]

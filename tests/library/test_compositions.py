@@ -59,7 +59,7 @@ def params():
 
 @cache
 def lpips_params():
-    return jax.tree.map(jnp.asarray, js.load_params("lpips-alex"))
+    return jax.tree.map(jnp.asarray, js.load_lpips("alex"))
 
 
 def picture(seed, h=8, w=10):

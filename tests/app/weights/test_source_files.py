@@ -193,7 +193,7 @@ def test_other_networks(tmp_path):
     first = np.full_like(state["features.2.weight"], np.nan)
     foreign.write_torch(path, state | {"features.2.weight": first})
     with pytest.raises(StartError, match="tensor conv1_2/kernel must hold finite"):
-        port_file(path, convention="caffe")
+        port_file(path, preprocessing="caffe")
     assert not list(weights_folder().glob("*"))
 
 
