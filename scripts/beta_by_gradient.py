@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.hypergradient.checkpointed import run_checkpointed
 
 LAYERS = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}

@@ -18,7 +18,7 @@ from compare_pictures import Pictures, compare, gather
 from picture_judges import FRAME, STYLE_JUDGES, judge
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 
 PAIRS = (
     ("sample:portrait", "sample:swirls"),

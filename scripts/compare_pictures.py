@@ -30,7 +30,7 @@ from PIL import Image
 
 import jaxstyle as js
 from jaxstyle.app.cli import call
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.app.settings.stages import plan_stages
 

@@ -20,7 +20,7 @@ import numpy as np
 import safetensors.numpy
 
 from jaxstyle.app.weights.pickles import load_arrays
-from jaxstyle.pretrained.conversion import Convolutions, to_canonical
+from jaxstyle.pretrained.vgg_conversion import Convolutions, to_canonical
 from jaxstyle.pretrained.weight_sets import PREPROCESSINGS
 
 ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"

@@ -19,7 +19,7 @@ from jaxstyle.common.file_kinds import describe_address
 from jaxstyle.network.features import Params
 from jaxstyle.network.layers import CONVOLUTIONS, ONLY_VGG19
 from jaxstyle.network.vgg import IMAGENET_MEAN
-from jaxstyle.pretrained.set_files import (
+from jaxstyle.pretrained.weight_files import (
     PORT_HINT,
     WeightsError,
     cached_names,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxstyle.network.features import Params
 from jaxstyle.pretrained.load import load_params
-from jaxstyle.pretrained.set_files import WeightsError, parse_tensors, read_registered
+from jaxstyle.pretrained.weight_files import WeightsError, parse_tensors, read_registered
 from jaxstyle.pretrained.weight_sets import LPIPS_SETS
 
 

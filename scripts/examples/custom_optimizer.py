@@ -16,7 +16,7 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (160, 80)
 

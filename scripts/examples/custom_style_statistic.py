@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.objective.losses import gram_matrix
 from jaxstyle.objective.statistic import StyleStatistic
 from jaxstyle.optimise.lbfgs import lbfgs

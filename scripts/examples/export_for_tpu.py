@@ -17,7 +17,7 @@ from jax import export
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.network.features import Params
 
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (128, 60)

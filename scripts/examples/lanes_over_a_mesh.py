@@ -15,7 +15,7 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 
 jax.config.update("jax_num_cpu_devices", 8)  # before the first computation; it concerns CPUs only
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (96, 60)

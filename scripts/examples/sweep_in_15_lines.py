@@ -12,7 +12,7 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 
 size, steps = (52, 3) if "--quick" in sys.argv else (160, 80)
 content, style = read_image("sample:cat", size), read_image("sample:swirls", size)  # (h, w, 3), RGB in [0, 1]

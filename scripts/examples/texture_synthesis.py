@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.network.features import Params
 from jaxstyle.optimise.initial_images import starting_image
 from jaxstyle.optimise.lbfgs import lbfgs

@@ -15,9 +15,9 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
-from jaxstyle.app.pictures.shapes import crop_center
-from jaxstyle.app.pictures.sources import load_source
+from jaxstyle.app.pictures.image_sources import load_source
+from jaxstyle.app.pictures.read_image import read_image
+from jaxstyle.app.pictures.shared_shapes import crop_center
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.network.features import Params
 

@@ -10,13 +10,13 @@ from PIL import Image, ImageFilter
 
 import jaxstyle as js
 from jaxstyle.app.image_files.encode import to_image
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.evaluate import metrics
 from jaxstyle.evaluate.metric_names import HIGHER_IS_BETTER, METRIC_NAMES
 from jaxstyle.evaluate.metrics import VGG16_LAYERS, Metrics
 from jaxstyle.evaluate.similarity import cielab, gaussian_distance
 from jaxstyle.network.alexnet import LAYERS, alexnet_features, max_pool3x3
-from jaxstyle.pretrained.set_files import bundled_path
+from jaxstyle.pretrained.weight_files import bundled_path
 from jaxstyle.pretrained.weight_sets import REGISTRY
 from tests.conftest import relative_error, widen
 from tests.reference import numpy_metrics

@@ -8,10 +8,10 @@ import pytest
 import safetensors.numpy
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
-from jaxstyle.pretrained import set_files
+from jaxstyle.app.pictures.read_image import read_image
+from jaxstyle.pretrained import weight_files
 from jaxstyle.pretrained.load import load_weights
-from jaxstyle.pretrained.set_files import WeightsError, bundled_path
+from jaxstyle.pretrained.weight_files import WeightsError, bundled_path
 from jaxstyle.pretrained.weight_sets import DEFAULT, LPIPS_SETS, REGISTRY
 from tests.conftest import relative_error
 from tests.reference import numpy_vgg
@@ -192,6 +192,6 @@ def test_a_damaged_bundled_file_is_never_used(tmp_path, monkeypatch, name, chang
         copy.unlink()
     else:
         copy.write_bytes(change(copy.read_bytes()))
-    monkeypatch.setattr(set_files, "bundled_path", lambda _: copy)
+    monkeypatch.setattr(weight_files, "bundled_path", lambda _: copy)
     with pytest.raises(WeightsError, match=f"{copy.name}: .*{reason}"):
         js.load_params(name) if name == DEFAULT else js.load_lpips(name.removeprefix("lpips-"))

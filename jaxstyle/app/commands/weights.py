@@ -84,7 +84,7 @@ def _size(text: str) -> int:
 
 def _call(run: Callable[[argparse.Namespace], Path | None], args: argparse.Namespace) -> Path | None:
     from jaxstyle.app.system.devices import find_devices
-    from jaxstyle.pretrained.set_files import WeightsError
+    from jaxstyle.pretrained.weight_files import WeightsError
 
     if run is not _list:
         find_devices()
@@ -95,7 +95,7 @@ def _call(run: Callable[[argparse.Namespace], Path | None], args: argparse.Names
 
 
 def _list(_: argparse.Namespace) -> None:
-    from jaxstyle.pretrained.set_files import WeightsError, cached_names, default_set, find_cached, set_path
+    from jaxstyle.pretrained.weight_files import WeightsError, cached_names, default_set, find_cached, set_path
 
     for name in [*REGISTRY, *cached_names()]:
         try:
@@ -137,7 +137,7 @@ def _port(args: argparse.Namespace) -> Path:
 def _verify(_: argparse.Namespace) -> None:
     from jaxstyle.pretrained.load import load_params
     from jaxstyle.pretrained.lpips import load_lpips
-    from jaxstyle.pretrained.set_files import WeightsError, cached_names, set_path
+    from jaxstyle.pretrained.weight_files import WeightsError, cached_names, set_path
 
     failed, network_of = [], {name: network for network, name in LPIPS_SETS.items()}
     names = [*REGISTRY, *cached_names()]

@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageChops
 
-from jaxstyle.app.image_files.boxes import jpeg2000_bits, read_avif_boxes, read_jpeg2000_boxes
+from jaxstyle.app.image_files.avif_jpeg2000 import jpeg2000_bits, read_avif_boxes, read_jpeg2000_boxes
 from jaxstyle.app.image_files.colour_encoding import encode_srgb, is_plain
 from jaxstyle.app.image_files.exif import honour, read_exif
 from jaxstyle.app.image_files.icc_profiles import convert_back, is_srgb, to_srgb
 from jaxstyle.app.image_files.jpeg import check_jpeg
+from jaxstyle.app.image_files.pixel_values import NO_INKS, SEVERAL, Stored, Unusable, as_floats, to_eight_bits, to_image
 from jaxstyle.app.image_files.png import read_png
 from jaxstyle.app.image_files.pnm import is_pnm, read_pnm
-from jaxstyle.app.image_files.stored import NO_INKS, SEVERAL, Stored, Unusable, as_floats, to_eight_bits, to_image
 from jaxstyle.app.image_files.tiff.reader import MAGIC, read_tiff
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.screen import silent_stderr

@@ -1,6 +1,6 @@
 """JPEGs that are refused before they are decoded: of a depth that Pillow can't read, or made to take long."""
 
-from jaxstyle.app.image_files.stored import Unusable
+from jaxstyle.app.image_files.pixel_values import Unusable
 
 _MAX_SCANS = 64
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15, without DHT, JPG and DAC

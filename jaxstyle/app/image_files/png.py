@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from jaxstyle.app.image_files.colour_encoding import Encoding, find_usable, from_code_points
-from jaxstyle.app.image_files.stored import MAX_DEEP, Stored, Unusable, scale, to_image
+from jaxstyle.app.image_files.pixel_values import MAX_DEEP, Stored, Unusable, scale, to_image
 
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _DEEP_COLOUR = re.compile(r"(RGBA?;16)B")

@@ -5,7 +5,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from jaxstyle.app.image_files.stored import Stored, Unusable, scale, to_image
+from jaxstyle.app.image_files.pixel_values import Stored, Unusable, scale, to_image
 
 _COMMENT = re.compile(rb"#[^\r\n]*")
 _TOKEN = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+([^\s#]{1,20})(?=\s)")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from jaxstyle.app.pictures.image_sources import Picture
 from jaxstyle.app.pictures.job_pictures import Pictures
-from jaxstyle.app.pictures.sources import Picture
 from jaxstyle.optimise.pyramid import resize
 from jaxstyle.optimise.schedule import Shape
 

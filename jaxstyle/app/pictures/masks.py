@@ -8,8 +8,8 @@ import numpy as np
 from jax.image import resize
 
 from jaxstyle.app.image_files.decode import MAX_PIXELS
-from jaxstyle.app.pictures.named_images import read_image, resolve_path
-from jaxstyle.app.pictures.sources import Picture
+from jaxstyle.app.pictures.image_sources import Picture
+from jaxstyle.app.pictures.read_image import read_image, resolve_path
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import printable

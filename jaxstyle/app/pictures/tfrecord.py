@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxstyle.app.pictures.named_images import open_file
+from jaxstyle.app.pictures.read_image import open_file
 from jaxstyle.app.system.errors import StartError
 
 

@@ -14,11 +14,11 @@ import safetensors.numpy
 import jaxstyle
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import explain, write_atomic
-from jaxstyle.app.weights.source_files import SourceFile, read_source
+from jaxstyle.app.weights.file_formats import SourceFile, read_source
 from jaxstyle.common.file_kinds import describe_address
-from jaxstyle.pretrained.conversion import choose_preprocessing, find_convolutions, to_canonical
 from jaxstyle.pretrained.load import vgg_params
-from jaxstyle.pretrained.set_files import WeightsError, find_cached, set_path, weights_folder
+from jaxstyle.pretrained.vgg_conversion import choose_preprocessing, find_convolutions, to_canonical
+from jaxstyle.pretrained.weight_files import WeightsError, find_cached, set_path, weights_folder
 from jaxstyle.pretrained.weight_sets import REGISTRY, REMOTE_SETS, Download
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

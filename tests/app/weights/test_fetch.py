@@ -14,7 +14,7 @@ from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.locks import owned
 from jaxstyle.app.weights import download, fetch, store
 from jaxstyle.app.weights.fetch import fetch_set
-from jaxstyle.pretrained import load, set_files
+from jaxstyle.pretrained import load, weight_files
 from jaxstyle.pretrained.weight_sets import REMOTE_SETS, Download, RemoteSet
 from tests.reference import foreign_files as foreign
 
@@ -398,7 +398,7 @@ def test_without_the_hosts_word_the_whole_file_is_read(server, fetched, monkeypa
 
 
 def test_from_the_host_to_parameters(server, monkeypatch, tmp_path):
-    path = set_files.bundled_path("vgg16-in-vgg19.safetensors")
+    path = weight_files.bundled_path("vgg16-in-vgg19.safetensors")
     content = path.read_bytes()
     server.answer = lambda h, _: send(h, content)
     offer(monkeypatch, at(server, hash=f"sha256:{hashlib.sha256(content).hexdigest()}", size=len(content)))

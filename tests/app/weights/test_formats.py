@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.weights.store import port_file
 from jaxstyle.network.layers import CONVOLUTIONS
 from jaxstyle.pretrained.load import load_weights
-from jaxstyle.pretrained.set_files import find_cached
+from jaxstyle.pretrained.weight_files import find_cached
 from tests.conftest import relative_error
 from tests.reference import foreign_files as foreign
 
@@ -86,7 +86,7 @@ def test_vgg16(tmp_path, case):
 
 
 def test_our_own_files_stay_as_they_are(tmp_path):
-    own = port_file(js.pretrained.set_files.bundled_path("vgg16-in-vgg19.safetensors"), "own")
+    own = port_file(js.pretrained.weight_files.bundled_path("vgg16-in-vgg19.safetensors"), "own")
     jax.tree.map(np.testing.assert_array_equal, js.load_params(own), js.load_params("bundled"))
     again = port_file(own, "again")
     assert again.read_bytes() == own.read_bytes()
@@ -111,7 +111,7 @@ def test_a_given_preprocessing_wins_over_the_recognised_one(tmp_path):
 @pytest.mark.parametrize("change", ["half", "rescaled", "fine-tuned"])
 @pytest.mark.parametrize("program", ["torchvision", "caffe"])
 def test_a_network_is_recognised_through_small_changes(program, change):
-    from jaxstyle.pretrained.conversion import recognise_preprocessing
+    from jaxstyle.pretrained.vgg_conversion import recognise_preprocessing
 
     kernel = network(program)[0][0]
     if change == "half":
@@ -124,7 +124,7 @@ def test_a_network_is_recognised_through_small_changes(program, change):
 
 
 def test_what_is_no_network_known_is_not_recognised():
-    from jaxstyle.pretrained.conversion import recognise_preprocessing
+    from jaxstyle.pretrained.vgg_conversion import recognise_preprocessing
 
     generator = np.random.RandomState(0)
     assert {recognise_preprocessing(generator.standard_normal((3, 3, 3, 64))) for _ in range(200)} == {None}

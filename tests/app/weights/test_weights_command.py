@@ -10,13 +10,13 @@ from PIL import Image
 
 import jaxstyle as js
 from jaxstyle.app.commands.weights import add_weights_parser
-from jaxstyle.app.pictures.sources import load_source
+from jaxstyle.app.pictures.image_sources import load_source
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.weights import normalise
 from jaxstyle.app.weights.normalise import mean_activations, normalise_set
 from jaxstyle.network.layers import CONVOLUTIONS
 from jaxstyle.pretrained.load import load_weights
-from jaxstyle.pretrained.set_files import bundled_path, set_path
+from jaxstyle.pretrained.weight_files import bundled_path, set_path
 from jaxstyle.pretrained.weight_sets import REGISTRY, REMOTE_SETS
 from tests.conftest import relative_error
 from tests.reference import foreign_files as foreign

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jaxstyle.app.image_files.colour_encoding import lab_to_srgb
-from jaxstyle.app.image_files.stored import NO_INKS, Unusable, as_floats, scale, to_eight_bits
+from jaxstyle.app.image_files.pixel_values import NO_INKS, Unusable, as_floats, scale, to_eight_bits
 from jaxstyle.app.image_files.tiff.samples import Layout
 from jaxstyle.app.image_files.tiff.tags import SAVE, Tags
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from jaxstyle.app.image_files.colour_encoding import Encoding, find_usable
 from jaxstyle.app.image_files.exif import honour, load_tiff_exif, read_exif
-from jaxstyle.app.image_files.stored import SEVERAL, Stored, Unusable, as_floats, reduce_deep, scale, to_image
+from jaxstyle.app.image_files.pixel_values import SEVERAL, Stored, Unusable, as_floats, reduce_deep, scale, to_image
 from jaxstyle.app.image_files.tiff.colours import (
     BLACK_IS_ZERO,
     CMYK,

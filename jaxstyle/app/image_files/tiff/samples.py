@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from jaxstyle.app.image_files.stored import Unusable
+from jaxstyle.app.image_files.pixel_values import Unusable
 
 NONE = 1
 # LZW, Deflate by both its numbers, PackBits, Zstandard; not LZMA, whose files say how much memory is taken.

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxstyle.app.image_files.stored import Unusable
+from jaxstyle.app.image_files.pixel_values import Unusable
 from jaxstyle.app.image_files.tiff.samples import FLOATING, HORIZONTAL, NONE, Layout
 
 SAVE = "save it as RGB of 8 or 16 bits a channel"

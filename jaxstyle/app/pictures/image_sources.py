@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxstyle.app.image_files.decode import MAX_PIXELS, WHITE, Decoded, decode
-from jaxstyle.app.pictures.named_images import STDIN, name_source, read_bytes, resolve_path, tell_notes
+from jaxstyle.app.pictures.read_image import STDIN, name_source, read_bytes, resolve_path, tell_notes
 from jaxstyle.app.pictures.tfds import PREFIX, open_split
 from jaxstyle.app.system.errors import AppError, StartError
 from jaxstyle.app.system.files import explain

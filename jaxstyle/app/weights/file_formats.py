@@ -15,7 +15,7 @@ from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import explain
 from jaxstyle.app.weights.pickles import read_torch
 from jaxstyle.common.file_kinds import HDF5_START, HEAD_BYTES, TORCH_LEGACY_START, FileKind, recognise
-from jaxstyle.pretrained.conversion import Key, may_be_needed
+from jaxstyle.pretrained.vgg_conversion import Key, may_be_needed
 from jaxstyle.pretrained.weight_sets import Preprocessing
 
 _MAX_BYTES = 2**30  # of what a file unfolds to: twice a VGG19 with its classifier
