@@ -13,7 +13,7 @@ from PIL import Image, ImageChops
 
 from jaxstyle.app.image_files.avif_jpeg2000 import jpeg2000_bits, read_avif_boxes, read_jpeg2000_boxes
 from jaxstyle.app.image_files.colour_encoding import encode_srgb, is_plain
-from jaxstyle.app.image_files.exif import honour, read_exif
+from jaxstyle.app.image_files.exif import encoding_or_note, read_exif
 from jaxstyle.app.image_files.icc_profiles import convert_back, is_srgb, to_srgb
 from jaxstyle.app.image_files.jpeg import check_jpeg
 from jaxstyle.app.image_files.pixel_values import NO_INKS, SEVERAL, Stored, Unusable, as_floats, to_eight_bits, to_image
@@ -30,7 +30,7 @@ WHITE = (255, 255, 255)
 # Pillow knows more; those need other programs (EPS starts Ghostscript), have no signature, or hold no photographs.
 # TIFF is read by `read_tiff`, some of PPM's by `read_pnm`.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "PPM", "JPEG2000")
-_DEEP_GRAY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_GRAY_16_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _SEVERAL = ("GIF", "PNG", "WEBP", "AVIF")  # an MPO's other frames are previews
 
 # Without a handler, its warnings of odd files would be lines on stderr.
@@ -69,7 +69,7 @@ def decode(
     It is converted to sRGB by its ICC profile (to 8 bits a channel: LittleCMS through Pillow takes no more) or by what
     else its file says of its colours, scaled down by Lanczos's filter on sRGB values, put over a background and turned
     by its EXIF orientation. 16 bits a channel stay 16 up to 17 million pixels and without a profile other than sRGB's;
-    `scale` says what range floats have. What was guessed or ignored is a note.
+    `to_unit_range` says what range floats have. What was guessed or ignored is a note.
 
     Args:
       data: the file's bytes; what they are is found in them.
@@ -159,16 +159,16 @@ def _read_by_pillow(data: bytes, notes: list[str]) -> Stored:
             stored = stored._replace(profile=stored.profile or read_jpeg2000_boxes(data, notes))
         turn, exif, said = read_exif(image.getexif, notes)
     if not stored.profile and not stored.encoding:  # which are stronger
-        stored = stored._replace(encoding=honour(said, notes))
+        stored = stored._replace(encoding=encoding_or_note(said, notes))
     return stored._replace(turn=turn, exif=exif)
 
 
 def _load(image: Image.Image, data: bytes, notes: list[str]) -> Image.Image | np.ndarray:
     """The picture of mode L, LA, RGB, RGBA or CMYK, or gray values (h, w, 1) in [0, 1] of more than 8 bits."""
     image.load()
-    if image.format == "JPEG2000" and jpeg2000_bits(data) > 8 and image.mode not in _DEEP_GRAY:
+    if image.format == "JPEG2000" and jpeg2000_bits(data) > 8 and image.mode not in _GRAY_16_BITS:
         notes.append("it has more than 8 bits a channel, of which 8 are kept")
-    if image.mode in _DEEP_GRAY:
+    if image.mode in _GRAY_16_BITS:
         return np.asarray(image, np.float32)[..., None] / np.float32(65535)
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         return ImageChops.invert(image)  # Pillow takes all as Adobe's, which are stored the other way round
@@ -184,7 +184,7 @@ def _to_srgb(stored: Stored, notes: list[str]) -> tuple[Image.Image | np.ndarray
         encoding = None
     if profile and isinstance(picture, np.ndarray) and is_srgb(profile):
         profile = None
-    premultiplied = stored.associated
+    premultiplied = stored.premultiplied
     if premultiplied:
         picture = as_floats(_values(picture))
     if premultiplied and (profile or encoding):

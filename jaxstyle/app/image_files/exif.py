@@ -36,7 +36,7 @@ def read_exif(load: Callable[[], Image.Exif], notes: list[str]) -> tuple[int, by
         return 1, None, None
 
 
-def honour(said: Encoding | str | None, notes: list[str]) -> Encoding | None:
+def encoding_or_note(said: Encoding | str | None, notes: list[str]) -> Encoding | None:
     """The encoding of what `read_exif` found of colours; a note of it is added."""
     if isinstance(said, str):
         notes.append(said)

@@ -9,7 +9,7 @@ from jaxstyle.app.image_files.colour_encoding import Encoding
 
 SEVERAL = "it has several frames, of which the first is taken"
 NO_INKS = "it is CMYK without a colour profile: what its inks look like is a guess"
-MAX_DEEP = 2**24  # larger pictures of 16 bits a channel are read as of 8
+MAX_16_BIT_PIXELS = 2**24  # larger pictures of 16 bits a channel are read as of 8
 
 _QUANTILE = 0.9
 _MOST_LOOKED_AT = 2**20
@@ -39,10 +39,10 @@ class Stored(NamedTuple):
     encoding: Encoding | None = None
     turn: int = 1
     exif: bytes | None = None
-    associated: bool = False
+    premultiplied: bool = False
 
 
-def scale(values: np.ndarray, bits: int, notes: list[str]) -> np.ndarray:
+def to_unit_range(values: np.ndarray, bits: int, notes: list[str]) -> np.ndarray:
     """Numbers of a file as values in [0, 1], of which 1 is the largest that the file means.
 
     Unsigned integers of up to 16 bits are what their bits hold. Of signed ones 0 is black. Those of 32 bits and more
@@ -62,8 +62,8 @@ def scale(values: np.ndarray, bits: int, notes: list[str]) -> np.ndarray:
     """
     if values.dtype == np.uint8 and bits == 8:
         return values
-    if values.dtype == np.uint16 and bits == 16 and values.shape[0] * values.shape[1] > MAX_DEEP:
-        return reduce_deep(values)
+    if values.dtype == np.uint16 and bits == 16 and values.shape[0] * values.shape[1] > MAX_16_BIT_PIXELS:
+        return reduce_16_bits(values)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = int((~np.isfinite(values)).any(-1).sum())
         raise Unusable(f"it has pixels that are not finite ({count} of them); replace them by numbers")
@@ -76,7 +76,7 @@ def scale(values: np.ndarray, bits: int, notes: list[str]) -> np.ndarray:
     return np.clip(values, 0, 1, out=values).astype(np.float32, copy=False)
 
 
-def reduce_deep(values: np.ndarray) -> np.ndarray:
+def reduce_16_bits(values: np.ndarray) -> np.ndarray:
     """uint8 of uint16 values, rounded."""
     out = np.empty(values.shape, np.uint8)
     for row, deep in zip(out, values, strict=True):

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from jaxstyle.app.image_files.colour_encoding import Encoding, find_usable, from_code_points
-from jaxstyle.app.image_files.pixel_values import MAX_DEEP, Stored, Unusable, scale, to_image
+from jaxstyle.app.image_files.pixel_values import MAX_16_BIT_PIXELS, Stored, Unusable, to_image, to_unit_range
 
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
-_DEEP_COLOUR = re.compile(r"(RGBA?;16)B")
+_RAW_16_BITS = re.compile(r"(RGBA?;16)B")
 
 
 def read_png(data: bytes, image: Image.Image, reopen: Callable[[bytes], Image.Image], notes: list[str]) -> Stored:
@@ -64,7 +64,7 @@ def _read_pixels(
     if key is not None and (needed is None or len(key) < needed):
         notes.append("its transparent colour can't be used and is ignored")
         key = None
-    values = _read_deep(data, image, reopen, key is not None) if bits == 16 else None
+    values = _read_16_bits(data, image, reopen, key is not None) if bits == 16 else None
     if values is None:
         image.load()
         if key is None:
@@ -76,7 +76,7 @@ def _read_pixels(
         top = np.iinfo(values.dtype).max
         cover = ((values != colour).any(-1, keepdims=True) * top).astype(values.dtype)
         values = np.concatenate([values, cover], -1)
-    values = scale(values, 8 * values.dtype.itemsize, notes)
+    values = to_unit_range(values, 8 * values.dtype.itemsize, notes)
     return to_image(values) if values.dtype == np.uint8 else values
 
 
@@ -92,14 +92,14 @@ def _look_up(indices: np.ndarray, chunks: dict[bytes, bytes]) -> np.ndarray:
     return table[indices]
 
 
-def _read_deep(
+def _read_16_bits(
     data: bytes, image: Image.Image, reopen: Callable[[bytes], Image.Image], always: bool
 ) -> np.ndarray | None:
     """uint16 values (h, w, 1 to 4) of a picture of 16 bits a channel; None if in colour and large, unless `always`."""
     if data[25] == _GRAY:  # which Pillow reads whole
         image.load()
         return np.asarray(image, np.uint16)[..., None]
-    if image.width * image.height > MAX_DEEP and not always:
+    if image.width * image.height > MAX_16_BIT_PIXELS and not always:
         return None
     if data[25] == _GRAY_ALPHA:  # four bytes a pixel, as of RGB with alpha of 8 bits
         header = data[12:24] + bytes([8, _RGB_ALPHA]) + data[26:29]
@@ -127,7 +127,7 @@ def _give_low_bytes(image: Image.Image) -> bool:
     for tile in getattr(image, "tile", []):
         codec, box, offset, args = tile
         first, *others = (args,) if isinstance(args, str) else args or ("",)
-        match = _DEEP_COLOUR.fullmatch(str(first))
+        match = _RAW_16_BITS.fullmatch(str(first))
         if not match:
             return False
         swapped = f"{match[1]}L"

@@ -5,7 +5,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from jaxstyle.app.image_files.pixel_values import Stored, Unusable, scale, to_image
+from jaxstyle.app.image_files.pixel_values import Stored, Unusable, to_image, to_unit_range
 
 _COMMENT = re.compile(rb"#[^\r\n]*")
 _TOKEN = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+([^\s#]{1,20})(?=\s)")
@@ -36,12 +36,12 @@ def read_pnm(data: bytes, max_pixels: int, notes: list[str]) -> Stored:
     if data[1:2] in b"fF":
         if abs(last) != 1:
             notes.append(f"its scale, {abs(last):g}, is ignored")
-        return Stored(scale(values[::-1], 32, notes))
+        return Stored(to_unit_range(values[::-1], 32, notes))
     if values.max() > last:
         notes.append(f"it has values above {last:.0f}, which it says is the largest; they are clipped")
         values = np.minimum(values, values.dtype.type(last))
     if last in (255, 65535):
-        values = scale(values, 8 * values.dtype.itemsize, notes)
+        values = to_unit_range(values, 8 * values.dtype.itemsize, notes)
         return Stored(to_image(values) if values.dtype == np.uint8 else values)
     return Stored(values / np.float32(last))
 

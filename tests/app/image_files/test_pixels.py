@@ -181,7 +181,7 @@ def test_jpeg_and_avif_of_every_kind():
 def test_large_pictures_of_sixteen_bits_are_rounded_to_eight(monkeypatch):
     rng = np.random.default_rng(16)
     for module in (pixel_values, png):
-        monkeypatch.setattr(module, "MAX_DEEP", 100)
+        monkeypatch.setattr(module, "MAX_16_BIT_PIXELS", 100)
     cells = Cells()
     for channels, kind in ((1, 0), (3, 2), (2, 4), (4, 6)):
         numbers, _, values = make_numbers(rng, "u16", channels)

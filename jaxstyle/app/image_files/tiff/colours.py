@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jaxstyle.app.image_files.colour_encoding import lab_to_srgb
-from jaxstyle.app.image_files.pixel_values import NO_INKS, Unusable, as_floats, scale, to_eight_bits
+from jaxstyle.app.image_files.pixel_values import NO_INKS, Unusable, as_floats, to_eight_bits, to_unit_range
 from jaxstyle.app.image_files.tiff.samples import Layout
 from jaxstyle.app.image_files.tiff.tags import SAVE, Tags
 
@@ -34,11 +34,11 @@ def find_colours(photometric: int, samples: np.ndarray, layout: Layout, tags: Ta
 
 
 def _gray_or_rgb(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]) -> np.ndarray:
-    return scale(samples, layout.bits, notes)
+    return to_unit_range(samples, layout.bits, notes)
 
 
 def _inverted(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]) -> np.ndarray:
-    values = scale(samples, layout.bits, notes)
+    values = to_unit_range(samples, layout.bits, notes)
     return (255 if values.dtype == np.uint8 else 1) - values
 
 
@@ -63,7 +63,7 @@ def _from_cmyk(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]
     if PROFILE in tags.values:
         raise Unusable(f"it is CMYK with a profile, of {layout.bits} bits or with alpha; {SAVE}")
     notes.append(NO_INKS)
-    inks = as_floats(scale(samples, layout.bits, notes))
+    inks = as_floats(to_unit_range(samples, layout.bits, notes))
     return (1 - inks[..., :3]) * (1 - inks[..., 3:])
 
 

@@ -6,8 +6,16 @@ import numpy as np
 from PIL import Image
 
 from jaxstyle.app.image_files.colour_encoding import Encoding, find_usable
-from jaxstyle.app.image_files.exif import honour, load_tiff_exif, read_exif
-from jaxstyle.app.image_files.pixel_values import SEVERAL, Stored, Unusable, as_floats, reduce_deep, scale, to_image
+from jaxstyle.app.image_files.exif import encoding_or_note, load_tiff_exif, read_exif
+from jaxstyle.app.image_files.pixel_values import (
+    SEVERAL,
+    Stored,
+    Unusable,
+    as_floats,
+    reduce_16_bits,
+    to_image,
+    to_unit_range,
+)
 from jaxstyle.app.image_files.tiff.colours import (
     BLACK_IS_ZERO,
     CMYK,
@@ -67,7 +75,7 @@ def read_tiff(data: bytes, max_pixels: int, notes: list[str]) -> Stored:
         raise Unusable(f"it is a TIFF of a rare compression ({compression}); save it by LZW or Deflate")
     profile = tags.values.get(PROFILE)
     profile = profile if isinstance(profile, bytes) and photometric not in (LAB, ICC_LAB) else None
-    encoding = None if profile else _find_encoding(tags, photometric, notes) or honour(said, notes)
+    encoding = None if profile else _find_encoding(tags, photometric, notes) or encoding_or_note(said, notes)
     return stored._replace(profile=profile, encoding=encoding, turn=turn if turn in range(1, 9) else 1, exif=exif)
 
 
@@ -100,14 +108,14 @@ def _read_own(data: bytes, tags: Tags, size: tuple[int, int], limit: int, notes:
         raise Unusable(f"its colours are multiplied by its alpha, and are neither RGB nor gray from black; {SAVE}")
     samples = read_samples(data, layout, colours + alpha + 1, limit)
     if photometric == CMYK and alpha < 0 and layout.kind == "u" and (layout.bits, PROFILE in tags.values) in _INKS:
-        inks = np.ascontiguousarray(samples if layout.bits == 8 else reduce_deep(samples))
+        inks = np.ascontiguousarray(samples if layout.bits == 8 else reduce_16_bits(samples))
         return Stored(Image.frombuffer("CMYK", (size[1], size[0]), inks, "raw", "CMYK", 0, 1))
     values = find_colours(photometric, samples[..., :colours], layout, tags, notes)
     if alpha >= 0:
-        cover = scale(samples[..., -1:], layout.bits, [])
+        cover = to_unit_range(samples[..., -1:], layout.bits, [])
         same = cover.dtype == values.dtype
         values = np.concatenate([values, cover] if same else [as_floats(values), as_floats(cover)], -1)
-    return Stored(to_image(values) if values.dtype == np.uint8 else values, associated=kind == _ASSOCIATED)
+    return Stored(to_image(values) if values.dtype == np.uint8 else values, premultiplied=kind == _ASSOCIATED)
 
 
 _INKS = (
