@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxstyle.app.pictures import read_image as module
 from jaxstyle.app.pictures.image_sources import load_source
 from jaxstyle.app.pictures.read_image import (
     SAMPLES,
@@ -290,7 +289,3 @@ def test_backgrounds():
     for text in ("", "whit", "#12", "1,2,3", "x" * 1000):
         with pytest.raises(StartError, match="is no colour; give a name such as white, or #rrggbb$"):
             parse_background(text)
-
-
-def test_names_that_the_commands_modules_use():
-    assert all(hasattr(module, name) for name in module.__all__)
