@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from jaxstyle.app.pictures.named_images import read_image as read_image
+    from jaxstyle.app.pictures.read_image import read_image as read_image
     from jaxstyle.app.run_folder.finished_run import load_run as load_run
     from jaxstyle.evaluate import metrics as metrics
     from jaxstyle.network.vgg import prepare as prepare
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jaxstyle.parallel.sweep import sweep as sweep
     from jaxstyle.parallel.weight_grid import weight_grid as weight_grid
     from jaxstyle.pretrained.load import load_params as load_params
+    from jaxstyle.pretrained.lpips import load_lpips as load_lpips
 
 _HOME = {
     "LossWeights": "objective.loss_weights",
@@ -42,13 +43,14 @@ _HOME = {
     "Transfer": "optimise.state",
     "TransferState": "optimise.state",
     "lbfgs": "optimise.lbfgs",
+    "load_lpips": "pretrained.lpips",
     "load_params": "pretrained.load",
     "load_run": "app.run_folder.finished_run",
     "make_features": "network.vgg_features",
     "make_objective": "objective.objective",
     "make_transfer": "optimise.transfer",
     "prepare": "network.vgg",
-    "read_image": "app.pictures.named_images",
+    "read_image": "app.pictures.read_image",
     "run": "optimise.transfer",
     "shard_rows": "parallel.image_rows",
     "split_rows": "parallel.image_rows",

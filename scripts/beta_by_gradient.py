@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import optax
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.hypergradient.checkpointed import run_checkpointed
 
 LAYERS = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
@@ -86,7 +86,7 @@ def _between(low: float, high: float, x: float) -> float:
 def make_functions(size: int, num_steps: int) -> tuple[Value, Gradient, float]:
     """LPIPS of log beta for the sample cat and swirls, LPIPS with its derivative, and the latter's cost in runs."""
     content, style = (jnp.asarray(read_image(f"sample:{name}", size)) for name in ("cat", "swirls"))
-    params, judge = js.load_params("bundled"), js.load_params("lpips-alex")
+    params, judge = js.load_params("bundled"), js.load_lpips("alex")
     features = js.make_features(("relu1_1", "relu2_1", "relu2_2"), pooling="average", backend="xla")
     targets = js.make_objective(features, **LAYERS).targets(params, content, style)
     transfer = js.make_transfer(js.make_objective(features, **LAYERS).loss, optax.adam(0.03, b2=0.99, eps_root=1e-12))

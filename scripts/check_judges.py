@@ -18,7 +18,7 @@ from compare_pictures import Pictures, compare, gather
 from picture_judges import FRAME, STYLE_JUDGES, judge
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 
 PAIRS = (
     ("sample:portrait", "sample:swirls"),
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--runs", type=Path, default=Path("runs/compared"), help="folder that keeps the runs")
     args = parser.parse_args()
-    judges, right = js.load_params("lpips-alex"), {}
+    judges, right = js.load_lpips("alex"), {}
     for pair in PAIRS:
         inputs = [read_image(name, args.size) for name in pair]
         better, one_size, few = (gather(setting, pair, args, judges) for setting in (BETTER, ONE_SIZE, FEW))

@@ -25,7 +25,7 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.lbfgs import lbfgs

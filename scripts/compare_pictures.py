@@ -29,7 +29,6 @@ from PIL import Image
 
 import jaxstyle as js
 from jaxstyle.app.cli import call
-from jaxstyle.app.pictures.named_images import read_image
 from jaxstyle.app.settings.settings import Settings, from_options
 from jaxstyle.app.settings.stages import plan_stages
 
@@ -69,10 +68,10 @@ def sweep(setting: str, pair: Sequence[str], size: int, folder: Path) -> tuple[l
 
 def gather(setting: str, pair: Sequence[str], args: argparse.Namespace, judges: Any) -> Pictures:
     """A setting's pictures of a pair, judged."""
-    content, style = (read_image(name, args.size) for name in pair)
+    content, style = (js.read_image(name, args.size) for name in pair)
     if setting.startswith("folder:"):
         folder = Path(setting.removeprefix("folder:")) / f"{name_of(pair[0])}_{name_of(pair[1])}"
-        images, work = [read_image(str(path), args.size) for path in sorted(folder.glob("*.png"))], math.nan
+        images, work = [js.read_image(str(path), args.size) for path in sorted(folder.glob("*.png"))], math.nan
     else:
         images, work = sweep(setting, pair, args.size, args.runs)
     return Pictures(images, [judge(judges, image, content, style) for image in images], work)
@@ -183,10 +182,10 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="PNG of pictures in random order")
     parser.add_argument("--json", type=Path, help="file for what the table has")
     args = parser.parse_args()
-    judges, rows, pictures = js.load_params("lpips-alex"), {}, []
+    judges, rows, pictures = js.load_lpips("alex"), {}, []
     for pair in [(content, style) for content in args.contents for style in args.styles]:
         first, second = (gather(setting, pair, args, judges) for setting in (args.first, args.second))
-        inputs = [read_image(name, args.size) for name in pair]
+        inputs = [js.read_image(name, args.size) for name in pair]
         name = f"{name_of(pair[0])} x {name_of(pair[1])}"
         rows[name] = compare_pair(first, second, inputs)
         chosen = at_equal_content(first.judgements, second.judgements)

@@ -15,6 +15,7 @@ from jax import lax
 from scipy.optimize import linear_sum_assignment
 
 import jaxstyle as js
+from jaxstyle.evaluate.metrics import halve
 from jaxstyle.evaluate.similarity import cielab
 from jaxstyle.network import alexnet
 
@@ -46,7 +47,7 @@ CONTENT_JUDGES, STYLE_JUDGES = ("lpips", "edges"), ("gram", "sliced", "patches")
 
 
 def judge(params: Any, image: np.ndarray, content: np.ndarray, style: np.ndarray) -> Judgement:
-    """Ask all judges about a picture. `params`: js.load_params("lpips-alex")."""
+    """Ask all judges about a picture. `params`: js.load_lpips("alex")."""
     made, wanted = (jnp.asarray(x, jnp.float32) for x in (image, style))
     metrics = js.metrics.measure(params, made, jnp.asarray(content, jnp.float32), wanted)
     return Judgement(
@@ -61,16 +62,11 @@ def judge(params: Any, image: np.ndarray, content: np.ndarray, style: np.ndarray
     )
 
 
-def _halve(image: jax.Array) -> jax.Array:
-    h, w, c = image.shape
-    return jax.image.resize(image, (h // 2, w // 2, c), "linear")  # antialiased
-
-
 def _pyramid(image: jax.Array, style: jax.Array, smallest: int) -> list[tuple[jax.Array, jax.Array]]:
     """Both images at full, half and quarter size, as far as both have `smallest` pixels on each side."""
     pairs = [(image, style)]
     while len(pairs) < 3 and min(*pairs[-1][0].shape[:2], *pairs[-1][1].shape[:2]) >= 2 * smallest:
-        image, style = (_halve(x) for x in pairs[-1])
+        image, style = (halve(x) for x in pairs[-1])
         pairs.append((image, style))
     return pairs
 

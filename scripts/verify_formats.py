@@ -19,7 +19,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from jaxstyle.app.pictures.named_images import read_image  # noqa: E402
+from jaxstyle.app.pictures.read_image import read_image  # noqa: E402
 from jaxstyle.app.weights.store import port_file  # noqa: E402
 from jaxstyle.network.layers import CONVOLUTIONS, POOLINGS  # noqa: E402
 from jaxstyle.network.vgg_features import make_features  # noqa: E402

@@ -151,7 +151,7 @@ def judges():
     from jaxstyle.evaluate import cross_validation, select, similarity
 
     content, style = pictures()
-    lpips = js.load_params("lpips-alex")
+    lpips = js.load_lpips("alex")
     images = jnp.zeros((66, 32, 32, 3))
     trace(js.metrics.measure, lpips, images[0], images[1], images[2, :, :31].repeat(2, 1))
     trace(js.metrics.lpips_frechet, lpips, images, images, images[:65, :, :31].repeat(2, 2))

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.network import layers
 from jaxstyle.pretrained import load
 

@@ -9,7 +9,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from jaxstyle.app.pictures.named_images import SAMPLES
+from jaxstyle.app.pictures.read_image import SAMPLES
 
 LAYERS = ["style_relu1_1", "style_relu2_1", "style_relu3_1", "style_relu4_1", "style_relu5_1"]
 COLUMNS = {

@@ -28,6 +28,7 @@ WITH_EXAMPLE = {
     "objective.objective.make_objective",
     "parallel.stacked_targets.stack_targets",
     "pretrained.load.load_params",
+    "pretrained.lpips.load_lpips",
     "optimise.pyramid.run_pyramid",
     "parallel.image_rows.shard_rows",
     "objective.statistic.StyleStatistic",

@@ -37,6 +37,7 @@ SIGNATURES = {
     js.Targets: "content style masks",
     js.Transfer: "init step losses",
     js.TransferState: "image optimizer",
+    js.load_lpips: "network",
     js.load_params: "name",
     js.load_run: "path",
     js.make_features: "layers / pooling padding backend dtype",

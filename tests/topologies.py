@@ -1,4 +1,4 @@
-"""Run by test_plan.py in a process of its own: compilations for TPUs that aren't there."""
+"""Run by test_plan_lanes.py in a process of its own: compilations for TPUs that aren't there."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import SingleDeviceSharding
 
-from jaxstyle.app.planning import machine, plan
+from jaxstyle.app.planning import machine, plan_lanes
 from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS
 
 
@@ -28,21 +28,21 @@ def check_memory(name):
 
 
 def check_sixteen_chips():
-    request = plan.Request(
+    request = plan_lanes.Request(
         64, 32, 1, "bfloat16", "lbfgs", "mean", "gram", ("relu1_2",), ("relu1_1",), "max", "zero", "random:0"
     )
     found = machine.topology("v5e:4x4")
     assert len(found.devices) == 16
-    compiled = plan._compile(plan.make_problem(request, found), found, 2, 1)
+    compiled = plan_lanes._compile(plan_lanes.make_problem(request, found), found, 2, 1)
     assert (compiled.lanes, compiled.fits, compiled.collectives) == (32, True, 0)
 
 
 def check_a_thousand_lanes_of_512_pixels_on_a_chip():
-    request = plan.Request(
+    request = plan_lanes.Request(
         512, 1024, 8, "bfloat16", "adam", "mean", "gram", CONTENT_LAYERS, STYLE_LAYERS, "max", "zero", "random:0"
     )
     found = machine.topology("v5e:1x1")
-    compiled = plan._compile(plan.make_problem(request, found), found, 1024, 8)
+    compiled = plan_lanes._compile(plan_lanes.make_problem(request, found), found, 1024, 8)
     assert compiled.fits
     state = 1024 * 3 * 512 * 512 * 3 * 4
     assert compiled.aliased >= state

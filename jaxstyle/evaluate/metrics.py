@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle.common.checks import reverse_mode_only
 from jaxstyle.common.dtypes import promoted
+from jaxstyle.evaluate.metric_names import HIGHER_IS_BETTER
 from jaxstyle.evaluate.similarity import (
     check_image,
     check_pair,
@@ -44,9 +45,6 @@ __all__ = [
 
 VGG16_LAYERS: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 """Layers of LPIPS on VGG16."""
-
-HIGHER_IS_BETTER: tuple[str, ...] = ("ssim", "edge_similarity")
-"""The fields of `Metrics` of which more is better; of the others less is."""
 
 _Params = Mapping[str, Any]
 _Found = dict[str, jax.Array]
@@ -90,7 +88,7 @@ def measure(
     What depends on content and style alone is then computed once, not once a lane.
 
     Args:
-      params: `load_params("lpips-alex")`.
+      params: `load_lpips("alex")`.
       image: (h, w, 3), at least 32x32.
       content: (h, w, 3), the content image.
       style: (h', w', 3), the style image, at least 32x32.
@@ -124,7 +122,7 @@ def lpips(params: _Params, image_a: Float[Array, "h w 3"], image_b: Float[Array,
     averaged over positions and summed over layers.
 
     Args:
-      params: `load_params("lpips-alex")`, the standard one, or `load_params("lpips-vgg16")`.
+      params: `load_lpips("alex")`, the standard one, or `load_lpips("vgg16")`.
       image_a: (h, w, 3), at least 32x32.
       image_b: (h, w, 3).
 
@@ -136,7 +134,7 @@ def lpips(params: _Params, image_a: Float[Array, "h w 3"], image_b: Float[Array,
     """
     image_a, image_b = check_pair(image_a, image_b, alexnet.MIN_SIZE)
     if "heads" not in params:
-        raise ValueError('params hold no heads of LPIPS; give js.load_params("lpips-alex") or ("lpips-vgg16")')
+        raise ValueError('params hold no heads of LPIPS; give js.load_lpips("alex") or ("vgg16")')
     features = alexnet.alexnet_features if "conv1" in params else _vgg16_features
     with jax.default_matmul_precision("highest"):
         return _lpips(params, features(params, image_a), features(params, image_b))
@@ -168,7 +166,7 @@ def gram_distance(
     Half size (antialiased) is left out where the image or the style is under 64 pixels.
 
     Args:
-      params: `load_params("lpips-alex")`.
+      params: `load_lpips("alex")`.
       image: (h, w, 3), at least 32x32.
       style: (h', w', 3) of any size from 32x32.
 
@@ -186,7 +184,7 @@ def gram_distance(
 def _gram_distance(params: _Params, found: _Found, image: jax.Array, style: jax.Array) -> jax.Array:
     pairs = [(found, _alexnet(params, style))]
     if min(*image.shape[:2], *style.shape[:2]) >= 2 * alexnet.MIN_SIZE:
-        pairs.append((_alexnet(params, _halve(image)), _alexnet(params, _halve(style))))
+        pairs.append((_alexnet(params, halve(image)), _alexnet(params, halve(style))))
     terms = []
     for of_image, of_style in pairs:
         for layer in alexnet.LAYERS:
@@ -195,7 +193,15 @@ def _gram_distance(params: _Params, found: _Found, image: jax.Array, style: jax.
     return jnp.stack(terms).mean()
 
 
-def _halve(image: jax.Array) -> jax.Array:
+def halve(image: Float[Array, "h w c"]) -> Float[Array, "h//2 w//2 c"]:
+    """Scale an image to half its size, with antialiasing.
+
+    Args:
+      image: (h, w, c).
+
+    Returns:
+      (h // 2, w // 2, c).
+    """
     h, w, c = image.shape
     return jax.image.resize(image, (h // 2, w // 2, c), "linear")  # antialiased by default
 
@@ -206,7 +212,7 @@ def _norm(x: jax.Array) -> jax.Array:
 
 def _alexnet(params: _Params, image: jax.Array) -> _Found:
     if "conv1" not in params:
-        raise ValueError('this metric needs the weights of AlexNet as params; give js.load_params("lpips-alex")')
+        raise ValueError('this metric needs the weights of AlexNet as params; give js.load_lpips("alex")')
     return alexnet.alexnet_features(params, image)
 
 
@@ -223,7 +229,7 @@ def frechet_distance(
     compare only with each other, and only for sets of equal sizes: small sets are biased upwards.
 
     Args:
-      params: `load_params("lpips-alex")`.
+      params: `load_lpips("alex")`.
       images: (n, h, w, 3), n > 64.
       references: (m, h', w', 3), m > 64.
 
@@ -264,7 +270,7 @@ def lpips_frechet(
     `frechet_distance`: its values don't compare with published ones.
 
     Args:
-      params: `load_params("lpips-alex")`.
+      params: `load_lpips("alex")`.
       images: (n, h, w, 3), n > 64.
       contents: (n, h, w, 3), the content image of each.
       styles: (m, h', w', 3), m > 64.

@@ -4,9 +4,6 @@ Layout of a file of VGG19 (safetensors): `mean` (3,), the RGB mean of images in 
 (3, 3, c_in, c_out) and `convB_I/bias` (c_out,) for the convolutions, with the input's standard deviation folded into
 conv1_1's kernel. A file without conv3_4, conv4_4 and conv5_4 is a VGG16: its parameters are without them too, and the
 network passes those three by.
-
-The sets of LPIPS hold `heads/LAYER` (c,), non-negative; that of AlexNet also its convolutions, `mean` and
-`convI/kernel`, `convI/bias`, while that of VGG16 goes with the convolutions of the bundled set.
 """
 
 import hashlib
@@ -22,7 +19,7 @@ from jaxstyle.common.file_kinds import describe_address
 from jaxstyle.network.features import Params
 from jaxstyle.network.layers import CONVOLUTIONS, ONLY_VGG19
 from jaxstyle.network.vgg import IMAGENET_MEAN
-from jaxstyle.pretrained.set_files import (
+from jaxstyle.pretrained.weight_files import (
     PORT_HINT,
     WeightsError,
     cached_names,
@@ -33,7 +30,7 @@ from jaxstyle.pretrained.set_files import (
     tensor_shapes,
     weights_folder,
 )
-from jaxstyle.pretrained.weight_sets import DEFAULT, METRIC_SETS, REGISTRY, REMOTE_SETS
+from jaxstyle.pretrained.weight_sets import DEFAULT, LPIPS_SETS, REGISTRY, REMOTE_SETS
 
 
 class Weights(NamedTuple):
@@ -56,9 +53,8 @@ def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
     Args:
       name: "bundled" (the set vgg16-in-vgg19), a name that `jaxstyle weights list` shows, of a bundled set or of one
         in the cache folder, the path of a safetensors file in this module's layout, or "random:SEED", He-normal
-        kernels (He, Wang and Hopcroft, NIPS 2016: random ones work too). "lpips-alex" and "lpips-vgg16" are for
-        `metrics`: {"mean", "conv1": {"kernel", "bias"}, ..., "heads": {"relu1": (64,), ...}} of AlexNet, and the
-        bundled set with heads for VGG16.
+        kernels (He, Wang and Hopcroft, NIPS 2016: random ones work too). `js.load_lpips` loads the sets of the
+        metrics.
 
     Returns:
       {"mean": (3,), "conv1_1": {"kernel": (3, 3, 3, 64), "bias": (64,)}, ...} for `make_features`. Those of a VGG16
@@ -77,14 +73,7 @@ def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
         name = os.fspath(name)
     except TypeError:
         raise WeightsError(f"name must be that of weights or a path, got {name!r}") from None
-    if name not in METRIC_SETS:
-        return load_weights(name).params
-    tensors = parse_tensors(*read_registered(name))
-    params: dict[str, Any] = {} if "mean" in tensors else dict(load_params())
-    for key, tensor in tensors.items():
-        group, _, leaf = key.rpartition("/")
-        (params.setdefault(group, {}) if group else params)[leaf] = jnp.asarray(tensor, jnp.float32)
-    return params
+    return load_weights(name).params
 
 
 def load_weights(name: str | os.PathLike[str] = "bundled") -> Weights:
@@ -97,7 +86,7 @@ def load_weights(name: str | os.PathLike[str] = "bundled") -> Weights:
       Weights: parameters, name and sha256.
 
     Raises:
-      WeightsError: as `load_params` does, and for the sets of `METRIC_SETS`.
+      WeightsError: as `load_params` does.
     """
     text = os.fspath(name)
     if text == "bundled":
@@ -106,8 +95,10 @@ def load_weights(name: str | os.PathLike[str] = "bundled") -> Weights:
         return _random_weights(text)
     cached = find_cached(text)
     known = ", ".join(dict.fromkeys(["bundled", DEFAULT, *cached_names(), *REMOTE_SETS, "random:SEED"]))
-    if text in METRIC_SETS:
-        raise WeightsError(f"weights {text!r} are for metrics, not for a transfer: give one of {known}")
+    for network, of_metrics in LPIPS_SETS.items():
+        if text == of_metrics:
+            hint = f'js.load_lpips("{network}") loads them'
+            raise WeightsError(f"weights {text!r} are for metrics, not for a transfer ({hint}): give one of {known}")
     if text in REGISTRY or cached is not None:
         data, path = read_registered(text)
         return Weights(vgg_params(data, path), text, hashlib.sha256(data).hexdigest())

@@ -11,8 +11,8 @@ DEFAULT = "vgg16-in-vgg19"
 RECOMMENDED = "vgg19-oxford"
 """VGG19's own weights to take if there is no reason for others: those that Gatys et al. used."""
 
-METRIC_SETS: tuple[str, ...] = ("lpips-alex", "lpips-vgg16")
-"""The sets that `metrics` takes, not `make_features`."""
+LPIPS_SETS: Mapping[str, str] = {"alex": "lpips-alex", "vgg16": "lpips-vgg16"}
+"""The set of each name that `load_lpips` takes; they are for metrics, not for a transfer."""
 
 
 class WeightSet(NamedTuple):
@@ -148,7 +148,7 @@ REMOTE_SETS: Mapping[str, RemoteSet] = {
 }
 
 
-class Convention(NamedTuple):
+class Preprocessing(NamedTuple):
     """The input of a program's network: (scale * image - mean) / std, for an RGB image in [0, 1].
 
     Attributes:
@@ -166,9 +166,9 @@ class Convention(NamedTuple):
 
 _CAFFE_MEAN = (123.68, 116.779, 103.939)
 
-CONVENTIONS: Mapping[str, Convention] = {
-    "torchvision": Convention("RGB", 1, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "caffe": Convention("BGR", 255, _CAFFE_MEAN, (1, 1, 1)),
-    "matconvnet": Convention("RGB", 255, _CAFFE_MEAN, (1, 1, 1)),
+PREPROCESSINGS: Mapping[str, Preprocessing] = {
+    "torchvision": Preprocessing("RGB", 1, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "caffe": Preprocessing("BGR", 255, _CAFFE_MEAN, (1, 1, 1)),
+    "matconvnet": Preprocessing("RGB", 255, _CAFFE_MEAN, (1, 1, 1)),
 }
-"""What --input-convention names: torchvision and timm; Caffe, Keras and ports of Caffe's files; MatConvNet."""
+"""What --preprocessing names: torchvision and timm; Caffe, Keras and ports of Caffe's files; MatConvNet."""

@@ -14,7 +14,7 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.sources import load_source
+from jaxstyle.app.pictures.image_sources import load_source
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.network.features import Params
 from jaxstyle.objective.targets import content_targets

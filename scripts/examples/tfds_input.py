@@ -15,8 +15,8 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.pictures.shapes import crop_center
-from jaxstyle.app.pictures.sources import load_source
+from jaxstyle.app.pictures.image_sources import load_source
+from jaxstyle.app.pictures.shared_shapes import crop_center
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.network.features import Params
 

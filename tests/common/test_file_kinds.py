@@ -14,7 +14,7 @@ from jaxstyle.app.image_files.decode import decode
 from jaxstyle.app.system.errors import AppError, StartError
 from jaxstyle.app.weights.store import port_file
 from jaxstyle.common.file_kinds import describe_address, recognise
-from jaxstyle.pretrained.set_files import WeightsError
+from jaxstyle.pretrained.weight_files import WeightsError
 from tests.command import fails, jaxstyle
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 574673361\n"
@@ -99,7 +99,7 @@ def test_every_reader_says_what_a_file_is(tmp_path, name):
 
 def test_a_bundled_file_that_is_a_pointer(tmp_path, monkeypatch):
     (tmp_path / "vgg16-in-vgg19.safetensors").write_bytes(LFS)
-    monkeypatch.setattr("jaxstyle.pretrained.set_files.bundled_path", lambda file: tmp_path / file)
+    monkeypatch.setattr("jaxstyle.pretrained.weight_files.bundled_path", lambda file: tmp_path / file)
     with pytest.raises(WeightsError, match=r"it is a Git LFS pointer, which stands for a file; git lfs pull brings"):
         js.load_params()
 
@@ -150,7 +150,7 @@ def test_an_address_is_refused_wherever_a_name_is_wanted(tmp_path, monkeypatch, 
 
 
 def test_functions_refuse_addresses():
-    from jaxstyle.app.pictures.named_images import read_image
+    from jaxstyle.app.pictures.read_image import read_image
 
     for function in (js.load_params, js.load_run, read_image, port_file):
         with pytest.raises((AppError, WeightsError), match="https://a/b is a web address, .*: download it"):

@@ -9,14 +9,14 @@ import safetensors.numpy
 from PIL import Image, ImageFilter
 
 import jaxstyle as js
-from jaxstyle.app.commands import select
 from jaxstyle.app.image_files.encode import to_image
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.evaluate import metrics
-from jaxstyle.evaluate.metrics import HIGHER_IS_BETTER, VGG16_LAYERS, Metrics
+from jaxstyle.evaluate.metric_names import HIGHER_IS_BETTER, METRIC_NAMES
+from jaxstyle.evaluate.metrics import VGG16_LAYERS, Metrics
 from jaxstyle.evaluate.similarity import cielab, gaussian_distance
 from jaxstyle.network.alexnet import LAYERS, alexnet_features, max_pool3x3
-from jaxstyle.pretrained.set_files import bundled_path
+from jaxstyle.pretrained.weight_files import bundled_path
 from jaxstyle.pretrained.weight_sets import REGISTRY
 from tests.conftest import relative_error, widen
 from tests.reference import numpy_metrics
@@ -26,7 +26,7 @@ PAIRWISE = ["ssim", "edge_similarity", "colour_distance"]
 
 @pytest.fixture(scope="module")
 def alex():
-    return js.load_params("lpips-alex")
+    return js.load_lpips("alex")
 
 
 def load(name):
@@ -101,8 +101,9 @@ def test_alexnet_equals_float64_numpy_on_every_remainder_of_the_stride(alex, ref
         assert relative_error(found[layer], wanted) < 1e-5, layer
 
 
-def test_the_command_that_needs_no_jax_knows_which_are_better():
-    assert select._HIGHER_IS_BETTER == HIGHER_IS_BETTER
+def test_the_commands_that_need_no_jax_know_the_names():
+    assert Metrics._fields == METRIC_NAMES
+    assert set(HIGHER_IS_BETTER) < set(METRIC_NAMES)
 
 
 def test_max_pool_equals_windows(rng):
@@ -161,7 +162,7 @@ def test_gaussian_distance_of_flat_samples(rng):
 
 @pytest.mark.parametrize("layers", [LAYERS, VGG16_LAYERS])
 def test_heads_are_not_negative(layers):
-    heads = js.load_params("lpips-alex" if layers == LAYERS else "lpips-vgg16")["heads"]
+    heads = js.load_lpips("alex" if layers == LAYERS else "vgg16")["heads"]
     assert set(heads) == set(layers)
     assert all((head >= 0).all() and (head > 0).any() for head in heads.values())
 
@@ -192,7 +193,7 @@ def test_gradients_equal_finite_differences_in_float64(alex, pictures, rng):
 @pytest.mark.slow
 def test_lpips_on_vgg16_has_a_finite_gradient(pictures):
     a, b = (jnp.asarray(pictures[n][:32, :32]) for n in ("cat", "mosaic"))
-    gradient = jax.grad(metrics.lpips, 1)(js.load_params("lpips-vgg16"), a, b)
+    gradient = jax.grad(metrics.lpips, 1)(js.load_lpips("vgg16"), a, b)
     assert jnp.isfinite(gradient).all()
     assert (gradient != 0).any()
 

@@ -59,7 +59,7 @@ def params():
 
 @cache
 def lpips_params():
-    return jax.tree.map(jnp.asarray, js.load_params("lpips-alex"))
+    return jax.tree.map(jnp.asarray, js.load_lpips("alex"))
 
 
 def picture(seed, h=8, w=10):
@@ -207,8 +207,8 @@ ROWS = {
     "sweep StackedTargets": Row(stacked_sweep, problem, **LIKE_LOSS, slow=True),
     "weight_grid": Row(lambda b: js.weight_grid(alpha=[1.0, 2.0], beta=b), lambda: (values(3),)),
     "gram_matrix": Row(losses.gram_matrix, lambda: (values(5, 6, 4),)),
-    "content_loss": Row(losses.content_loss, lambda: (values(5, 6, 4), values(5, 6, 4, seed=6))),
-    "style_loss": Row(losses.style_loss, lambda: (values(4, 4), values(4, 4, seed=6))),
+    "content_loss": Row(losses.feature_loss, lambda: (values(5, 6, 4), values(5, 6, 4, seed=6))),
+    "style_loss": Row(losses.gram_loss, lambda: (values(4, 4), values(4, 4, seed=6))),
     "total_variation": Row(losses.total_variation, lambda: (picture(0),)),
     **{
         f"style {name}": Row(

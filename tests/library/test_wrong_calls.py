@@ -43,8 +43,8 @@ def test_features_with_a_batch_axis_are_refused(problem):
     x = jnp.ones((1, 4, 5, 3))
     for call, name in (
         (lambda: losses.gram_matrix(x), "features"),
-        (lambda: losses.content_loss(x, x), "features"),
-        (lambda: losses.style_loss(x[0], x[0]), "gram"),
+        (lambda: losses.feature_loss(x, x), "features"),
+        (lambda: losses.gram_loss(x[0], x[0]), "gram"),
         (lambda: losses.total_variation(x), "image"),
         (lambda: losses.gram_matrix(x[0], x[0]), "mask"),
         *((lambda s=s: s.measure(x, None), "features") for s in map(style_statistic, STYLE_LOSSES)),

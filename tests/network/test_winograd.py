@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.network import winograd
 from jaxstyle.network.convolution import conv3x3, prepare_kernel
 from jaxstyle.network.layers import PADDINGS

@@ -8,11 +8,11 @@ import pytest
 import safetensors.numpy
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
-from jaxstyle.pretrained import set_files
+from jaxstyle.app.pictures.read_image import read_image
+from jaxstyle.pretrained import weight_files
 from jaxstyle.pretrained.load import load_weights
-from jaxstyle.pretrained.set_files import WeightsError, bundled_path
-from jaxstyle.pretrained.weight_sets import DEFAULT, METRIC_SETS, REGISTRY
+from jaxstyle.pretrained.weight_files import WeightsError, bundled_path
+from jaxstyle.pretrained.weight_sets import DEFAULT, LPIPS_SETS, REGISTRY
 from tests.conftest import relative_error
 from tests.reference import numpy_vgg
 
@@ -55,7 +55,7 @@ def test_bundled_file_is_what_its_readme_says(tensors):
     assert {k.dtype for k in kernels} == {np.dtype(np.float16)}
 
 
-@pytest.mark.parametrize("name", METRIC_SETS)
+@pytest.mark.parametrize("name", LPIPS_SETS.values())
 def test_sets_of_metrics_are_what_the_readme_says(name):
     entry = REGISTRY[name]
     path = bundled_path(entry.file)
@@ -70,7 +70,7 @@ def test_sets_of_metrics_are_what_the_readme_says(name):
 
 
 def test_known_values_of_alexnet():
-    params = js.load_params("lpips-alex")
+    params = js.load_lpips("alex")
     count = sum(leaf.size for layer, leaves in params.items() if layer.startswith("conv") for leaf in leaves.values())
     assert count == 2_469_696  # the published number of its convolutions
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
@@ -78,15 +78,20 @@ def test_known_values_of_alexnet():
 
 
 def test_lpips_vgg16_is_the_bundled_set_with_heads():
-    params = dict(js.load_params("lpips-vgg16"))
+    params = dict(js.load_lpips("vgg16"))
     assert set(params.pop("heads")) == {"relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"}
     jax.tree.map(np.testing.assert_array_equal, params, js.load_params("bundled"))
 
 
-@pytest.mark.parametrize("name", METRIC_SETS)
+@pytest.mark.parametrize("name", LPIPS_SETS.values())
 def test_sets_of_metrics_are_refused_for_a_transfer(name):
-    with pytest.raises(WeightsError, match=f"weights '{name}' are for metrics, .*give one of bundled, vgg16-in-vgg19"):
-        load_weights(name)
+    loads = f'js.load_lpips\\("{name.removeprefix("lpips-")}"\\) loads them'
+    with pytest.raises(
+        WeightsError, match=f"weights '{name}' are for metrics, .*{loads}.*give one of bundled, vgg16-in-vgg19"
+    ):
+        js.load_params(name)
+    with pytest.raises(WeightsError, match="unknown network of LPIPS 'vgg19': give one of alex, vgg16"):
+        js.load_lpips("vgg19")
 
 
 def test_names():
@@ -170,7 +175,7 @@ def test_unreadable_files_name_file_and_reason(tmp_path):
         js.load_params(tmp_path / "folder.safetensors")
 
 
-@pytest.mark.parametrize("name", [DEFAULT, *METRIC_SETS])
+@pytest.mark.parametrize("name", [DEFAULT, *LPIPS_SETS.values()])
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -187,6 +192,6 @@ def test_a_damaged_bundled_file_is_never_used(tmp_path, monkeypatch, name, chang
         copy.unlink()
     else:
         copy.write_bytes(change(copy.read_bytes()))
-    monkeypatch.setattr(set_files, "bundled_path", lambda _: copy)
+    monkeypatch.setattr(weight_files, "bundled_path", lambda _: copy)
     with pytest.raises(WeightsError, match=f"{copy.name}: .*{reason}"):
-        js.load_params(name)
+        js.load_params(name) if name == DEFAULT else js.load_lpips(name.removeprefix("lpips-"))

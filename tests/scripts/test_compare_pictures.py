@@ -100,7 +100,7 @@ def test_the_earth_movers_distance_is_of_colours_alone(judges):
 
 @pytest.mark.slow
 def test_judges_rise_with_what_is_added(judges):
-    params, style = js.load_params("lpips-alex"), pixels(64, 72, 3)
+    params, style = js.load_lpips("alex"), pixels(64, 72, 3)
     found = [
         judges.judge(params, np.clip(style + noise, 0, 1).astype(np.float32), style, style)
         for noise in (0, 0.1 * (pixels(64, 72, 3, seed=1) - 0.5), 0.5 * (pixels(64, 72, 3, seed=1) - 0.5))

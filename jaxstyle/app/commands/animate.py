@@ -65,7 +65,7 @@ def _encode(files: list[Path]) -> bytes:
     from PIL import Image
 
     from jaxstyle.app.image_files.encode import to_image
-    from jaxstyle.app.pictures.named_images import read_image
+    from jaxstyle.app.pictures.read_image import read_image
 
     last = to_image(read_image(files[-1]))
     if max(last.size) > _LONGEST:

@@ -59,17 +59,17 @@ def _plan(args: argparse.Namespace) -> None:
     if args.topology is not None:
         os.environ.update(ENVIRONMENT)
         os.environ.pop("JAX_PLATFORM_NAME", None)
-    from jaxstyle.app.planning import machine, plan, plan_image_rows
+    from jaxstyle.app.planning import machine, plan_image_rows, plan_lanes
 
     if args.rows and (args.lanes or args.microbatch):
         raise StartError("--rows is for one picture: leave --lanes and --microbatch out")
-    options: dict[str, Any] = {name: vars(args)[name] for name in plan.Request._fields}
+    options: dict[str, Any] = {name: vars(args)[name] for name in plan_lanes.Request._fields}
     options["style_loss"] = args.style_loss or default_style_loss(args.convention)
     for name in ("content_layers", "style_layers"):
         options[name] = tuple(options[name])
-    request = plan.Request(**options)
+    request = plan_lanes.Request(**options)
     found = machine.present() if args.topology is None else machine.topology(args.topology)
-    make = plan_image_rows.make_rows_plan if args.rows else plan.make_plan
+    make = plan_image_rows.make_rows_plan if args.rows else plan_lanes.make_plan
     result = {"topology": args.topology, **make(request, found)}
     rows = _rows_of_picture(result) if args.rows else _rows(result)
     say(json.dumps(result, indent=2) if args.json else "\n".join(_table(rows)))

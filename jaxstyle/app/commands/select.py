@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from jaxstyle.app.commands.options import add_run, as_argument, positive
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import printable, say, say_done
+from jaxstyle.evaluate.metric_names import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
     from jaxstyle.app.run_folder.contents import Lane, Recorded
     from jaxstyle.evaluate.cross_validation import CrossValidation
 
-_HIGHER_IS_BETTER = ("ssim", "edge_similarity")
 _HELD_OUT = ("style", "content")
 _WIDEST_TABLE = 40  # lanes of a pair that are listed; of more, those on the front
 
@@ -123,7 +123,7 @@ def _select(args: argparse.Namespace) -> Path | None:
 
 def _measure(lane: "Lane", name: str) -> float:
     value = lane.values.get(name, math.nan)
-    return -value if name in _HIGHER_IS_BETTER else value
+    return -value if name in HIGHER_IS_BETTER else value
 
 
 def _columns(lanes: "list[Lane]", args: argparse.Namespace) -> tuple[list[float], list[float], list[bool]]:

@@ -9,7 +9,7 @@ from jaxstyle.app.commands.options import add_debug
 from jaxstyle.app.system.errors import AppError, RunError, StartError
 from jaxstyle.app.system.screen import say, say_done
 from jaxstyle.network.layers import POOLINGS
-from jaxstyle.pretrained.weight_sets import CONVENTIONS, REGISTRY, REMOTE_SETS
+from jaxstyle.pretrained.weight_sets import LPIPS_SETS, PREPROCESSINGS, REGISTRY, REMOTE_SETS
 
 _DEFAULT_SIZE = 256
 
@@ -47,8 +47,8 @@ def add_weights_parser(commands: Any) -> None:
     port.add_argument("file", metavar="FILE", help="the file to port")
     _add_name(port, "the public set that the file is, or its own name")
     port.add_argument(
-        "--input-convention",
-        choices=tuple(CONVENTIONS),
+        "--preprocessing",
+        choices=tuple(PREPROCESSINGS),
         help="the input that the network expects, if the file is an odd one (default: what its content tells)",
     )
     add("verify", _verify, "check all sets", "Check the hash and the tensors of every set there is.")
@@ -84,7 +84,7 @@ def _size(text: str) -> int:
 
 def _call(run: Callable[[argparse.Namespace], Path | None], args: argparse.Namespace) -> Path | None:
     from jaxstyle.app.system.devices import find_devices
-    from jaxstyle.pretrained.set_files import WeightsError
+    from jaxstyle.pretrained.weight_files import WeightsError
 
     if run is not _list:
         find_devices()
@@ -95,7 +95,7 @@ def _call(run: Callable[[argparse.Namespace], Path | None], args: argparse.Names
 
 
 def _list(_: argparse.Namespace) -> None:
-    from jaxstyle.pretrained.set_files import WeightsError, cached_names, default_set, find_cached, set_path
+    from jaxstyle.pretrained.weight_files import WeightsError, cached_names, default_set, find_cached, set_path
 
     for name in [*REGISTRY, *cached_names()]:
         try:
@@ -131,18 +131,19 @@ def _fetch(args: argparse.Namespace) -> Path:
 def _port(args: argparse.Namespace) -> Path:
     from jaxstyle.app.weights.store import port_file
 
-    return _done(port_file(args.file, args.name, args.input_convention))
+    return _done(port_file(args.file, args.name, args.preprocessing))
 
 
 def _verify(_: argparse.Namespace) -> None:
     from jaxstyle.pretrained.load import load_params
-    from jaxstyle.pretrained.set_files import WeightsError, cached_names, set_path
+    from jaxstyle.pretrained.lpips import load_lpips
+    from jaxstyle.pretrained.weight_files import WeightsError, cached_names, set_path
 
-    failed = []
+    failed, network_of = [], {name: network for network, name in LPIPS_SETS.items()}
     names = [*REGISTRY, *cached_names()]
     for name in names:
         try:
-            load_params(name)
+            load_lpips(network_of[name]) if name in network_of else load_params(name)
             say(f"{name}: ok, {set_path(name)}")
         except (WeightsError, AppError) as error:
             failed.append(name)

@@ -8,9 +8,9 @@ import jax
 import optax
 
 from jaxstyle.app.execution.optimizer_choice import OPTIMIZERS
+from jaxstyle.app.pictures.image_sources import Picture
 from jaxstyle.app.pictures.job_pictures import Pictures, load_pictures
-from jaxstyle.app.pictures.shapes import make_pairs
-from jaxstyle.app.pictures.sources import Picture
+from jaxstyle.app.pictures.pairs import make_pairs
 from jaxstyle.app.settings.grid_files import read_grid
 from jaxstyle.app.settings.grids import check_count, make_grid
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, LaneValues
@@ -30,7 +30,7 @@ from jaxstyle.optimise.state import Transfer
 from jaxstyle.optimise.transfer import make_transfer
 from jaxstyle.parallel.microbatch import default_microbatch
 from jaxstyle.pretrained.load import Weights, load_weights
-from jaxstyle.pretrained.set_files import default_set
+from jaxstyle.pretrained.weight_files import default_set
 from jaxstyle.pretrained.weight_sets import DEFAULT
 
 _LEAST_WEIGHT = 1.18e-38  # smaller ones are 0 to float32

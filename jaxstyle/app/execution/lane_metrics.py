@@ -12,10 +12,11 @@ from jaxstyle.app.execution.job import Job
 from jaxstyle.app.system.memory import release_memory
 from jaxstyle.app.system.screen import tell
 from jaxstyle.evaluate import metrics
+from jaxstyle.evaluate.metric_names import METRIC_NAMES
 from jaxstyle.evaluate.metrics import Metrics
-from jaxstyle.pretrained.load import load_params
+from jaxstyle.pretrained.lpips import load_lpips
 
-COLUMNS: tuple[str, ...] = tuple(name for name in Metrics._fields if name != "total_variation")
+COLUMNS: tuple[str, ...] = tuple(name for name in METRIC_NAMES if name != "total_variation")
 """The metrics in tables, whose total variation is among the losses."""
 
 SMALLEST = 32
@@ -28,7 +29,7 @@ def judge(job: Job, images: list[np.ndarray]) -> dict[str, np.ndarray]:
     if min(sides) < SMALLEST:
         tell(f"no metrics: they need images of at least {SMALLEST} pixels a side, the smallest has {min(sides)}")
         return {}
-    params = load_params("lpips-alex")
+    params = load_lpips("alex")
     found = {name: np.full(len(images), np.nan) for name in COLUMNS}
     pair_of = [(row["content"], row["style"]) for row in job.lanes]
     order = sorted(range(len(images)), key=pair_of.__getitem__)

@@ -1,1 +1,1 @@
-"""The bytes of image files to pixels in sRGB, and back. It imports `system`."""
+"""Image files are decoded to pixels in sRGB here, and encoded from them. This wing imports `common` and `system`."""

@@ -1,4 +1,4 @@
-"""Colours that a file describes by numbers, without an ICC profile: primaries, white and transfer curve, to sRGB."""
+"""Conversion to sRGB of colours that a file describes by primaries, white and curve, without an ICC profile."""
 
 from functools import cache
 from typing import NamedTuple
@@ -8,10 +8,11 @@ import numpy as np
 _SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-_BLOCK = 2**18  # pixels that are converted at a time, to bound what that takes
+_BLOCK = 2**18  # pixels that are converted at a time, which bounds the memory
 _NEAR = 0.001
 
-# Code points of ITU-T H.273. The curves of cameras (1, 6, 14, 15) are seen on displays like sRGB's; 2 is unspecified.
+# These are code points of ITU-T H.273. Displays show the curves of cameras (1, 6, 14, 15) like sRGB's. Code point 2
+# means that nothing is specified.
 _PRIMARIES = {
     1: _SRGB,
     2: _SRGB,
@@ -28,11 +29,11 @@ _EXPONENTS = {1: None, 2: None, 4: 2.2, 5: 2.8, 6: None, 8: 1.0, 13: None, 14: N
 
 
 class Encoding(NamedTuple):
-    """How numbers mean colours.
+    """How numbers stand for colours.
 
     Attributes:
-      primaries: x and y of white, red, green and blue.
-      exponent: light is the value to this power; None for sRGB's curve.
+      primaries: the chromaticities x and y of white, red, green and blue.
+      exponent: light is the value to this power; None stands for sRGB's curve.
     """
 
     primaries: tuple[float, ...] = _SRGB
@@ -43,13 +44,13 @@ ADOBE_RGB = Encoding((0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06), 563 /
 
 
 def is_plain(encoding: Encoding) -> bool:
-    """Whether it is sRGB; an exponent of 2.2 with sRGB's primaries is how files say so."""
+    """Return whether the encoding is sRGB. Files also say so by an exponent of 2.2 with sRGB's primaries."""
     near = len(encoding.primaries) == len(_SRGB) and np.allclose(encoding.primaries, _SRGB, rtol=0, atol=_NEAR)
     return near and (encoding.exponent is None or abs(1 / encoding.exponent - 1 / 2.2) <= _NEAR)
 
 
 def find_usable(encoding: Encoding, name: str, notes: list[str]) -> Encoding | None:
-    """The encoding, or None if it means no colours, which becomes a note that gives its name."""
+    """Return the encoding, or None if its numbers describe no colours; a note then says so under this name."""
     if is_plain(encoding) or _means_colours(encoding):
         return encoding
     notes.append(f"{name} can't be used and is ignored")
@@ -57,7 +58,7 @@ def find_usable(encoding: Encoding, name: str, notes: list[str]) -> Encoding | N
 
 
 def _means_colours(encoding: Encoding) -> bool:
-    """Whether its primaries make a triangle around white, and its exponent a curve."""
+    """Return whether the primaries make a triangle around white, and the exponent makes a curve."""
     if len(encoding.primaries) != 8 or not np.isfinite(encoding.primaries).all() or min(encoding.primaries[1::2]) <= 0:
         return False
     try:
@@ -69,21 +70,21 @@ def _means_colours(encoding: Encoding) -> bool:
 
 
 def from_code_points(primaries: int, transfer: int) -> Encoding | None:
-    """The encoding that two code points of H.273 mean; None for one that isn't known here, such as HDR's."""
+    """Return the encoding of two code points of H.273; None if either isn't known here, such as HDR's."""
     if primaries not in _PRIMARIES or transfer not in _EXPONENTS:
         return None
     return Encoding(_PRIMARIES[primaries], _EXPONENTS[transfer])
 
 
 def encode_srgb(values: np.ndarray, encoding: Encoding) -> np.ndarray:
-    """Values of sRGB for values in an encoding, those outside of its gamut clipped.
+    """Convert values from an encoding to sRGB; colours outside of sRGB's gamut are clipped.
 
     Args:
       values: (h, w, 1 to 4), gray or RGB, perhaps with straight alpha, which stays; uint8 or float in [0, 1].
-      encoding: that `find_usable` gave.
+      encoding: what `find_usable` returned.
 
     Returns:
-      The same shape and type.
+      Values of the same shape and type.
     """
     flat = values.reshape(-1, values.shape[-1]).copy()
     colours = 1 if values.shape[-1] < 3 else 3
@@ -100,7 +101,7 @@ def encode_srgb(values: np.ndarray, encoding: Encoding) -> np.ndarray:
 
 
 def lab_to_srgb(lab: np.ndarray) -> np.ndarray:
-    """float32 sRGB values in [0, 1] of CIE L*a*b* (h, w, 3) of white point D50, L* in [0, 100]; others are clipped."""
+    """Convert CIE L*a*b* (h, w, 3), with white point D50 and L* in [0, 100], to float32 sRGB clipped to [0, 1]."""
     flat, out = lab.reshape(-1, 3), np.empty(lab.shape, np.float32)
     matrix = np.linalg.inv(_to_xyz(_SRGB)) @ adapt(_D50, _white(_SRGB)) @ np.diag(_D50)
     for at in range(0, len(flat), _BLOCK):
@@ -113,7 +114,7 @@ def lab_to_srgb(lab: np.ndarray) -> np.ndarray:
 
 
 def adapt(white: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The matrix (3, 3) for XYZ that makes one white another, by Bradford's cones."""
+    """Return the matrix (3, 3) that adapts XYZ from one white to another, by Bradford's cones."""
     gains = (_BRADFORD @ other) / (_BRADFORD @ white)
     return np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD
 
@@ -125,7 +126,7 @@ def _white(primaries: tuple[float, ...]) -> np.ndarray:
 
 @cache
 def _to_xyz(primaries: tuple[float, ...]) -> np.ndarray:
-    """The matrix (3, 3) from light of the primaries to XYZ, of which white's Y is 1."""
+    """Return the matrix (3, 3) from light of the primaries to XYZ, in which white has Y = 1."""
     columns = np.array([[x, y, 1 - x - y] for x, y in zip(primaries[2::2], primaries[3::2], strict=True)]).T
     return columns * np.linalg.solve(columns, _white(primaries))
 

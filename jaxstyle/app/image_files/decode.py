@@ -1,4 +1,4 @@
-"""Pictures of every kind from their files' bytes: float32 RGB in [0, 1] of sRGB values, shape (h, w, 3)."""
+"""Decoding of image files of every kind to float32 sRGB values in [0, 1], shape (h, w, 3)."""
 
 import contextlib
 import io
@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageChops
 
-from jaxstyle.app.image_files.boxes import jpeg2000_bits, read_avif_boxes, read_jpeg2000_boxes
+from jaxstyle.app.image_files.avif_jpeg2000 import jpeg2000_bits, read_avif_boxes, read_jpeg2000_boxes
 from jaxstyle.app.image_files.colour_encoding import encode_srgb, is_plain
-from jaxstyle.app.image_files.exif import honour, read_exif
+from jaxstyle.app.image_files.exif import encoding_or_note, read_exif
 from jaxstyle.app.image_files.icc_profiles import convert_back, is_srgb, to_srgb
 from jaxstyle.app.image_files.jpeg import check_jpeg
+from jaxstyle.app.image_files.pixel_values import NO_INKS, SEVERAL, Stored, Unusable, as_floats, to_eight_bits, to_image
 from jaxstyle.app.image_files.png import read_png
 from jaxstyle.app.image_files.pnm import is_pnm, read_pnm
-from jaxstyle.app.image_files.stored import NO_INKS, SEVERAL, Stored, Unusable, as_floats, to_eight_bits, to_image
 from jaxstyle.app.image_files.tiff.reader import MAGIC, read_tiff
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.screen import silent_stderr
@@ -27,24 +27,24 @@ from jaxstyle.common.file_kinds import recognise
 MAX_PIXELS = 2**26
 WHITE = (255, 255, 255)
 
-# Pillow knows more; those need other programs (EPS starts Ghostscript), have no signature, or hold no photographs.
-# TIFF is read by `read_tiff`, some of PPM's by `read_pnm`.
+# Pillow knows more formats, but those need other programs (EPS starts Ghostscript), have no signature, or hold no
+# photographs. `read_tiff` reads TIFF, and `read_pnm` reads some kinds of PPM.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "PPM", "JPEG2000")
-_DEEP_GRAY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-_SEVERAL = ("GIF", "PNG", "WEBP", "AVIF")  # an MPO's other frames are previews
+_GRAY_16_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_SEVERAL = ("GIF", "PNG", "WEBP", "AVIF")  # the other frames of an MPO are previews
 
-# Without a handler, its warnings of odd files would be lines on stderr.
+# Without a handler, warnings about odd files would become lines on stderr.
 for _name in ("PIL", "tifffile"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 class Decoded(NamedTuple):
-    """A picture from a file.
+    """A decoded picture.
 
     Attributes:
       image: (h, w, 3) float32 in [0, 1].
-      full_shape: its height and width in the file, as a person sees it, before scaling down.
-      notes: what a person should know of how it was read.
+      full_shape: height and width as a person sees the picture, before it is scaled down.
+      notes: what a person should know about how the file was read.
       profile: the embedded ICC profile, if sRGB values can be converted back to it.
       exif: the EXIF block of a photograph, upright and without its preview, for `encode`.
     """
@@ -66,24 +66,25 @@ def decode(
 ) -> Decoded:
     """Decode a picture as a person sees it.
 
-    It is converted to sRGB by its ICC profile (to 8 bits a channel: LittleCMS through Pillow takes no more) or by what
-    else its file says of its colours, scaled down by Lanczos's filter on sRGB values, put over a background and turned
-    by its EXIF orientation. 16 bits a channel stay 16 up to 17 million pixels and without a profile other than sRGB's;
-    `scale` says what range floats have. What was guessed or ignored is a note.
+    The picture is converted to sRGB by its ICC profile, or by what else the file says about its colours. A profile
+    reduces it to 8 bits a channel, since LittleCMS through Pillow takes no more. Then it is scaled down by Lanczos's
+    filter on sRGB values, put over a background, and turned by its EXIF orientation. 16 bits a channel stay 16 bits in
+    pictures of up to 17 million pixels that have no profile but sRGB's. `to_unit_range` says which range floats have.
+    A note tells what was guessed or ignored.
 
     Args:
-      data: the file's bytes; what they are is found in them.
-      label: what errors call it.
+      data: the file's bytes, which tell the format.
+      label: what errors call the picture.
       size: if given, longest side in pixels to scale down to; a smaller picture keeps its size.
       background: sRGB colour, in [0, 255], behind what is transparent.
       max_pixels: larger pictures are refused before they are decoded.
 
     Raises:
-      StartError: if it is no whole picture, has pixels that aren't finite, or too many of them.
+      StartError: if the data isn't a whole picture, or has pixels that aren't finite, or too many pixels.
       RunError: if memory runs out.
     """
     try:
-        # libtiff prints on stderr, of its own, what is said in one line afterwards.
+        # libtiff prints on stderr by itself, and one line says the same afterwards.
         with _guard(max_pixels), silent_stderr() if data[:2] in (b"II", b"MM") else contextlib.nullcontext():
             return _decode(data, size, background, max_pixels)
     except Image.UnidentifiedImageError as error:
@@ -111,9 +112,9 @@ def decode(
 def _guard(max_pixels: int) -> Iterator[None]:
     limit = Image.MAX_IMAGE_PIXELS
     try:
-        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow asks for it in many places, before it takes memory
+        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow checks it in many places, before it takes memory
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd but harmless metadata
+            warnings.simplefilter("ignore")  # they are about odd but harmless metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     finally:
@@ -158,33 +159,33 @@ def _read_by_pillow(data: bytes, notes: list[str]) -> Stored:
         elif image.format == "JPEG2000":
             stored = stored._replace(profile=stored.profile or read_jpeg2000_boxes(data, notes))
         turn, exif, said = read_exif(image.getexif, notes)
-    if not stored.profile and not stored.encoding:  # which are stronger
-        stored = stored._replace(encoding=honour(said, notes))
+    if not stored.profile and not stored.encoding:  # both count more than EXIF
+        stored = stored._replace(encoding=encoding_or_note(said, notes))
     return stored._replace(turn=turn, exif=exif)
 
 
 def _load(image: Image.Image, data: bytes, notes: list[str]) -> Image.Image | np.ndarray:
-    """The picture of mode L, LA, RGB, RGBA or CMYK, or gray values (h, w, 1) in [0, 1] of more than 8 bits."""
+    """Load an image of mode L, LA, RGB, RGBA or CMYK, or gray values (h, w, 1) in [0, 1] if it has more than 8 bits."""
     image.load()
-    if image.format == "JPEG2000" and jpeg2000_bits(data) > 8 and image.mode not in _DEEP_GRAY:
+    if image.format == "JPEG2000" and jpeg2000_bits(data) > 8 and image.mode not in _GRAY_16_BITS:
         notes.append("it has more than 8 bits a channel, of which 8 are kept")
-    if image.mode in _DEEP_GRAY:
+    if image.mode in _GRAY_16_BITS:
         return np.asarray(image, np.float32)[..., None] / np.float32(65535)
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-        return ImageChops.invert(image)  # Pillow takes all as Adobe's, which are stored the other way round
+        return ImageChops.invert(image)  # Pillow takes all CMYK for Adobe's, which is inverted
     if image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK") or "transparency" in image.info:
         return image.convert("RGBA" if image.has_transparency_data else "L" if image.mode == "1" else "RGB")
     return image
 
 
 def _to_srgb(stored: Stored, notes: list[str]) -> tuple[Image.Image | np.ndarray, bool]:
-    """The picture in sRGB, an image of mode L, LA, RGB or RGBA or values, and whether alpha is multiplied in."""
+    """Return the picture in sRGB, as values or an image of mode L, LA, RGB or RGBA, and whether it is premultiplied."""
     picture, profile, encoding = stored.picture, stored.profile, stored.encoding
     if encoding and is_plain(encoding):
         encoding = None
     if profile and isinstance(picture, np.ndarray) and is_srgb(profile):
         profile = None
-    premultiplied = stored.associated
+    premultiplied = stored.premultiplied
     if premultiplied:
         picture = as_floats(_values(picture))
     if premultiplied and (profile or encoding):
@@ -207,7 +208,7 @@ def _values(picture: Image.Image | np.ndarray) -> np.ndarray:
 
 
 def _use_profile(image: Image.Image, profile: bytes, notes: list[str]) -> tuple[Image.Image, bool]:
-    """The picture in sRGB, and whether the profile could be used."""
+    """Return the picture in sRGB, and whether the profile could be used."""
     try:
         return to_srgb(image, profile), True
     except ValueError as error:
@@ -216,15 +217,15 @@ def _use_profile(image: Image.Image, profile: bytes, notes: list[str]) -> tuple[
 
 
 def _divide(values: np.ndarray) -> np.ndarray:
-    """Colours that were multiplied by alpha, without it."""
+    """Divide premultiplied colours by their alpha."""
     alpha = values[..., -1:]
     colours = np.divide(values[..., :-1], alpha, out=np.zeros_like(values[..., :-1]), where=alpha > 0)
     return np.concatenate([np.minimum(colours, 1), alpha], -1)
 
 
 def _shrink(picture: Image.Image | np.ndarray, size: int | None, premultiplied: bool) -> np.ndarray:
-    """Values (h, w, 1 to 4) in [0, 1] of a picture scaled down, colours premultiplied by alpha."""
-    if isinstance(picture, Image.Image):  # which premultiplies by itself meanwhile
+    """Scale a picture down; return values (h, w, 1 to 4) in [0, 1], with colours premultiplied by alpha."""
+    if isinstance(picture, Image.Image):  # Pillow premultiplies by itself while it resizes
         return _premultiply(np.asarray(_resize(picture, size), np.float32) / 255)
     values = picture if premultiplied else _premultiply(picture)
     bands = (np.ascontiguousarray(values[..., i]) for i in range(values.shape[-1]))
@@ -248,7 +249,7 @@ def _premultiply(values: np.ndarray) -> np.ndarray:
 
 
 def _put_over(values: np.ndarray, background: tuple[int, int, int], notes: list[str]) -> np.ndarray:
-    """Colours (h, w, 3) of values (h, w, 1 to 4), premultiplied by their alpha if they have one, over a background."""
+    """Put values (h, w, 1 to 4), premultiplied if they have alpha, over a background; return colours (h, w, 3)."""
     if values.shape[-1] in (2, 4):
         if not values[..., -1].any():
             notes.append("it is transparent everywhere, so that only the background is seen")
@@ -258,7 +259,7 @@ def _put_over(values: np.ndarray, background: tuple[int, int, int], notes: list[
 
 
 def _turn(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Upright, what was stored in one of EXIF's eight orientations."""
+    """Turn upright what was stored in one of EXIF's eight orientations."""
     if orientation >= 5:
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

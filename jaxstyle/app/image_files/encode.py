@@ -1,4 +1,4 @@
-"""Files of pictures: the same picture and settings give the same bytes."""
+"""Encoding of pictures as files: the same picture and settings always give the same bytes."""
 
 import io
 import os
@@ -19,14 +19,14 @@ _RELATIVE_COLORIMETRIC = b"\1"
 
 
 def check_output(path: str | os.PathLike[str], *, exif: bool = False) -> str:
-    """The suffix of a file to write, for `encode`; to call before work starts.
+    """Check, before work starts, that a file of this name can be written; return its suffix, for `encode`.
 
     Args:
-      path: the file; its suffix says what kind it shall be.
-      exif: whether it shall hold an EXIF block.
+      path: the file, whose suffix says its format.
+      exif: whether the file shall hold an EXIF block.
 
     Raises:
-      StartError: for a kind that can't be written, or can't hold EXIF.
+      StartError: if the format can't be written, or can't hold EXIF.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in _KINDS:
@@ -47,22 +47,24 @@ def encode(
 ) -> bytes:
     """Encode a picture.
 
-    Without a profile a PNG is tagged as sRGB, and the others are untagged, which means sRGB; a TIFF has 16 bits a
-    channel. With one, colours are converted to it at 8 bits a channel, TIFF included, and it is embedded.
+    Without a profile, a PNG is tagged as sRGB, and the other formats stay untagged, which also means sRGB; a TIFF has
+    16 bits a channel. With a profile, colours are converted to it at 8 bits a channel, also in a TIFF, and the profile
+    is embedded.
 
     Args:
-      image: float (h, w, 3), sRGB in [0, 1]; what is outside is clipped.
+      image: float (h, w, 3), sRGB in [0, 1]; values outside are clipped.
       suffix: .png, .jpg, .jpeg, .webp, .tif or .tiff.
-      text: {key: value} for a PNG's text chunks; other kinds hold none.
-      quality: of JPEG and WebP, 1 to 100.
-      profile: `Decoded.profile` of the content, if its colours shall be the output's.
+      text: {key: value} for a PNG's text chunks; the other formats hold none.
+      quality: 1 to 100, for JPEG and WebP.
+      profile: `Decoded.profile` of the content, if the output shall have its colour profile.
       exif: `Decoded.exif` of the content, if it shall be copied; not for TIFF.
 
     Returns:
       The file's bytes.
 
     Raises:
-      StartError: for another suffix, EXIF in TIFF, a quality out of range, or a picture too large for its kind.
+      StartError: if the suffix is unknown, a TIFF shall hold EXIF, the quality is out of range, or the picture is too
+        large for its format.
     """
     kind = _KINDS[check_output(f"image{suffix}", exif=exif is not None)]
     if not 1 <= quality <= 100:
@@ -93,7 +95,7 @@ def encode(
 def encode_png(
     image: Image.Image, text: Mapping[str, str], *, profile: bytes | None = None, exif: bytes | None = None
 ) -> bytes:
-    """PNG file of an image, with `text` as its text chunks, tagged as sRGB unless it has another profile."""
+    """Encode an image as a PNG with `text` as its text chunks, tagged as sRGB unless a profile is given."""
     info = PngImagePlugin.PngInfo()
     if profile is None:
         info.add(b"sRGB", _RELATIVE_COLORIMETRIC)
@@ -105,7 +107,7 @@ def encode_png(
 
 
 def to_image(array: np.ndarray) -> Image.Image:
-    """Pillow image of a float array (h, w, 3), clipped to [0, 1] and rounded to 8 bits."""
+    """Make a Pillow image of a float array (h, w, 3), which is clipped to [0, 1] and rounded to 8 bits."""
     return Image.fromarray(np.round(np.clip(array, 0, 1) * 255).astype(np.uint8))
 
 

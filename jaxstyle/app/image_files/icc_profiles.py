@@ -1,4 +1,4 @@
-"""Colours of pictures in files: ICC profiles, CMYK to sRGB and back, by LittleCMS through Pillow."""
+"""Conversion between sRGB and the colours of an ICC profile, also of CMYK, by LittleCMS through Pillow."""
 
 import io
 from functools import cache
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-# What photo editors do by default: whites and blacks meet, other colours stay what they are.
+# This is what photo editors do by default: whites and blacks meet, and other colours stay what they are.
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 
@@ -18,14 +18,14 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Convert a picture from the colours of its embedded ICC profile to sRGB.
 
     Args:
-      image: of mode L, LA, RGB, RGBA or CMYK; a gray one may have an RGB profile.
-      profile: as it was embedded.
+      image: an image of mode L, LA, RGB, RGBA or CMYK; a gray image may have an RGB profile.
+      profile: the profile as it was embedded.
 
     Returns:
-      The picture of mode RGB or RGBA.
+      The picture, of mode RGB or RGBA.
 
     Raises:
-      ValueError: if the profile is broken or for pictures of another kind.
+      ValueError: if the profile is broken, or is for pictures of another mode.
     """
     try:
         source = ImageCms.getOpenProfile(io.BytesIO(profile))
@@ -47,7 +47,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def is_srgb(profile: bytes) -> bool:
-    """Whether a profile leaves RGB pictures as they are, to one level of 255."""
+    """Return whether a profile changes no RGB value by more than one level of 255."""
     levels = np.arange(0, 256, 17, dtype=np.uint8)
     grid = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(64, 64, 3)
     try:
@@ -58,7 +58,7 @@ def is_srgb(profile: bytes) -> bool:
 
 
 def convert_back(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """Convert an sRGB picture of mode RGB to the colours of a profile; None if it is no RGB profile that can be."""
+    """Convert an sRGB picture of mode RGB to a profile; return None unless it is an RGB profile that allows that."""
     try:
         target = ImageCms.getOpenProfile(io.BytesIO(profile))
         return _apply(image, _srgb(), target, "RGB") if _space(target) == "RGB" else None
@@ -81,5 +81,5 @@ def _apply(
 ) -> Image.Image:
     transform = ImageCms.buildTransform(source, target, image.mode, mode, _INTENT, _FLAGS)
     converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # only in place is there none
+    assert converted is not None  # Pillow returns None only when it converts in place
     return converted

@@ -1,6 +1,6 @@
-"""JPEGs that are refused before they are decoded: of a depth that Pillow can't read, or made to take long."""
+"""A check that refuses JPEGs before they are decoded: those that Pillow can't read, or that were made to take long."""
 
-from jaxstyle.app.image_files.stored import Unusable
+from jaxstyle.app.image_files.pixel_values import Unusable
 
 _MAX_SCANS = 64
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15, without DHT, JPG and DAC
@@ -8,14 +8,14 @@ _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 
 
 def check_jpeg(data: bytes) -> None:
-    """Raise Unusable for a JPEG of other than 8 bits a channel, a lossless one, or one of too many scans.
+    """Raise Unusable if a JPEG hasn't 8 bits a channel, is lossless, or has too many scans.
 
-    A decoder goes over all pixels once a scan, and each scan may take a few bytes only.
+    A decoder goes over all pixels in each scan, and a scan may take a few bytes only.
     """
     at, scans = 2, 0
     while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
         marker = data[at + 1]
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # data, or a marker that stands alone
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # these are data, or a marker that stands alone
             at += 1 if marker == 0xFF else 2
             continue
         if marker == 0xD9:

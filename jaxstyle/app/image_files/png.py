@@ -1,4 +1,4 @@
-"""PNGs: their 16 bits a channel and transparent colours, of which Pillow reads some, and what they say of colours."""
+"""PNG files: 16 bits a channel and transparent colours, which Pillow reads in part, and what chunks say of colours."""
 
 import re
 import struct
@@ -10,36 +10,36 @@ import numpy as np
 from PIL import Image
 
 from jaxstyle.app.image_files.colour_encoding import Encoding, find_usable, from_code_points
-from jaxstyle.app.image_files.stored import MAX_DEEP, Stored, Unusable, scale, to_image
+from jaxstyle.app.image_files.pixel_values import MAX_16_BIT_PIXELS, Stored, Unusable, to_image, to_unit_range
 
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
-_DEEP_COLOUR = re.compile(r"(RGBA?;16)B")
+_RAW_16_BITS = re.compile(r"(RGBA?;16)B")
 
 
 def read_png(data: bytes, image: Image.Image, reopen: Callable[[bytes], Image.Image], notes: list[str]) -> Stored:
     """Read a PNG.
 
     Args:
-      data: the file.
-      image: as Pillow opened it, not yet loaded.
-      reopen: opens a file of other bytes as `image` was.
-      notes: what to add notes to.
+      data: the file's bytes.
+      image: the image that Pillow opened and has not loaded yet.
+      reopen: the function that opens other bytes as `image` was opened.
+      notes: where notes are added.
 
     Raises:
-      Unusable: if it lacks its header or its palette.
-      Exception: of Pillow, if it is damaged.
+      Unusable: if the header or the palette is missing.
+      Exception: Pillow's, if the file is damaged.
     """
     if data[12:16] != b"IHDR":
         raise Unusable("the image is damaged: it doesn't begin with its header")
     chunks = _read_chunks(data)
-    image.info.pop("transparency", None)  # ours is of the right depth
+    image.info.pop("transparency", None)  # it is read below at the right depth
     profile, encoding = _find_colours(chunks, image, notes)
     picture = _read_pixels(data, chunks, image, reopen, notes)
     return Stored(picture, profile, encoding)
 
 
 def _read_chunks(data: bytes) -> dict[bytes, bytes]:
-    """The first chunk of each name that comes before the pixels."""
+    """Return the first chunk of each name that comes before the pixels."""
     chunks: dict[bytes, bytes] = {}
     at = 8
     while at + 8 <= len(data) and b"IDAT" not in chunks:
@@ -64,7 +64,7 @@ def _read_pixels(
     if key is not None and (needed is None or len(key) < needed):
         notes.append("its transparent colour can't be used and is ignored")
         key = None
-    values = _read_deep(data, image, reopen, key is not None) if bits == 16 else None
+    values = _read_16_bits(data, image, reopen, key is not None) if bits == 16 else None
     if values is None:
         image.load()
         if key is None:
@@ -76,12 +76,12 @@ def _read_pixels(
         top = np.iinfo(values.dtype).max
         cover = ((values != colour).any(-1, keepdims=True) * top).astype(values.dtype)
         values = np.concatenate([values, cover], -1)
-    values = scale(values, 8 * values.dtype.itemsize, notes)
+    values = to_unit_range(values, 8 * values.dtype.itemsize, notes)
     return to_image(values) if values.dtype == np.uint8 else values
 
 
 def _look_up(indices: np.ndarray, chunks: dict[bytes, bytes]) -> np.ndarray:
-    """Colours (h, w, 3), or (h, w, 4) with alpha, of a palette's numbers; black for those that it lacks."""
+    """Look colours (h, w, 3), or (h, w, 4) with alpha, up in the palette; numbers that it lacks become black."""
     if b"PLTE" not in chunks:
         raise Unusable("the image is damaged: it has no palette")
     colours = chunks[b"PLTE"][:768]
@@ -92,16 +92,16 @@ def _look_up(indices: np.ndarray, chunks: dict[bytes, bytes]) -> np.ndarray:
     return table[indices]
 
 
-def _read_deep(
+def _read_16_bits(
     data: bytes, image: Image.Image, reopen: Callable[[bytes], Image.Image], always: bool
 ) -> np.ndarray | None:
-    """uint16 values (h, w, 1 to 4) of a picture of 16 bits a channel; None if in colour and large, unless `always`."""
-    if data[25] == _GRAY:  # which Pillow reads whole
+    """Read uint16 values (h, w, 1 to 4); return None for a large picture in colour, unless `always`."""
+    if data[25] == _GRAY:  # Pillow reads all 16 bits of gray
         image.load()
         return np.asarray(image, np.uint16)[..., None]
-    if image.width * image.height > MAX_DEEP and not always:
+    if image.width * image.height > MAX_16_BIT_PIXELS and not always:
         return None
-    if data[25] == _GRAY_ALPHA:  # four bytes a pixel, as of RGB with alpha of 8 bits
+    if data[25] == _GRAY_ALPHA:  # a pixel takes four bytes, as in RGBA of 8 bits
         header = data[12:24] + bytes([8, _RGB_ALPHA]) + data[26:29]
         pairs = np.asarray(reopen(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]))
         return pairs[..., ::2].astype(np.uint16) << 8 | pairs[..., 1::2]
@@ -115,19 +115,19 @@ def _read_deep(
 
 
 def _give_low_bytes(image: Image.Image) -> bool:
-    """Make an image of 16 bits a colour channel, opened but not loaded, give the low bytes instead of the high ones.
+    """Make an opened image of 16 bits a colour channel give its low bytes instead of the high ones when it is loaded.
 
-    Pillow drops every second byte of such pictures: those of its raw modes RGB;16B and RGB;16L, big and little endian,
-    are each other's.
+    Pillow drops every second byte of such pictures. Its raw modes RGB;16B and RGB;16L, big and little endian, drop
+    opposite bytes, so that exchanging them gives the other half.
 
     Returns:
-      Whether it is such an image; others stay as they are.
+      Whether it is such an image; another one stays as it is.
     """
     tiles: list[Any] = []
     for tile in getattr(image, "tile", []):
         codec, box, offset, args = tile
         first, *others = (args,) if isinstance(args, str) else args or ("",)
-        match = _DEEP_COLOUR.fullmatch(str(first))
+        match = _RAW_16_BITS.fullmatch(str(first))
         if not match:
             return False
         swapped = f"{match[1]}L"
@@ -140,7 +140,7 @@ def _give_low_bytes(image: Image.Image) -> bool:
 def _find_colours(
     chunks: dict[bytes, bytes], image: Image.Image, notes: list[str]
 ) -> tuple[bytes | None, Encoding | None]:
-    """The profile, or the encoding, of what the PNG specification says is the strongest of the chunks."""
+    """Return the profile or the encoding from the chunk that takes precedence by the PNG specification."""
     code = chunks.get(b"cICP")
     if code is not None:
         encoding = from_code_points(*code[:2]) if len(code) == 4 and code[2:] == b"\0\1" else None

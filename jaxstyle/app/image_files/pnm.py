@@ -1,32 +1,32 @@
-"""PGM and PPM of any largest value, and PFM: Pillow reads few of them at their depth."""
+"""PGM and PPM files with any largest value, and PFM files. Pillow reads few of them at their full depth."""
 
 import re
 
 import numpy as np
 from PIL import Image
 
-from jaxstyle.app.image_files.stored import Stored, Unusable, scale, to_image
+from jaxstyle.app.image_files.pixel_values import Stored, Unusable, to_image, to_unit_range
 
 _COMMENT = re.compile(rb"#[^\r\n]*")
 _TOKEN = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+([^\s#]{1,20})(?=\s)")
 
 
 def is_pnm(data: bytes) -> bool:
-    """Whether a file is one of them."""
+    """Return whether a file is PGM, PPM or PFM."""
     return data[:2] in (b"P2", b"P3", b"P5", b"P6", b"Pf", b"PF") and data[2:3].isspace()
 
 
 def read_pnm(data: bytes, max_pixels: int, notes: list[str]) -> Stored:
-    """Read one of them.
+    """Read a PGM, PPM or PFM file.
 
     Args:
-      data: the file, of which `is_pnm` holds.
-      max_pixels: more pixels are refused.
-      notes: what to add notes to.
+      data: the file's bytes, for which `is_pnm` returns True.
+      max_pixels: the most pixels that are read.
+      notes: where notes are added.
 
     Raises:
-      Unusable: if it is damaged, or has values that are not finite.
-      Image.DecompressionBombError: if it has more than `max_pixels`.
+      Unusable: if the file is damaged, or has values that are not finite.
+      Image.DecompressionBombError: if it has more than `max_pixels` pixels.
     """
     (w, h, last), at = _read_header(data)
     channels = 3 if data[1:2] in b"36F" else 1
@@ -36,12 +36,12 @@ def read_pnm(data: bytes, max_pixels: int, notes: list[str]) -> Stored:
     if data[1:2] in b"fF":
         if abs(last) != 1:
             notes.append(f"its scale, {abs(last):g}, is ignored")
-        return Stored(scale(values[::-1], 32, notes))
+        return Stored(to_unit_range(values[::-1], 32, notes))
     if values.max() > last:
         notes.append(f"it has values above {last:.0f}, which it says is the largest; they are clipped")
         values = np.minimum(values, values.dtype.type(last))
     if last in (255, 65535):
-        values = scale(values, 8 * values.dtype.itemsize, notes)
+        values = to_unit_range(values, 8 * values.dtype.itemsize, notes)
         return Stored(to_image(values) if values.dtype == np.uint8 else values)
     return Stored(values / np.float32(last))
 
@@ -60,16 +60,16 @@ def _read_values(data: bytes, at: int, count: int, last: float) -> np.ndarray:
 
 
 def _read_digits(text: bytes, count: int, top: int) -> np.ndarray:
-    """Up to `count` numbers that are written in digits."""
+    """Parse up to `count` numbers that are written in digits."""
     try:
         numbers = np.fromstring(_COMMENT.sub(b" ", text), np.float32, sep=" ")[:count]
-    except ValueError:  # there is something else; older NumPys give the numbers before it
+    except ValueError:  # the text holds something else; older NumPys return the numbers before it
         numbers = np.zeros(0, np.float32)
     return np.clip(numbers, 0, top).astype(np.uint8 if top == 255 else np.uint16)
 
 
 def _read_header(data: bytes) -> tuple[tuple[int, int, float], int]:
-    """Width, height and largest value, or scale, and where the pixels begin."""
+    """Return width, height and the largest value (in a PFM the scale), and where the pixels begin."""
     tokens: list[bytes] = []
     at = 2
     while len(tokens) < 3:

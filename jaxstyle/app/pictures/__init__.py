@@ -1,1 +1,5 @@
-"""The pictures that arguments name, and what a job makes of them. It imports `image_files`, `settings` and `system`."""
+"""The pictures that arguments name are read here, paired, and brought to the shapes that a job computes.
+
+This wing imports `common`, `colour`, `network`, `objective`, `optimise`, and the app's `image_files`, `settings` and
+`system`.
+"""

@@ -1,4 +1,4 @@
-"""A job's pictures at one of the sizes that its lanes go through."""
+"""The pictures of a job at the size of one of its stages."""
 
 import math
 from collections.abc import Sequence
@@ -6,16 +6,17 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from jaxstyle.app.pictures.image_sources import Picture
 from jaxstyle.app.pictures.job_pictures import Pictures
-from jaxstyle.app.pictures.sources import Picture
 from jaxstyle.optimise.pyramid import resize
 from jaxstyle.optimise.schedule import Shape
 
 
 def at_scale(pictures: Pictures, full: Shape, shape: Shape, *, least: int) -> Pictures:
-    """The pictures with content images of shape `full` at `shape`, and the style images scaled by as much.
+    """Scale content images of shape `full` to `shape`, and the style images by the same ratio.
 
-    No side of a style image gets fewer than `least` pixels, unless it has fewer already.
+    Content images of other shapes stay. No side of a style image gets fewer than `least` pixels, unless it has fewer
+    already.
     """
     if shape == full:
         return pictures

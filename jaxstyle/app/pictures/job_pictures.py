@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle.app.image_files.decode import MAX_PIXELS
+from jaxstyle.app.pictures.image_sources import Picture, load_source
 from jaxstyle.app.pictures.masks import as_array, check_counts, load_masks, own_regions
-from jaxstyle.app.pictures.named_images import STDIN, parse_background, resolve_path
-from jaxstyle.app.pictures.shapes import share_shapes
-from jaxstyle.app.pictures.sources import Picture, load_source
+from jaxstyle.app.pictures.read_image import STDIN, parse_background, resolve_path
+from jaxstyle.app.pictures.shared_shapes import share_shapes
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.colour import match_colours, match_luminance, to_gray, with_colours_of

@@ -1,4 +1,4 @@
-"""Masks of regions, read from image files: white where a region is, black where it isn't, soft edges between."""
+"""Masks of regions, read from image files: a region is white, the rest is black, and edges may be soft."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ import numpy as np
 from jax.image import resize
 
 from jaxstyle.app.image_files.decode import MAX_PIXELS
-from jaxstyle.app.pictures.named_images import read_image, resolve_path
-from jaxstyle.app.pictures.sources import Picture
+from jaxstyle.app.pictures.image_sources import Picture
+from jaxstyle.app.pictures.read_image import read_image, resolve_path
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import printable
@@ -19,10 +19,10 @@ _OTHER_ASPECT = 0.02
 
 
 def load_masks(names: Sequence[str], picture: Picture, *, max_pixels: int | None) -> list[Picture]:
-    """Read masks of a picture: gray images of its shape, whatever their size.
+    """Read masks of a picture as gray images, and resize them to the picture's shape.
 
     Raises:
-      StartError: for one that can't be read, or of another aspect ratio than the picture.
+      StartError: if a mask can't be read, or has another aspect ratio than the picture.
     """
     h, w, _ = picture.image.shape
     masks = []
@@ -40,7 +40,7 @@ def load_masks(names: Sequence[str], picture: Picture, *, max_pixels: int | None
 
 
 def check_counts(settings: Settings, contents: int, styles: int, blend: int) -> None:
-    """Raise StartError for numbers of masks and of content and style images and those of --blend that don't fit."""
+    """Raise StartError if the number of masks doesn't fit the numbers of content, style and --blend images."""
     regions, of_style, images = len(settings.content_mask), len(settings.style_mask), 1 + blend
     if of_style and not regions:
         raise StartError("--style-mask needs --content-mask, which says where each region's style goes")
@@ -59,12 +59,12 @@ def check_counts(settings: Settings, contents: int, styles: int, blend: int) -> 
 
 
 def as_array(masks: Sequence[Picture]) -> jax.Array:
-    """(regions, h, w) of masks of one image."""
+    """Stack the masks of one image to an array (regions, h, w)."""
     return jnp.stack([luminance(jnp.asarray(mask.image)) for mask in masks])
 
 
 def own_regions(shapes: Sequence[tuple[int, ...]]) -> list[jax.Array]:
-    """Masks of style images, (images, h, w) of each, where the first is all of the first region, and so on."""
+    """Make masks (images, h, w) for each style image, in which the first image is the whole first region, and so on."""
     return [
         jnp.broadcast_to((jnp.arange(len(shapes)) == i).astype(jnp.float32)[:, None, None], (len(shapes), *shape[:2]))
         for i, shape in enumerate(shapes)

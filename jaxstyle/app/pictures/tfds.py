@@ -1,4 +1,4 @@
-"""Images of a split of TensorFlow Datasets that is on disk already. Needs neither TensorFlow nor a network."""
+"""Images from a split of TensorFlow Datasets that is on disk already; TensorFlow and a network aren't needed."""
 
 import contextlib
 import difflib
@@ -26,9 +26,9 @@ class Split(NamedTuple):
     """A split, or a slice of one.
 
     Attributes:
-      names: what to call its images, as oxford_flowers102/train#3, counted from the start of the whole split.
-      images: their encoded files, read one by one.
-      base: the first whole split that it is of, as tfds:oxford_flowers102/train.
+      names: names of the images, as oxford_flowers102/train#3, counted from the start of the whole split.
+      images: the images' encoded files, read one by one.
+      base: the first whole split that it belongs to, as tfds:oxford_flowers102/train.
     """
 
     names: list[str]
@@ -39,13 +39,13 @@ class Split(NamedTuple):
 def open_split(text: str) -> Split:
     """Find the images that tfds:NAME[/CONFIG][:VERSION]/SPLIT names.
 
-    Datasets are looked for where TFDS keeps them: in the folder that the environment variable TFDS_DATA_DIR names,
-    or ~/tensorflow_datasets. SPLIT is in TFDS's syntax: train, train[:8], test[10%:20%], train+test. An example's
-    image is its feature `image`, otherwise the first one by name of 8 or 16 bits that isn't a mask.
+    TFDS keeps datasets in the folder that the environment variable TFDS_DATA_DIR names, or in ~/tensorflow_datasets.
+    SPLIT is in TFDS's syntax: train, train[:8], test[10%:20%], train+test. The image of an example is its feature
+    `image`; without one, it is the first feature by name that holds images of 8 or 16 bits and isn't a mask.
 
     Raises:
-      StartError: for text of another form, a missing package, a dataset that is unknown, isn't prepared or has no
-        images, and a split that it hasn't got. While images are read: for damaged files.
+      StartError: if the text has another form, a package is missing, or the dataset is unknown, isn't prepared, has no
+        images or has no such split. While images are read, damaged files raise it.
     """
     match = _SPEC.fullmatch(text)
     if match is None:
@@ -66,7 +66,7 @@ def open_split(text: str) -> Split:
     feature = _find_image_feature(tfds, builder, text)
     try:
         parts = tfds.core.ReadInstruction.from_spec(match["split"]).to_absolute(builder.info.splits)
-    except Exception as error:  # ValueError, AssertionError, NotImplementedError
+    except Exception as error:  # it may be ValueError, AssertionError or NotImplementedError
         reason = str(error).splitlines()[-1] if str(error) else repr(error)
         raise StartError(f"cannot read {text}: {reason}") from error
     dataset = "/".join(filter(None, (match["name"], builder.info.config_name)))
@@ -85,7 +85,7 @@ def _missing_package(text: str, error: ImportError) -> StartError:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep back what TFDS logs and prints besides raising an error."""
+    """Suppress what TFDS logs and prints beside raising an error."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -96,8 +96,8 @@ def _silence() -> Iterator[None]:
 
 
 def _find_builder(tfds: Any, match: re.Match[str], folder: Path) -> Any:
-    # Not tfds.builder: that runs the dataset's own code where it knows it, which may need TensorFlow, and knows one
-    # version only. The files alone say all that reading needs.
+    # tfds.builder would run the dataset's own code if it knows it. That code may need TensorFlow, and knows one version
+    # only. The files alone say all that reading needs.
     from tensorflow_datasets.core.read_only_builder import builder_from_files
 
     try:
@@ -111,7 +111,7 @@ def _find_builder(tfds: Any, match: re.Match[str], folder: Path) -> Any:
 
 
 def _explain_missing(tfds: Any, match: re.Match[str], folder: Path) -> str:
-    """Why a dataset isn't on disk and what to do. TFDS's own list and checksums are part of its package."""
+    """Say why a dataset isn't on disk and what to do. TFDS's package holds its own list and checksums."""
     dataset, name = match["dataset"], match["name"]
     size, configs, by_hand = 0, {}, None
     try:
@@ -127,7 +127,7 @@ def _explain_missing(tfds: Any, match: re.Match[str], folder: Path) -> str:
             near = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), 1)
         hint = f"did you mean {near[0]}?" if near else f"{_CATALOG} lists those it knows"
         return f"there is no dataset {dataset} in {folder}, and TFDS knows none of this name; {hint}"
-    except ImportError:  # code that needs TensorFlow
+    except ImportError:  # the dataset's code needs TensorFlow
         pass
     if match["config"] and configs and match["config"] not in configs:
         return f"{name} has no configuration {match['config']}; {_CATALOG}/{name} lists them"
@@ -147,9 +147,9 @@ def _explain_missing(tfds: Any, match: re.Match[str], folder: Path) -> str:
 
 def _find_image_feature(tfds: Any, builder: Any, text: str) -> str:
     features = builder.info.features
-    # Sorted: TFDS reads them from a file in no certain order.
+    # They are sorted, since TFDS reads them from a file in no certain order.
     fields = dict(sorted(features.items())) if isinstance(features, tfds.features.FeaturesDict) else {}
-    # Those of float32 hold depths and the like, in files whose pixels are the bytes of one number.
+    # Features of float32 hold depths and the like, in files where the bytes of a pixel are one number.
     images = [
         name
         for name, feature in fields.items()
@@ -164,18 +164,18 @@ def _find_image_feature(tfds: Any, builder: Any, text: str) -> str:
 
 def _read_images(tfds: Any, builder: Any, text: str, split: str, feature: str) -> Iterator[bytes]:
     only = tfds.features.FeaturesDict({feature: builder.info.features[feature]})
-    # Encoded: TFDS's own decoder gets 16-bit, palette and CMYK images wrong.
+    # Images stay encoded: TFDS's own decoder gets 16-bit, palette and CMYK images wrong.
     skip = {feature: tfds.decode.SkipDecoding()}
     try:
         for record in _read_split(tfds, builder, split):
-            if not record:  # what array_record reads from a shard that was cut at a certain place
+            if not record:  # array_record reads it from a shard that was cut at a certain place
                 raise ValueError("empty record")
             yield only.deserialize_example_np(record, decoders=skip)[feature]
     except AppError:
         raise
     except ImportError as error:
         raise _missing_package(text, error) from error
-    except Exception as error:  # of array_record's and protobuf's own kinds
+    except Exception as error:  # array_record and protobuf have errors of their own
         reason = (str(error).splitlines() or [repr(error)])[0]
         raise StartError(
             f"cannot read {builder.data_path}: its files are damaged ({reason}); prepare it again"

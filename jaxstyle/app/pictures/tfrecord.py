@@ -1,4 +1,4 @@
-"""TFRecord files without TensorFlow.
+"""Reading of TFRecord files without TensorFlow.
 
 A record is its length (uint64), the masked CRC-32C of these 8 bytes (uint32), its data, and the masked CRC-32C of the
 data (uint32), all little-endian (https://www.tensorflow.org/tutorials/load_data/tfrecord).
@@ -8,15 +8,15 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxstyle.app.pictures.named_images import open_file
+from jaxstyle.app.pictures.read_image import open_file
 from jaxstyle.app.system.errors import StartError
 
 
 def read_records(file: Path, skip: int, take: int) -> Iterator[bytes]:
-    """Yield the data of `take` records after the first `skip` ones, checked.
+    """Yield the checked data of `take` records after the first `skip` ones.
 
     Raises:
-      AppError: for a file that can't be opened, is damaged, or holds fewer records.
+      AppError: if the file can't be opened, is damaged, or holds fewer records.
     """
     with open_file(file) as stream:
         for number in range(skip + take):
@@ -36,8 +36,8 @@ def read_records(file: Path, skip: int, take: int) -> Iterator[bytes]:
 
 
 def masked_crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli, RFC 3720), rotated and offset as TFRecord stores it."""
-    import google_crc32c  # of the extra `tfds`: pure Python takes longer than decoding the image
+    """Return the CRC-32C (Castagnoli, RFC 3720) of data, rotated and offset as TFRecord stores it."""
+    import google_crc32c  # from the extra `tfds`, since pure Python takes longer than decoding the image
 
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

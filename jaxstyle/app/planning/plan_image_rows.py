@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxstyle.app.planning.machine import Machine
-from jaxstyle.app.planning.plan import Request, compile_chunk, make_problem
-from jaxstyle.app.planning.search import MAX_COMPILATIONS, Compiled
+from jaxstyle.app.planning.most_lanes import MAX_COMPILATIONS, Compiled
+from jaxstyle.app.planning.plan_lanes import Request, compile_chunk, make_problem
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import tell
 from jaxstyle.objective.loss_weights import LossWeights

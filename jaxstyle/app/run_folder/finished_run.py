@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxstyle.app.execution.checkpoint import has_checkpoints
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.app.run_folder.contents import read_table
 from jaxstyle.app.run_folder.folder import image_name
 from jaxstyle.app.settings.columns import HISTORY_COLUMNS

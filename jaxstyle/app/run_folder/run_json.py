@@ -16,8 +16,8 @@ import jax
 import jaxstyle
 from jaxstyle.app.execution.job import Job, load_job
 from jaxstyle.app.execution.lane_metrics import COLUMNS as METRICS
-from jaxstyle.app.pictures.named_images import STDIN, NothingPipedError
-from jaxstyle.app.pictures.sources import Picture
+from jaxstyle.app.pictures.image_sources import Picture
+from jaxstyle.app.pictures.read_image import STDIN, NothingPipedError
 from jaxstyle.app.settings.columns import LOSSES
 from jaxstyle.app.settings.lane_settings import LaneValues
 from jaxstyle.app.settings.settings import Settings, from_options, to_options

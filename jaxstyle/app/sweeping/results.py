@@ -14,7 +14,7 @@ import jaxstyle
 from jaxstyle.app.execution.job import Job
 from jaxstyle.app.execution.outcome import Outcome
 from jaxstyle.app.image_files.encode import encode_png, to_image
-from jaxstyle.app.pictures.sources import Picture
+from jaxstyle.app.pictures.image_sources import Picture
 from jaxstyle.app.report.page import write_report
 from jaxstyle.app.report.sheet import Tile, make_sheet
 from jaxstyle.app.run_folder.folder import image_name

@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxstyle.app.pictures.shapes import share_shapes
-from jaxstyle.app.pictures.sources import load_source
+from jaxstyle.app.pictures.image_sources import load_source
+from jaxstyle.app.pictures.shared_shapes import share_shapes
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import tell
 from jaxstyle.network.features import Params
 from jaxstyle.network.layers import CONVOLUTIONS, min_size
 from jaxstyle.network.vgg_features import make_features
-from jaxstyle.pretrained.conversion import scale_filters
 from jaxstyle.pretrained.load import load_weights
+from jaxstyle.pretrained.vgg_conversion import scale_filters
 
 LEAST_IMAGES = 16
 """Different images that are enough. Of 18 photographs that packages carry (192 px, bundled weights, average pooling),

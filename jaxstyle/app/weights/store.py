@@ -14,24 +14,24 @@ import safetensors.numpy
 import jaxstyle
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import explain, write_atomic
-from jaxstyle.app.weights.source_files import SourceFile, read_source
+from jaxstyle.app.weights.file_formats import SourceFile, read_source
 from jaxstyle.common.file_kinds import describe_address
-from jaxstyle.pretrained.conversion import choose_convention, find_convolutions, to_canonical
 from jaxstyle.pretrained.load import vgg_params
-from jaxstyle.pretrained.set_files import WeightsError, find_cached, set_path, weights_folder
-from jaxstyle.pretrained.weight_sets import METRIC_SETS, REGISTRY, REMOTE_SETS, Download
+from jaxstyle.pretrained.vgg_conversion import choose_preprocessing, find_convolutions, to_canonical
+from jaxstyle.pretrained.weight_files import WeightsError, find_cached, set_path, weights_folder
+from jaxstyle.pretrained.weight_sets import REGISTRY, REMOTE_SETS, Download
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _UNKNOWN_LICENCE = "not known: that of its source"
 
 
-def port_file(path: str | os.PathLike[str], name: str | None = None, convention: str | None = None) -> Path:
+def port_file(path: str | os.PathLike[str], name: str | None = None, preprocessing: str | None = None) -> Path:
     """Port a file of weights into the cache folder, under the name of the public set that it is, its own, or `name`.
 
     Args:
       path: a file that `read_source` reads.
       name: what to call the set.
-      convention: one of `weight_sets.CONVENTIONS`, the input that the network expects; by default what the file's
+      preprocessing: one of `weight_sets.PREPROCESSINGS`, the input that the network expects; by default what the file's
         format or numbers tell.
 
     Returns:
@@ -46,12 +46,12 @@ def port_file(path: str | os.PathLike[str], name: str | None = None, convention:
     path = Path(path)
     hashes = hash_file(path)
     known = next((n for n, s in REMOTE_SETS.items() if any(matches(d, hashes) for d in s.downloads)), None)
-    if convention is not None:
+    if preprocessing is not None:
         known = None  # other numbers than the public set's
     name = name or known or re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")
     if name != known:
         check_name(name)
-    return port_source(read_source(path), name, path.name, hashes, known=known, convention=convention)
+    return port_source(read_source(path), name, path.name, hashes, known=known, preprocessing=preprocessing)
 
 
 def port_source(
@@ -61,12 +61,12 @@ def port_source(
     hashes: Mapping[str, str],
     *,
     known: str | None = None,
-    convention: str | None = None,
+    preprocessing: str | None = None,
 ) -> Path:
     """Like `port_file`, for what was read of a file of this name and hashes; `known` is the public set that it is."""
     try:
         convolutions = find_convolutions(source.tensors, source.layout)
-        chosen = choose_convention(convolutions, convention, source.convention)
+        chosen = choose_preprocessing(convolutions, preprocessing, source.preprocessing)
         tensors = to_canonical(convolutions, chosen)
     except ValueError as error:
         raise StartError(f"cannot port {file} ({source.format}): {error}") from error
@@ -145,7 +145,7 @@ def check_name(name: str) -> None:
     """Raise StartError for what can't be a new set's name."""
     if not _NAME.fullmatch(name) or name.endswith(".safetensors"):
         raise StartError(f"{name!r} can't be a set's name: give --name of letters, digits, '-', '_' and '.'")
-    if name in (*REGISTRY, *METRIC_SETS, "bundled", "random"):
+    if name in (*REGISTRY, "bundled", "random"):
         raise StartError(f"{name!r} is the name of a bundled set; give another --name")
     if name in REMOTE_SETS:
         raise StartError(f"{name!r} is the name of a public set, which this file isn't; give another --name")

@@ -11,9 +11,9 @@ import jaxstyle as js
 from jaxstyle.app import cli
 from jaxstyle.app.commands.options import read_settings
 from jaxstyle.app.execution.job import load_job
+from jaxstyle.app.pictures.image_sources import Picture
 from jaxstyle.app.pictures.job_pictures import Pictures, finish_images, load_pictures, start_image, style_images
-from jaxstyle.app.pictures.named_images import read_image
-from jaxstyle.app.pictures.sources import Picture
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.colour import luminance, match_colours, match_luminance, to_gray
 from jaxstyle.optimise.presets import PRESETS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxstyle.app.image_files.boxes import read_avif_boxes
+from jaxstyle.app.image_files.avif_jpeg2000 import read_avif_boxes
 from jaxstyle.app.image_files.decode import decode
 from jaxstyle.app.system.errors import StartError
 from tests import image_bytes as files

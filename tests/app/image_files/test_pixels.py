@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxstyle.app.image_files import png, stored
+from jaxstyle.app.image_files import pixel_values, png
 from tests import image_bytes as files
 from tests.cells import BLACK_IS_ZERO, LEVEL, RGB, Cells, H, W, make_numbers, save, smooth
 from tests.reference import numpy_pictures as reference
@@ -180,8 +180,8 @@ def test_jpeg_and_avif_of_every_kind():
 
 def test_large_pictures_of_sixteen_bits_are_rounded_to_eight(monkeypatch):
     rng = np.random.default_rng(16)
-    for module in (stored, png):
-        monkeypatch.setattr(module, "MAX_DEEP", 100)
+    for module in (pixel_values, png):
+        monkeypatch.setattr(module, "MAX_16_BIT_PIXELS", 100)
     cells = Cells()
     for channels, kind in ((1, 0), (3, 2), (2, 4), (4, 6)):
         numbers, _, values = make_numbers(rng, "u16", channels)

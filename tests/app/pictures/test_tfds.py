@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxstyle.app.pictures.sources import load_source
+from jaxstyle.app.pictures.image_sources import load_source
 from jaxstyle.app.system.errors import StartError
 from tests.tiny_dataset import SPLITS, build_dataset, encoded_image, turn_into_tfrecord
 
@@ -239,7 +239,7 @@ def test_no_image_feature(tmp_path, monkeypatch):
 
 
 def test_more_than_fit_in_memory(folder, monkeypatch):
-    monkeypatch.setattr("jaxstyle.app.pictures.sources._MAX_PIXELS", 4 * 64**2)
+    monkeypatch.setattr("jaxstyle.app.pictures.image_sources._MAX_PIXELS", 4 * 64**2)
     assert len(load_source("tfds:tiny/train[:4]", 64).pictures) == 4
     fails(
         "tfds:tiny/train[2:]",

@@ -14,7 +14,7 @@ from jaxstyle.app.execution.compilation_cache import use_compilation_cache
 from jaxstyle.app.system import cache
 from jaxstyle.app.weights.store import make_folder
 from jaxstyle.pretrained.cache_folder import cache_folder
-from jaxstyle.pretrained.set_files import WeightsError
+from jaxstyle.pretrained.weight_files import WeightsError
 from tests.command import fails
 
 SETTINGS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")

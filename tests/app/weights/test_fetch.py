@@ -12,9 +12,9 @@ import pytest
 import jaxstyle as js
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.locks import owned
-from jaxstyle.app.weights import fetch, store
+from jaxstyle.app.weights import download, fetch, store
 from jaxstyle.app.weights.fetch import fetch_set
-from jaxstyle.pretrained import load, set_files
+from jaxstyle.pretrained import load, weight_files
 from jaxstyle.pretrained.weight_sets import REMOTE_SETS, Download, RemoteSet
 from tests.reference import foreign_files as foreign
 
@@ -94,8 +94,8 @@ def quick(monkeypatch, tmp_path):
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr(fetch, "_TIMEOUT", (2.0, 0.6))
-    monkeypatch.setattr(fetch, "_PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(download, "_TIMEOUT", (2.0, 0.6))
+    monkeypatch.setattr(download, "_PAUSES", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_a_host_that_stands_still_is_given_up(server, monkeypatch, begun):
         release.wait(20)
 
     server.answer = answer
-    monkeypatch.setattr(fetch, "_PAUSES", (0.0,))
+    monkeypatch.setattr(download, "_PAUSES", (0.0,))
     offer(monkeypatch, at(server))
     try:
         with pytest.raises(RunError, match="it stopped sending"):
@@ -280,7 +280,7 @@ def test_a_dead_host_is_given_up_soon(monkeypatch, capsys):
 
 def test_a_host_that_gives_a_little_at_a_time_is_given_up(server, monkeypatch):
     server.answer = lambda h, _: send(h, CONTENT, cut=16_384)
-    monkeypatch.setattr(fetch, "_MAX_TRIES", 10)
+    monkeypatch.setattr(download, "_MAX_TRIES", 10)
     offer(monkeypatch, at(server))
     with pytest.raises(RunError, match="the connection was cut|it stopped after"):
         fetch_set("one")
@@ -398,7 +398,7 @@ def test_without_the_hosts_word_the_whole_file_is_read(server, fetched, monkeypa
 
 
 def test_from_the_host_to_parameters(server, monkeypatch, tmp_path):
-    path = set_files.bundled_path("vgg16-in-vgg19.safetensors")
+    path = weight_files.bundled_path("vgg16-in-vgg19.safetensors")
     content = path.read_bytes()
     server.answer = lambda h, _: send(h, content)
     offer(monkeypatch, at(server, hash=f"sha256:{hashlib.sha256(content).hexdigest()}", size=len(content)))
@@ -416,8 +416,8 @@ def test_from_the_host_to_parameters(server, monkeypatch, tmp_path):
 def test_the_public_sets_have_two_sources_and_a_hash_each():
     for name, remote in REMOTE_SETS.items():
         assert len({d.url.split("/")[2] for d in remote.downloads}) >= 2, name
-        for download in remote.downloads:
-            kind, _, digits = download.hash.partition(":")
+        for source in remote.downloads:
+            kind, _, digits = source.hash.partition(":")
             assert len(digits) in {"md5": (32,), "sha256": (8, 64)}[kind]
-            assert download.url.startswith("https://")
-            assert not download.ranged or len(digits) == 64
+            assert source.url.startswith("https://")
+            assert not source.ranged or len(digits) == 64

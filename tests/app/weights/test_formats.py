@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.app.pictures.named_images import read_image
+from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.weights.store import port_file
 from jaxstyle.network.layers import CONVOLUTIONS
 from jaxstyle.pretrained.load import load_weights
-from jaxstyle.pretrained.set_files import find_cached
+from jaxstyle.pretrained.weight_files import find_cached
 from tests.conftest import relative_error
 from tests.reference import foreign_files as foreign
 
@@ -86,7 +86,7 @@ def test_vgg16(tmp_path, case):
 
 
 def test_our_own_files_stay_as_they_are(tmp_path):
-    own = port_file(js.pretrained.set_files.bundled_path("vgg16-in-vgg19.safetensors"), "own")
+    own = port_file(js.pretrained.weight_files.bundled_path("vgg16-in-vgg19.safetensors"), "own")
     jax.tree.map(np.testing.assert_array_equal, js.load_params(own), js.load_params("bundled"))
     again = port_file(own, "again")
     assert again.read_bytes() == own.read_bytes()
@@ -94,26 +94,24 @@ def test_our_own_files_stay_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("program", ["torchvision", "caffe", "matconvnet"])
-def test_the_convention_can_be_given(tmp_path, program):
+def test_the_preprocessing_can_be_given(tmp_path, program):
     path = tmp_path / "odd.pth"
     foreign.write_torch(path, foreign.torch_state(network()))
-    with pytest.raises(
-        StartError, match=r"cannot port odd.pth \(torch\): .*--input-convention torchvision, caffe, mat"
-    ):
+    with pytest.raises(StartError, match=r"cannot port odd.pth \(torch\): .*--preprocessing torchvision, caffe, mat"):
         port_file(path)
-    check_parity(port_file(path, convention=program), None, program, poolings=("max",))
+    check_parity(port_file(path, preprocessing=program), None, program, poolings=("max",))
 
 
-def test_a_given_convention_wins_over_the_recognised_one(tmp_path):
+def test_a_given_preprocessing_wins_over_the_recognised_one(tmp_path):
     path = tmp_path / "odd.pth"
     foreign.write_torch(path, foreign.torch_state(network("caffe")))
-    check_parity(port_file(path, convention="torchvision"), "caffe", "torchvision", poolings=("max",))
+    check_parity(port_file(path, preprocessing="torchvision"), "caffe", "torchvision", poolings=("max",))
 
 
 @pytest.mark.parametrize("change", ["half", "rescaled", "fine-tuned"])
 @pytest.mark.parametrize("program", ["torchvision", "caffe"])
 def test_a_network_is_recognised_through_small_changes(program, change):
-    from jaxstyle.pretrained.conversion import recognise_convention
+    from jaxstyle.pretrained.vgg_conversion import recognise_preprocessing
 
     kernel = network(program)[0][0]
     if change == "half":
@@ -122,16 +120,16 @@ def test_a_network_is_recognised_through_small_changes(program, change):
         kernel = kernel * np.random.RandomState(0).uniform(1e-3, 10, 64)
     else:
         kernel = kernel + np.random.RandomState(0).standard_normal(kernel.shape) * 0.05 * np.abs(kernel).mean((0, 1))
-    assert recognise_convention(kernel) == program
+    assert recognise_preprocessing(kernel) == program
 
 
 def test_what_is_no_network_known_is_not_recognised():
-    from jaxstyle.pretrained.conversion import recognise_convention
+    from jaxstyle.pretrained.vgg_conversion import recognise_preprocessing
 
     generator = np.random.RandomState(0)
-    assert {recognise_convention(generator.standard_normal((3, 3, 3, 64))) for _ in range(200)} == {None}
-    assert recognise_convention(np.zeros((3, 3, 3, 64))) is None
-    assert recognise_convention(-network("caffe")[0][0]) is None
+    assert {recognise_preprocessing(generator.standard_normal((3, 3, 3, 64))) for _ in range(200)} == {None}
+    assert recognise_preprocessing(np.zeros((3, 3, 3, 64))) is None
+    assert recognise_preprocessing(-network("caffe")[0][0]) is None
 
 
 def torch_network(torch, layers):

@@ -10,13 +10,13 @@ from PIL import Image
 
 import jaxstyle as js
 from jaxstyle.app.commands.weights import add_weights_parser
-from jaxstyle.app.pictures.sources import load_source
+from jaxstyle.app.pictures.image_sources import load_source
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.weights import normalise
 from jaxstyle.app.weights.normalise import mean_activations, normalise_set
 from jaxstyle.network.layers import CONVOLUTIONS
 from jaxstyle.pretrained.load import load_weights
-from jaxstyle.pretrained.set_files import bundled_path, set_path
+from jaxstyle.pretrained.weight_files import bundled_path, set_path
 from jaxstyle.pretrained.weight_sets import REGISTRY, REMOTE_SETS
 from tests.conftest import relative_error
 from tests.reference import foreign_files as foreign
@@ -48,7 +48,7 @@ def test_port_prints_the_path_last_and_whole(tmp_path, capsys):
     last = Path(capsys.readouterr().out.splitlines()[-1])
     assert last == tmp_path / "cache" / "weights" / "my-weights.safetensors"
     assert last.is_file()
-    run("port", path, "--name", "mine", "--input-convention", "torchvision")
+    run("port", path, "--name", "mine", "--preprocessing", "torchvision")
     assert load_weights("mine").sha256 != load_weights("my-weights").sha256
 
 
@@ -97,7 +97,7 @@ def test_errors_are_those_of_the_command(tmp_path):
 def test_the_parser_imports_nothing_heavy():
     code = (
         "import sys, argparse\n"
-        "from jaxstyle.app.weights_command import add_weights_parser\n"
+        "from jaxstyle.app.commands.weights import add_weights_parser\n"
         "add_weights_parser(argparse.ArgumentParser().add_subparsers())\n"
         "print([m for m in ('jax', 'numpy', 'requests', 'PIL') if m in sys.modules])"
     )

@@ -1,1 +1,1 @@
-"""TIFF files, of which Pillow reads few kinds. It imports `system` and its neighbours in `image_files`."""
+"""TIFF files are read here, since Pillow reads few kinds of them. This folder imports what `image_files` imports."""

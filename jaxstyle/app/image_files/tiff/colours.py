@@ -1,11 +1,11 @@
-"""What the samples of a TIFF mean, by its photometric interpretation: gray or sRGB values."""
+"""Conversion of a TIFF's samples to gray or sRGB values, by its photometric interpretation."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from jaxstyle.app.image_files.colour_encoding import lab_to_srgb
-from jaxstyle.app.image_files.stored import NO_INKS, Unusable, as_floats, scale, to_eight_bits
+from jaxstyle.app.image_files.pixel_values import NO_INKS, Unusable, as_floats, to_eight_bits, to_unit_range
 from jaxstyle.app.image_files.tiff.samples import Layout
 from jaxstyle.app.image_files.tiff.tags import SAVE, Tags
 
@@ -18,27 +18,27 @@ _PIXELS_AT_ONCE = 2**18
 
 
 def find_colours(photometric: int, samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]) -> np.ndarray:
-    """Gray or sRGB values (h, w, 1 or 3), uint8 or float32 in [0, 1], of the samples of colours.
+    """Convert the colour samples to gray or sRGB values (h, w, 1 or 3), uint8 or float32 in [0, 1].
 
     Args:
       photometric: a key of `COLOURS`.
-      samples: (h, w, as many as that says).
-      layout: what numbers they are.
-      tags: palette, coefficients and the like.
-      notes: what to add notes to.
+      samples: (h, w, n), where `COLOURS` says how many n are.
+      layout: what numbers the samples are.
+      tags: the palette, coefficients and the like.
+      notes: where notes are added.
 
     Raises:
-      Unusable: for numbers that these colours don't have here.
+      Unusable: if these colours are stored as numbers that aren't read here.
     """
     return _MEANINGS[photometric](samples, layout, tags, notes)
 
 
 def _gray_or_rgb(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]) -> np.ndarray:
-    return scale(samples, layout.bits, notes)
+    return to_unit_range(samples, layout.bits, notes)
 
 
 def _inverted(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]) -> np.ndarray:
-    values = scale(samples, layout.bits, notes)
+    values = to_unit_range(samples, layout.bits, notes)
     return (255 if values.dtype == np.uint8 else 1) - values
 
 
@@ -53,7 +53,7 @@ def _from_palette(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[s
         notes.append("its palette is taken as of 8 bits, as it holds nothing above 255")
     small = (table >> 8).astype(np.uint8)
     low = table & 255
-    plain = not low.any() or (low == small).all()  # of 8 bits, times 256 or 257: both are written
+    plain = not low.any() or (low == small).all()  # the entries have 8 bits, times 256 or 257: programs write both
     colours = small if plain else (table / 65535).astype(np.float32)
     return colours[samples[..., 0]]
 
@@ -63,7 +63,7 @@ def _from_cmyk(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]
     if PROFILE in tags.values:
         raise Unusable(f"it is CMYK with a profile, of {layout.bits} bits or with alpha; {SAVE}")
     notes.append(NO_INKS)
-    inks = as_floats(scale(samples, layout.bits, notes))
+    inks = as_floats(to_unit_range(samples, layout.bits, notes))
     return (1 - inks[..., :3]) * (1 - inks[..., 3:])
 
 
@@ -85,7 +85,7 @@ def _from_ycbcr(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str
 
 
 def _from_lab(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]) -> np.ndarray:
-    """Of CIE L*a*b*: a* and b* are signed."""
+    """Convert CIE L*a*b*, in which a* and b* are signed."""
     _need_integers(layout, (8, 16))
     step, signed = 2 ** (layout.bits - 8), f"i{layout.bits // 8}"
 
@@ -97,7 +97,7 @@ def _from_lab(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str])
 
 
 def _from_icc_lab(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[str]) -> np.ndarray:
-    """As profiles of ICC's version 2 count L*, a* and b*."""
+    """Convert L*, a* and b* as profiles of ICC's version 2 count them."""
     _need_integers(layout, (8, 16))
     step = 2 ** (layout.bits - 8)
 
@@ -108,7 +108,7 @@ def _from_icc_lab(samples: np.ndarray, layout: Layout, tags: Tags, notes: list[s
 
 
 def _by_rows(convert: Callable[[np.ndarray], np.ndarray], samples: np.ndarray) -> np.ndarray:
-    """Convert some rows at a time, to bound what the steps between take."""
+    """Convert a few rows of pixels at a time, which bounds the memory of the steps between."""
     step = max(1, _PIXELS_AT_ONCE // samples.shape[1])
     return np.concatenate([convert(samples[at : at + step]) for at in range(0, len(samples), step)])
 

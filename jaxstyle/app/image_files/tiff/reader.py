@@ -1,4 +1,4 @@
-"""The first picture of a TIFF: JPEG and fax by Pillow, all else by our own rules, since Pillow knows few kinds."""
+"""Reading of a TIFF's first picture. Pillow reads JPEG and fax compression, and our own code reads all else."""
 
 import io
 
@@ -6,8 +6,16 @@ import numpy as np
 from PIL import Image
 
 from jaxstyle.app.image_files.colour_encoding import Encoding, find_usable
-from jaxstyle.app.image_files.exif import honour, load_tiff_exif, read_exif
-from jaxstyle.app.image_files.stored import SEVERAL, Stored, Unusable, as_floats, reduce_deep, scale, to_image
+from jaxstyle.app.image_files.exif import encoding_or_note, load_tiff_exif, read_exif
+from jaxstyle.app.image_files.pixel_values import (
+    SEVERAL,
+    Stored,
+    Unusable,
+    as_floats,
+    reduce_16_bits,
+    to_image,
+    to_unit_range,
+)
 from jaxstyle.app.image_files.tiff.colours import (
     BLACK_IS_ZERO,
     CMYK,
@@ -25,7 +33,7 @@ from jaxstyle.app.image_files.tiff.tags import SAVE, Tags, find_layout, read_tag
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-_BYTES = 16  # a pixel: four channels of 32 bits are the most
+_BYTES = 16  # of a pixel at most: four channels of 32 bits
 _FAX, _JPEG = (2, 3, 4), (6, 7)
 _ASSOCIATED, _STRAIGHT = 1, 2
 _CFA, _LINEAR_RAW, _DNG = 32803, 34892, 50706
@@ -36,13 +44,13 @@ def read_tiff(data: bytes, max_pixels: int, notes: list[str]) -> Stored:
     """Read the first picture.
 
     Args:
-      data: the file, which begins with one of `MAGIC`.
-      max_pixels: more pixels are refused.
-      notes: what to add notes to.
+      data: the file's bytes, which begin with one of `MAGIC`.
+      max_pixels: the most pixels that are read.
+      notes: where notes are added.
 
     Raises:
-      Unusable: if it is damaged, or of a kind that can't be read.
-      Image.DecompressionBombError: if it has more than `max_pixels`.
+      Unusable: if the file is damaged, or of a kind that can't be read.
+      Image.DecompressionBombError: if the picture has more than `max_pixels` pixels.
     """
     tags = read_tags(data)
     w, h, photometric = tags.one(256, 0), tags.one(257, 0), tags.one(262, -1)
@@ -67,12 +75,12 @@ def read_tiff(data: bytes, max_pixels: int, notes: list[str]) -> Stored:
         raise Unusable(f"it is a TIFF of a rare compression ({compression}); save it by LZW or Deflate")
     profile = tags.values.get(PROFILE)
     profile = profile if isinstance(profile, bytes) and photometric not in (LAB, ICC_LAB) else None
-    encoding = None if profile else _find_encoding(tags, photometric, notes) or honour(said, notes)
+    encoding = None if profile else _find_encoding(tags, photometric, notes) or encoding_or_note(said, notes)
     return stored._replace(profile=profile, encoding=encoding, turn=turn if turn in range(1, 9) else 1, exif=exif)
 
 
 def _let_pillow_read(data: bytes, tags: Tags, *, fax: bool) -> Stored:
-    """A picture of JPEG or fax, which Pillow also turns upright."""
+    """Let Pillow read a picture of JPEG or fax compression, and turn it upright."""
     photometric, bits = tags.one(262, 1), set(tags.many(258, (1,)))
     known = (WHITE_IS_ZERO, BLACK_IS_ZERO) if fax else (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR)
     plain = tags.one(277, 1) == COLOURS.get(photometric) and 338 not in tags.values and tags.one(284, 1) == 1
@@ -100,25 +108,25 @@ def _read_own(data: bytes, tags: Tags, size: tuple[int, int], limit: int, notes:
         raise Unusable(f"its colours are multiplied by its alpha, and are neither RGB nor gray from black; {SAVE}")
     samples = read_samples(data, layout, colours + alpha + 1, limit)
     if photometric == CMYK and alpha < 0 and layout.kind == "u" and (layout.bits, PROFILE in tags.values) in _INKS:
-        inks = np.ascontiguousarray(samples if layout.bits == 8 else reduce_deep(samples))
+        inks = np.ascontiguousarray(samples if layout.bits == 8 else reduce_16_bits(samples))
         return Stored(Image.frombuffer("CMYK", (size[1], size[0]), inks, "raw", "CMYK", 0, 1))
     values = find_colours(photometric, samples[..., :colours], layout, tags, notes)
     if alpha >= 0:
-        cover = scale(samples[..., -1:], layout.bits, [])
+        cover = to_unit_range(samples[..., -1:], layout.bits, [])
         same = cover.dtype == values.dtype
         values = np.concatenate([values, cover] if same else [as_floats(values), as_floats(cover)], -1)
-    return Stored(to_image(values) if values.dtype == np.uint8 else values, associated=kind == _ASSOCIATED)
+    return Stored(to_image(values) if values.dtype == np.uint8 else values, premultiplied=kind == _ASSOCIATED)
 
 
 _INKS = (
     (8, False),
     (8, True),
     (16, True),
-)  # bits, and whether there is a profile, of what LittleCMS or Pillow converts
+)  # bits, and whether there is a profile, of the CMYK that LittleCMS or Pillow converts
 
 
 def _find_alpha(tags: Tags, extra: int, notes: list[str]) -> tuple[int, int]:
-    """Which of the samples beside colours is alpha, -1 if none is, and of which kind."""
+    """Return which sample beside the colours is alpha, or -1 if none is, and which kind of alpha it is."""
     kinds = tags.many(338)[: max(0, extra)]
     found = next((i for i, kind in enumerate(kinds) if kind in (_ASSOCIATED, _STRAIGHT)), -1)
     if extra > (found >= 0):
@@ -127,7 +135,7 @@ def _find_alpha(tags: Tags, extra: int, notes: list[str]) -> tuple[int, int]:
 
 
 def _find_encoding(tags: Tags, photometric: int, notes: list[str]) -> Encoding | None:
-    """What a picture without an ICC profile says of its colours."""
+    """Return the encoding that the tags of a picture without an ICC profile give."""
     for tag, name in _IGNORED.items():
         if tag in tags.values and (tag != 532 or photometric != YCBCR):
             notes.append(f"its {name} is ignored")

@@ -1,4 +1,4 @@
-"""The numbers of a TIFF's strips or tiles, of any depth, compressed without loss; libtiff in Pillow unpacks them."""
+"""Reading of the numbers in a TIFF's strips or tiles, of any depth. Pillow's libtiff undoes lossless compression."""
 
 import io
 import itertools
@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from jaxstyle.app.image_files.stored import Unusable
+from jaxstyle.app.image_files.pixel_values import Unusable
 
 NONE = 1
-# LZW, Deflate by both its numbers, PackBits, Zstandard; not LZMA, whose files say how much memory is taken.
+# These are LZW, Deflate by both its numbers, PackBits and Zstandard. LZMA is left out, since its files say how much
+# memory unpacking takes.
 GENERIC = (5, 8, 32946, 32773, 50000)
 HORIZONTAL, FLOATING = 2, 3  # predictors
 
@@ -23,18 +24,18 @@ class Layout(NamedTuple):
     """How a TIFF's samples lie in its file.
 
     Attributes:
-      shape: height, width and samples a pixel.
+      shape: height, width, and samples a pixel.
       part: height and width of a strip or tile.
-      tiled: whether they are tiles, all of which are whole.
+      tiled: whether the parts are tiles; all tiles are whole.
       separate: whether each sample has a plane of its own.
-      bits: of a sample.
-      kind: u, i or f, as NumPy calls kinds of numbers.
-      order: of bytes, < or >.
+      bits: bits of a sample.
+      kind: the kind of number as NumPy calls it: u, i or f.
+      order: the order of bytes: < or >.
       reversed_bits: whether a byte's first bit is its lowest.
-      compression: the code of it, NONE or one of GENERIC.
+      compression: the code of the compression: NONE or one of GENERIC.
       predictor: 1 for none, HORIZONTAL or FLOATING.
       offsets: where the strips or tiles begin.
-      counts: how many bytes each has.
+      counts: how many bytes each strip or tile has.
     """
 
     shape: tuple[int, int, int]
@@ -52,16 +53,16 @@ class Layout(NamedTuple):
 
 
 def read_samples(data: bytes, layout: Layout, wanted: int, limit: int) -> np.ndarray:
-    """The first `wanted` samples of each pixel, (h, w, wanted), of the type that holds them.
+    """Read the first `wanted` samples of each pixel, (h, w, wanted), in the smallest type that holds them.
 
     Args:
-      data: the file.
-      layout: how they lie in it.
-      wanted: how many there shall be.
-      limit: of bytes that unpacking all of them may take.
+      data: the file's bytes.
+      layout: how the samples lie in the file.
+      wanted: how many samples of each pixel to read.
+      limit: the most bytes that the unpacked samples may take.
 
     Raises:
-      Unusable: if there are fewer bytes than that takes, or more than `limit`.
+      Unusable: if the file has too few bytes, or if unpacking takes more than `limit`.
     """
     h, w, samples = layout.shape
     rows, columns = layout.part
@@ -87,12 +88,12 @@ def read_samples(data: bytes, layout: Layout, wanted: int, limit: int) -> np.nda
 
 
 def _unpack(data: bytes, layout: Layout, part: slice, lines: int, line: int) -> np.ndarray:
-    """The bytes of strips or tiles one below the other, (lines, line)."""
+    """Return the bytes of the strips or tiles, one below the other, (lines, line)."""
     rows = layout.part[0]
     offsets = layout.offsets[part]
     if layout.compression == NONE and not layout.reversed_bits:
         together = all(b - a == rows * line for a, b in itertools.pairwise(offsets))
-        if together and offsets[0] + lines * line <= len(data):  # as they mostly are: nothing is copied
+        if together and offsets[0] + lines * line <= len(data):  # the usual case, in which nothing is copied
             return np.frombuffer(data, np.uint8, lines * line, offsets[0]).reshape(lines, line)
     segments = []
     for i, offset in enumerate(offsets):
@@ -108,7 +109,7 @@ def _unpack(data: bytes, layout: Layout, part: slice, lines: int, line: int) -> 
 
 
 def _decompress(segments: list[bytes], compression: int, rows: int, lines: int, line: int) -> np.ndarray:
-    """What compressed strips hold, (lines, line): they become strips of a gray TIFF of 8 bits, which Pillow reads."""
+    """Decompress strips to bytes (lines, line): Pillow reads them as the strips of a gray TIFF of 8 bits."""
     offsets, at = [], 8
     for segment in segments:
         offsets.append(at)
@@ -130,7 +131,7 @@ def _decompress(segments: list[bytes], compression: int, rows: int, lines: int, 
     file = struct.pack("<2sHI", b"II", 42, at) + body + bytes(-len(body) % 2) + directory
     limit = Image.MAX_IMAGE_PIXELS
     try:
-        Image.MAX_IMAGE_PIXELS = None  # bytes are no pixels; their number was checked
+        Image.MAX_IMAGE_PIXELS = None  # these are bytes and not pixels, and their number was checked
         with Image.open(io.BytesIO(file), formats=["TIFF"]) as image:
             return np.asarray(image).reshape(lines, line)
     finally:
@@ -138,7 +139,7 @@ def _decompress(segments: list[bytes], compression: int, rows: int, lines: int, 
 
 
 def _to_numbers(raw: np.ndarray, layout: Layout, count: int) -> np.ndarray:
-    """Numbers (lines, count) of bytes (lines, line)."""
+    """Convert bytes (lines, line) to numbers (lines, count)."""
     bits = layout.bits
     if layout.predictor == FLOATING:
         return _undo_floating(raw, bits, count, 1 if layout.separate else layout.shape[2])
@@ -155,7 +156,7 @@ def _to_numbers(raw: np.ndarray, layout: Layout, count: int) -> np.ndarray:
 
 
 def _undo_predictor(values: np.ndarray, layout: Layout, each: int) -> np.ndarray:
-    """Sums of what were differences from the pixel to the left."""
+    """Sum up values that are stored as differences from the pixel to the left."""
     if layout.predictor != HORIZONTAL:
         return values
     unsigned = values.view(f"u{values.dtype.itemsize}").reshape(len(values), -1, each)
@@ -163,7 +164,7 @@ def _undo_predictor(values: np.ndarray, layout: Layout, each: int) -> np.ndarray
 
 
 def _undo_floating(raw: np.ndarray, bits: int, count: int, each: int) -> np.ndarray:
-    """Floats of lines in which differences of bytes were stored, all first bytes before all second ones."""
+    """Restore floats from lines that store differences of bytes, all first bytes before all second ones."""
     size = bits // 8
     sums = raw.reshape(len(raw), -1, each).cumsum(axis=1, dtype=np.uint8)
     planes = sums.reshape(len(raw), size, count).swapaxes(1, 2)

@@ -1,4 +1,4 @@
-"""The tags of a TIFF's first picture, and how they say that its samples lie in the file."""
+"""The tags of a TIFF's first picture, and the layout of its samples that they describe."""
 
 import io
 from collections.abc import Sequence
@@ -6,22 +6,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxstyle.app.image_files.stored import Unusable
+from jaxstyle.app.image_files.pixel_values import Unusable
 from jaxstyle.app.image_files.tiff.samples import FLOATING, HORIZONTAL, NONE, Layout
 
 SAVE = "save it as RGB of 8 or 16 bits a channel"
 
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}  # SampleFormat; 4 is undefined
 _DEPTHS: dict[str, tuple[int, ...]] = {"u": (*range(1, 17), 32, 64), "i": (8, 16, 32, 64), "f": (16, 32, 64)}
-_RATIONAL = (5, 10)  # types of tags, which tifffile gives as numerators and denominators in turn
+_RATIONAL = (5, 10)  # types of tags whose numerators and denominators tifffile gives in turn
 
 
 class Tags(NamedTuple):
-    """Values of a picture's tags by number.
+    """The values of a picture's tags.
 
     Attributes:
-      values: numbers, tuples of them, or bytes.
-      order: of bytes, < or >.
+      values: {number of the tag: a number, a tuple of numbers, or bytes}.
+      order: the order of bytes: < or >.
       several: whether another picture follows.
     """
 
@@ -30,35 +30,35 @@ class Tags(NamedTuple):
     several: bool
 
     def one(self, tag: int, default: int) -> int:
-        """A tag's first number, or `default`."""
+        """Return a tag's first number, or `default`."""
         value = self.many(tag)
         return int(value[0]) if value else default
 
     def many(self, tag: int, default: Sequence[Any] = ()) -> tuple[Any, ...]:
-        """All numbers of a tag, or `default`."""
+        """Return all numbers of a tag, or `default`."""
         value = self.values.get(tag, default)
         return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
 def read_tags(data: bytes) -> Tags:
-    """The tags of the first picture.
+    """Read the tags of the first picture.
 
     Raises:
-      Unusable: if they are damaged.
+      Unusable: if the tags are damaged.
     """
     import tifffile
 
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page: Any = file.pages.first
-            values = {int(tag.code): _plain(tag) for tag in reversed(list(page.tags))}  # of several, the first counts
+            values = {int(tag.code): _plain(tag) for tag in reversed(list(page.tags))}  # the first of equal tags counts
             return Tags(values, file.byteorder, _has_second(file.pages))
     except MemoryError:
         raise
     except tifffile.TiffFileError as error:
         reason = " ".join(str(error).split())[:160]
         raise Unusable(f"the TIFF is damaged ({reason})") from error
-    except Exception as error:  # what damaged tags raise is of any kind
+    except Exception as error:  # damaged tags raise errors of any kind
         raise Unusable("the TIFF is truncated or damaged: its tags can't be read") from error
 
 
@@ -76,15 +76,15 @@ def _plain(tag: Any) -> Any:
     if int(tag.dtype) in _RATIONAL and isinstance(value, tuple):
         return tuple(a / b if b else float("nan") for a, b in zip(value[::2], value[1::2], strict=False))
     if isinstance(value, tuple):
-        return tuple(int(v) if isinstance(v, int) else v for v in value)  # no names of enumerations
+        return tuple(int(v) if isinstance(v, int) else v for v in value)  # no members of enumerations
     return int(value) if isinstance(value, int) else value
 
 
 def find_layout(tags: Tags, size: tuple[int, int]) -> Layout:
-    """How the samples of a picture (h, w) lie.
+    """Return how the samples of a picture (h, w) lie in the file.
 
     Raises:
-      Unusable: if they are of a rare kind, or nowhere.
+      Unusable: if the samples are of a rare kind, or the file has no place for them.
     """
     h, w = size
     samples, bits, formats = tags.one(277, 1), set(tags.many(258, (1,))), set(tags.many(339, (1,)))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxstyle.network.layers import BLOCKS, CONVOLUTIONS, ONLY_VGG19, block_of
-from jaxstyle.pretrained.weight_sets import CONVENTIONS, Convention
+from jaxstyle.pretrained.weight_sets import PREPROCESSINGS, Preprocessing
 
 Key = tuple[str, ...]
 """Name of a tensor in its file, in parts: ("features", "0", "weight")."""
@@ -129,8 +129,8 @@ def _natural(key: Key) -> list[list[tuple[bool, int, str]]]:
     ]
 
 
-def recognise_convention(kernel: np.ndarray) -> str | None:
-    """Recognise the input convention that a network was trained with by its first kernel.
+def recognise_preprocessing(kernel: np.ndarray) -> str | None:
+    """Recognise the input preprocessing that a network was trained with by its first kernel.
 
     Files of torchvision and of Caffe have the same names and shapes, and magnitude doesn't tell them apart (of these
     taps, mean 0.22 and 0.25 in Caffe's networks, 0.03 and 0.46 in torchvision's). The nine taps of the first filter on
@@ -152,7 +152,7 @@ def recognise_convention(kernel: np.ndarray) -> str | None:
     return None
 
 
-def to_canonical(convolutions: Convolutions, convention: Convention) -> dict[str, np.ndarray]:
+def to_canonical(convolutions: Convolutions, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
     """Tensors in the layout of `pretrained`, float32, that give the features of the program they come from.
 
     conv(k, (scale x - mean) / std) = conv(k scale / std, x - mean / scale): order, scale and deviation fold into
@@ -160,15 +160,15 @@ def to_canonical(convolutions: Convolutions, convention: Convention) -> dict[str
 
     Args:
       convolutions: as `find_convolutions` returns them.
-      convention: what the program feeds its network.
+      preprocessing: what the program feeds its network.
 
     Returns:
       {name in the file: tensor}: `mean`, and kernel and bias of each convolution.
     """
     kernels = [np.asarray(kernel, np.float64) for kernel in convolutions.kernels]
-    first = kernels[0][:, :, ::-1] if convention.order == "BGR" else kernels[0]
-    kernels[0] = first * (convention.scale / np.asarray(convention.std, np.float64))[:, None]
-    mean = np.asarray(convention.mean, np.float64) / convention.scale
+    first = kernels[0][:, :, ::-1] if preprocessing.order == "BGR" else kernels[0]
+    kernels[0] = first * (preprocessing.scale / np.asarray(preprocessing.std, np.float64))[:, None]
+    mean = np.asarray(preprocessing.mean, np.float64) / preprocessing.scale
     tensors = {"mean": mean.astype(np.float32)}
     for layer, kernel, bias in zip(_LAYERS_OF[convolutions.architecture], kernels, convolutions.biases, strict=True):
         tensors[f"{layer}/kernel"] = np.ascontiguousarray(kernel, np.float32)
@@ -176,27 +176,29 @@ def to_canonical(convolutions: Convolutions, convention: Convention) -> dict[str
     return tensors
 
 
-def choose_convention(convolutions: Convolutions, given: str | None, of_format: Convention | str | None) -> Convention:
-    """The convention that was given, or that the format has, or that the numbers tell, in this order.
+def choose_preprocessing(
+    convolutions: Convolutions, given: str | None, of_format: Preprocessing | str | None
+) -> Preprocessing:
+    """The preprocessing that was given, or that the format has, or that the numbers tell, in this order.
 
     Args:
       convolutions: as `find_convolutions` returns them.
-      given: name of a convention; None: none was given.
-      of_format: the convention of the file's format, or its name; None: the format has none.
+      given: name of a preprocessing; None: none was given.
+      of_format: the preprocessing of the file's format, or its name; None: the format has none.
 
     Returns:
-      The convention.
+      The preprocessing.
 
     Raises:
       ValueError: if nothing tells.
     """
-    chosen = given or of_format or recognise_convention(convolutions.kernels[0])
+    chosen = given or of_format or recognise_preprocessing(convolutions.kernels[0])
     if chosen is None:
         raise ValueError(
             "its first kernel is neither torchvision's nor Caffe's, so nothing tells what input it expects: give "
-            f"--input-convention {', '.join(CONVENTIONS)}"
+            f"--preprocessing {', '.join(PREPROCESSINGS)}"
         )
-    return CONVENTIONS[chosen] if isinstance(chosen, str) else chosen
+    return PREPROCESSINGS[chosen] if isinstance(chosen, str) else chosen
 
 
 def scale_filters(tensors: Mapping[str, np.ndarray], means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What an image file stores, as numbers: which value is white, and what isn't a number is refused."""
+"""The numbers that an image file stores as pixels, and their conversion to values in [0, 1], where white is 1."""
 
 from typing import NamedTuple
 
@@ -9,16 +9,16 @@ from jaxstyle.app.image_files.colour_encoding import Encoding
 
 SEVERAL = "it has several frames, of which the first is taken"
 NO_INKS = "it is CMYK without a colour profile: what its inks look like is a guess"
-MAX_DEEP = 2**24  # larger pictures of 16 bits a channel are read as of 8
+MAX_16_BIT_PIXELS = 2**24  # larger pictures of 16 bits a channel are reduced to 8
 
 _QUANTILE = 0.9
 _MOST_LOOKED_AT = 2**20
-# Up to which value nine tenths of what isn't black lie, and which value is white then.
+# If nine tenths of the values that aren't black are at most the first number, the second number is white.
 _RANGES = ((16, 1), (512, 255), (np.inf, 65535))
 
 
 class Unusable(Exception):
-    """A picture that can't be used, for the reason that it says."""
+    """The picture can't be used; the message gives the reason."""
 
 
 class Stored(NamedTuple):
@@ -28,10 +28,10 @@ class Stored(NamedTuple):
       picture: an image of mode L, LA, RGB, RGBA or CMYK; or gray or RGB values, perhaps with alpha, (h, w, 1 to 4)
         float32 in [0, 1].
       profile: its ICC profile.
-      encoding: how its numbers mean colours, if it says so otherwise; stronger than a profile.
-      turn: its orientation as EXIF counts it, 1 to 8.
-      exif: what may be copied of its EXIF block.
-      associated: whether its colours are multiplied by its alpha.
+      encoding: how its numbers stand for colours, if the file says so in another way; it counts more than a profile.
+      turn: the orientation as EXIF counts it, 1 to 8.
+      exif: the part of its EXIF block that may be copied.
+      premultiplied: whether its colours are multiplied by its alpha.
     """
 
     picture: Image.Image | np.ndarray
@@ -39,31 +39,32 @@ class Stored(NamedTuple):
     encoding: Encoding | None = None
     turn: int = 1
     exif: bytes | None = None
-    associated: bool = False
+    premultiplied: bool = False
 
 
-def scale(values: np.ndarray, bits: int, notes: list[str]) -> np.ndarray:
-    """Numbers of a file as values in [0, 1], of which 1 is the largest that the file means.
+def to_unit_range(values: np.ndarray, bits: int, notes: list[str]) -> np.ndarray:
+    """Scale the numbers of a file to [0, 1], where 1 is the value that the file means as white.
 
-    Unsigned integers of up to 16 bits are what their bits hold. Of signed ones 0 is black. Those of 32 bits and more
-    are 8, 16 or as many bits, and floats are in [0, 1], [0, 255] or [0, 65535], whichever nine tenths of the values
-    above 0 fit: a few odd ones decide nothing. What is guessed, and how much is clipped, becomes a note.
+    In integers of up to 16 bits, white is the largest number that the bits hold; 0 is black, also in signed ones. In
+    integers of 32 bits and more, white is the largest number of 8, of 16 or of all bits, and in floats it is 1, 255 or
+    65535. Nine tenths of the values above 0 decide which (see `_find_top`), so that a few odd values decide nothing. A
+    note tells what was guessed, and how many values were clipped.
 
     Args:
       values: (h, w, channels) of any type of number.
-      bits: how many each number has in the file.
-      notes: what to add notes to.
+      bits: how many bits each number has in the file.
+      notes: where notes are added.
 
     Returns:
-      uint8 for 8 bits, and for 16 if there are more than 17 million pixels; otherwise float32.
+      uint8 for 8 bits, and for 16 bits if there are more than 17 million pixels; otherwise float32 in [0, 1].
 
     Raises:
       Unusable: if there are numbers that are not finite.
     """
     if values.dtype == np.uint8 and bits == 8:
         return values
-    if values.dtype == np.uint16 and bits == 16 and values.shape[0] * values.shape[1] > MAX_DEEP:
-        return reduce_deep(values)
+    if values.dtype == np.uint16 and bits == 16 and values.shape[0] * values.shape[1] > MAX_16_BIT_PIXELS:
+        return reduce_16_bits(values)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = int((~np.isfinite(values)).any(-1).sum())
         raise Unusable(f"it has pixels that are not finite ({count} of them); replace them by numbers")
@@ -76,8 +77,8 @@ def scale(values: np.ndarray, bits: int, notes: list[str]) -> np.ndarray:
     return np.clip(values, 0, 1, out=values).astype(np.float32, copy=False)
 
 
-def reduce_deep(values: np.ndarray) -> np.ndarray:
-    """uint8 of uint16 values, rounded."""
+def reduce_16_bits(values: np.ndarray) -> np.ndarray:
+    """Round uint16 values to uint8."""
     out = np.empty(values.shape, np.uint8)
     for row, deep in zip(out, values, strict=True):
         row[...] = (deep.astype(np.uint32) + 128) // 257
@@ -85,22 +86,22 @@ def reduce_deep(values: np.ndarray) -> np.ndarray:
 
 
 def to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """uint8 of values in [0, 1], or of uint8."""
+    """Convert values in [0, 1] to uint8; uint8 stays."""
     return values if values.dtype == np.uint8 else np.round(values * 255).astype(np.uint8)
 
 
 def as_floats(values: np.ndarray) -> np.ndarray:
-    """float32 of values in [0, 1], or of uint8."""
+    """Convert uint8 to float32 in [0, 1]; floats stay."""
     return values.astype(np.float32) / np.float32(255) if values.dtype == np.uint8 else values
 
 
 def to_image(values: np.ndarray) -> Image.Image:
-    """The image of mode L, LA, RGB or RGBA of uint8 values (h, w, 1 to 4)."""
+    """Make an image of mode L, LA, RGB or RGBA from uint8 values (h, w, 1 to 4)."""
     return Image.fromarray(np.ascontiguousarray(values[..., 0] if values.shape[-1] == 1 else values))
 
 
 def _find_top(values: np.ndarray, bits: int, notes: list[str]) -> float:
-    """The value that is white; how it was guessed becomes a note."""
+    """Return the value that is white; a note tells how it was guessed."""
     if values.dtype.kind == "f":
         white = next(white for limit, white in _RANGES if _typical(values) <= limit)
         notes.append(f"its floats are taken as values from 0 to {white}, of sRGB unless it has a profile")
@@ -114,7 +115,7 @@ def _find_top(values: np.ndarray, bits: int, notes: list[str]) -> float:
 
 
 def _typical(values: np.ndarray) -> float:
-    """What nine tenths of the values above 0 don't exceed."""
+    """Return the value that nine tenths of the values above 0 don't exceed."""
     flat = values.reshape(-1)
     some = flat[:: max(1, flat.size // _MOST_LOOKED_AT)]
     some = some[some > 0]

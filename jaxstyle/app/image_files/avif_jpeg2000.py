@@ -1,15 +1,15 @@
-"""What AVIF and JPEG 2000 files say of colours and depth in their boxes, where Pillow tells nothing."""
+"""What the boxes of AVIF and JPEG 2000 files say about colours and depth, which Pillow doesn't tell."""
 
 from collections.abc import Iterator
 
 from jaxstyle.app.image_files.colour_encoding import Encoding, from_code_points
 
-_INSIDE = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"jp2h": 0}  # boxes that hold boxes, after so many bytes
+_INSIDE = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"jp2h": 0}  # boxes that hold boxes, which begin after so many bytes
 _KNOWN_SPACES = (12, 16, 17, 18)  # CMYK, sRGB, gray and sYCC, which Pillow converts
 
 
 def read_avif_boxes(data: bytes, has_profile: bool, notes: list[str]) -> Encoding | None:
-    """The encoding that an AVIF without a profile names by code points; what can't be honoured becomes a note."""
+    """Return the encoding that an AVIF without a profile names by code points; a note tells what can't be used."""
     codes: set[bytes] = set()
     deep = False
     for name, content in _walk(data, 0, len(data)):
@@ -18,7 +18,7 @@ def read_avif_boxes(data: bytes, has_profile: bool, notes: list[str]) -> Encodin
         deep |= name == b"av1C" and len(content) > 2 and bool(content[2] & 0x40)
     if deep:
         notes.append("it has more than 8 bits a channel, of which 8 are kept")
-    if not codes or has_profile:  # which is stronger
+    if not codes or has_profile:  # a profile counts more
         return None
     (first, *others) = sorted(codes)
     encoding = None if others else from_code_points(int.from_bytes(first[:2]), int.from_bytes(first[2:]))
@@ -28,7 +28,7 @@ def read_avif_boxes(data: bytes, has_profile: bool, notes: list[str]) -> Encodin
 
 
 def read_jpeg2000_boxes(data: bytes, notes: list[str]) -> bytes | None:
-    """The ICC profile in a JPEG 2000 file; what can't be honoured becomes a note."""
+    """Return the ICC profile in a JPEG 2000 file; a note tells what can't be used."""
     for name, content in _walk(data, 0, len(data)):
         if name != b"colr":
             continue
@@ -41,13 +41,13 @@ def read_jpeg2000_boxes(data: bytes, notes: list[str]) -> bytes | None:
 
 
 def jpeg2000_bits(data: bytes) -> int:
-    """How many bits a channel has; 8 if its header can't be found."""
+    """Return how many bits a channel has; 8 if the file's header can't be found."""
     at = data.find(b"\xff\x4f\xff\x51")
     return (data[at + 42] & 0x7F) + 1 if 0 <= at < len(data) - 42 else 8
 
 
 def _walk(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, bytes]]:
-    """Names and contents of boxes, and of those in them that matter here."""
+    """Yield the names and contents of the boxes that matter here, also of boxes in other boxes."""
     while at + 8 <= end:
         size, name, head = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8], 8
         if size == 1:

@@ -1,14 +1,12 @@
 import hashlib
-import itertools
 import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxstyle.app.pictures.named_images import SAMPLES, read_image
-from jaxstyle.app.pictures.shapes import bucket_shapes, crop_center, make_pairs, share_shapes
-from jaxstyle.app.pictures.sources import Picture, load_source
+from jaxstyle.app.pictures.image_sources import load_source
+from jaxstyle.app.pictures.read_image import SAMPLES, read_image
 from jaxstyle.app.system.errors import StartError
 from tests.tiny_dataset import encoded_image
 
@@ -135,91 +133,8 @@ def test_a_folder_without_a_picture(photos, capsys):
 
 
 def test_more_than_fit_in_memory(photos, monkeypatch):
-    monkeypatch.setattr("jaxstyle.app.pictures.sources._MAX_PIXELS", 3 * 64**2)
+    monkeypatch.setattr("jaxstyle.app.pictures.image_sources._MAX_PIXELS", 3 * 64**2)
     fails("photos", r"photos holds 4 images, more than the 3 of --size 64 .* take fewer, as photos\[:3\], or a smaller")
     assert len(load_source("photos", 32).pictures) == 4
     assert len(load_source("photos[:3]", 64).pictures) == 3
     assert len(load_source("photos/b.png", 10_000).pictures) == 1
-
-
-def test_pairs():
-    assert make_pairs("ab", [1, 2, 3], "all") == [("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 2), ("b", 3)]
-    assert make_pairs("abc", [1, 2, 3], "zip") == [("a", 1), ("b", 2), ("c", 3)]
-    assert make_pairs("a", [1, 2], "zip") == [("a", 1), ("a", 2)]
-    assert make_pairs("ab", [1], "zip") == [("a", 1), ("b", 1)]
-    with pytest.raises(StartError, match="2 content but 3 style images"):
-        make_pairs("ab", [1, 2, 3], "zip")
-    with pytest.raises(StartError, match="unknown pairing 'some'; valid: all, zip"):
-        make_pairs("ab", [1], "some")
-
-
-def test_equal_and_single_shapes_stay():
-    assert bucket_shapes([]) == []
-    assert bucket_shapes([(341, 512)]) == [(341, 512)]
-    assert bucket_shapes([(341, 512)] * 5, 1) == [(341, 512)] * 5
-
-
-def test_shapes_that_differ_by_rounding_are_shared():
-    assert bucket_shapes([(342, 512), (341, 512), (512, 384), (512, 383)]) == [(341, 512)] * 2 + [(512, 383)] * 2
-
-
-def test_no_more_is_cropped_than_needed():
-    shapes = [(380, 512), (391, 512), (341, 512), (512, 512)]  # 391 is 2.8 % more than 380
-    assert bucket_shapes(shapes, 4) == shapes
-    assert bucket_shapes(shapes, 3) == [(380, 512), (380, 512), (341, 512), (512, 512)]
-    assert len(set(bucket_shapes(shapes, 1))) == 3  # never more than 5 %
-
-
-def possible(shape, target, crop):
-    """Whether a rectangle of the target's size lies in the shape and leaves out at most the fraction `crop`."""
-    inside = all(a >= b for a, b in zip(shape, target, strict=True))
-    return inside and (np.prod(shape) - np.prod(target)) / np.prod(shape) <= crop + 1e-12
-
-
-def fewest(shapes, crop):
-    """Size of the smallest subset of the shapes that all can be cropped to, by trying all subsets."""
-    for count in itertools.count(1):
-        for chosen in itertools.combinations(shapes, count):
-            if all(any(possible(s, target, crop) for target in chosen) for s in shapes):
-                return count
-    return None
-
-
-def test_buckets_are_as_few_as_can_be():
-    rng = np.random.default_rng(3)
-    for _ in range(40):
-        heights = rng.integers(40, 65, 7)
-        shapes = sorted({(int(h), 64) if rng.random() < 0.7 else (64, int(h)) for h in heights})
-        found = bucket_shapes(shapes, 1)
-        assert all(possible(s, b, 0.05) for s, b in zip(shapes, found, strict=True))
-        assert len(set(found)) == fewest(shapes, 0.05)
-
-
-def test_shapes_of_any_size_lose_little():
-    rng = np.random.default_rng(4)
-    shapes = [tuple(map(int, s)) for s in rng.integers(32, 300, (500, 2))]
-    found = bucket_shapes(shapes)
-    assert all(possible(s, b, 0.05) for s, b in zip(shapes, found, strict=True))
-    assert set(found) <= set(shapes)
-    order = rng.permutation(500)
-    assert bucket_shapes([shapes[i] for i in order]) == [found[i] for i in order]
-
-
-def test_crop_center():
-    image = np.arange(5 * 6 * 3).reshape(5, 6, 3)
-    np.testing.assert_array_equal(crop_center(image, (3, 4)), image[1:4, 1:5])
-    np.testing.assert_array_equal(crop_center(image, (4, 5)), image[:4, :5])
-    np.testing.assert_array_equal(crop_center(image, (5, 6)), image)
-
-
-def test_pictures_that_share_shapes(capsys):
-    rng = np.random.default_rng(5)
-    pictures = [Picture(str(h), rng.random((h, 64, 3), np.float32), "0") for h in (50, 51, 64, 51)]
-    for picture in share_shapes(pictures[1:2] * 2, 1):
-        np.testing.assert_array_equal(picture.image, pictures[1].image)
-    assert capsys.readouterr().err == ""
-    found = share_shapes(pictures)
-    assert [p.image.shape for p in found] == [(50, 64, 3), (50, 64, 3), (64, 64, 3), (50, 64, 3)]
-    assert [p.name for p in found] == ["50", "51", "64", "51"]
-    np.testing.assert_array_equal(found[1].image, pictures[1].image[:50])
-    assert capsys.readouterr().err == "cropped 2 of 4 images, by 2.0% at most, so that they share 2 shapes\n"

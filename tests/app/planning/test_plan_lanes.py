@@ -15,14 +15,14 @@ import pytest
 import jaxstyle as js
 from jaxstyle.app.cli import main
 from jaxstyle.app.commands import plan as plan_command
-from jaxstyle.app.planning import machine, plan
+from jaxstyle.app.planning import machine, plan_lanes
 from jaxstyle.app.planning.machine import Machine, Speed
-from jaxstyle.app.planning.search import search_most
+from jaxstyle.app.planning.most_lanes import search_most
 from jaxstyle.network.layers import CONTENT_LAYERS, CONVOLUTIONS, STYLE_LAYERS
 from jaxstyle.parallel.lanes import make_lanes
 from jaxstyle.parallel.microbatch import default_microbatch
 
-FULL = plan.Request(
+FULL = plan_lanes.Request(
     64, None, None, "float32", "adam", "mean", "gram", CONTENT_LAYERS, STYLE_LAYERS, "max", "zero", "random:0"
 )
 SHALLOW = ["--content-layers", "relu1_2", "--style-layers", "relu1_1", "--weights", "random:0"]
@@ -49,7 +49,7 @@ def lanes_found(peak, *, first, microbatch, state, memory=1000, known=True):
     def compile_lanes(each):
         asked.append(each)
         fits = peak(each) <= memory
-        return plan.Compiled(each, 0.0, fits, int(peak(each)) if fits or known else None)
+        return plan_lanes.Compiled(each, 0.0, fits, int(peak(each)) if fits or known else None)
 
     found = search_most(compile_lanes, first, microbatch, state, MACHINE._replace(memory=memory))
     assert len(asked) <= 3
@@ -101,12 +101,12 @@ def test_flops_are_those_that_xla_counts():
     targets = jax.eval_shape(js.make_objective(features).targets, params, image, image)
     gradient = jax.jit(jax.value_and_grad(lambda x, *rest: js.make_objective(features).loss(x, *rest)[0]))
     compiled = gradient.lower(image, params, targets, js.LossWeights()).compile()
-    mine = sum(plan.count_flops(FULL, CONVOLUTIONS))
+    mine = sum(plan_lanes.count_flops(FULL, CONVOLUTIONS))
     counted = compiled.cost_analysis()["flops"]
     # XLA leaves out products with the padding: 2/3 of the border's, most of them where images are 4 pixels wide.
     assert 0.85 < counted / mine < 1.02
     vgg16 = [name for name in CONVOLUTIONS if name != "conv3_4"]
-    assert mine - sum(plan.count_flops(FULL, vgg16)) == 2 * 2 * 9 * 256 * 256 * 16**2
+    assert mine - sum(plan_lanes.count_flops(FULL, vgg16)) == 2 * 2 * 9 * 256 * 256 * 16**2
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,10 @@ def test_the_estimate_for_a_tpu_knows_the_dtype(monkeypatch):
     found = machine.topology("v5e:1x1")
     assert found.memory == int(15.75 * 2**30)
     for dtype, seconds in (("float32", 6 * 1e12 + 6 * 2e12), ("bfloat16", 3 * 1e12 + 2e12)):
-        roofline = plan._roofline(found.speed(dtype), 1e12, 2e12, 1e9)
+        roofline = plan_lanes._roofline(found.speed(dtype), 1e12, 2e12, 1e9)
         assert roofline["seconds_per_lane_step"] == pytest.approx(seconds / 197e12)
         assert roofline["limit"] == "arithmetic"
-    assert plan._roofline(found.speed("bfloat16"), 1e9, 1e9, 819e9)["seconds_per_lane_step"] == pytest.approx(1)
+    assert plan_lanes._roofline(found.speed("bfloat16"), 1e9, 1e9, 819e9)["seconds_per_lane_step"] == pytest.approx(1)
 
 
 @pytest.mark.slow
@@ -192,9 +192,9 @@ def test_plan_of_one_picture_in_rows(capsys, monkeypatch):
 
 
 def test_plan_as_a_table(capsys, monkeypatch):
-    compiled = plan.Compiled(8, 12.0, True, 4 * 10**9, 800 * 10**6, 75 * 10**6, 1e9, 0)
+    compiled = plan_lanes.Compiled(8, 12.0, True, 4 * 10**9, 800 * 10**6, 75 * 10**6, 1e9, 0)
     monkeypatch.setattr(machine, "present", lambda: MACHINE._replace(devices=jax.devices(), memory=10**10))
-    monkeypatch.setattr(plan, "_compile", lambda problem, machine, each, microbatch: compiled)
+    monkeypatch.setattr(plan_lanes, "_compile", lambda problem, machine, each, microbatch: compiled)
     assert run_main("--size", "64", "--lanes", "8", "--microbatch", "8", "--weights", "random:0") == 0
     out, _ = capsys.readouterr()
     for row in ("peak memory of a device            4 GB", "of it for each lane of a group     100 MB"):

@@ -1,4 +1,4 @@
-"""The pictures that arguments name: files, samples of the package, standard input."""
+"""Reading of one picture that an argument names: a file, a sample image of the package, or standard input."""
 
 import io
 import os
@@ -15,18 +15,6 @@ from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import explain
 from jaxstyle.app.system.screen import printable, tell
 from jaxstyle.common.file_kinds import describe_address
-
-__all__ = [
-    "SAMPLES",
-    "STDIN",
-    "decode_image",
-    "open_file",
-    "parse_background",
-    "printable",
-    "read_bytes",
-    "read_image",
-    "resolve_path",
-]
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 SAMPLE_PREFIX = "sample:"
@@ -45,7 +33,7 @@ def read_image(
     """Read a picture as a person sees it (see `decode`).
 
     Args:
-      path: a file, sample:NAME for one of the package's sample images, or - for standard input.
+      path: a file, sample:NAME for a sample image of the package, or - for standard input.
       size: if given, longest side in pixels to scale down to; a smaller picture keeps its size.
       background: sRGB colour, in [0, 255], behind what is transparent.
       max_pixels: larger pictures are refused.
@@ -54,7 +42,7 @@ def read_image(
       float32 RGB in [0, 1], shape (h, w, 3).
 
     Raises:
-      AppError: for a file that isn't there, isn't a whole picture or has more pixels.
+      AppError: if the file isn't there, isn't a whole picture, or has more pixels.
     """
     data = read_bytes(path, max_pixels)
     return decode_image(io.BytesIO(data), name_source(path), size, background=background, max_pixels=max_pixels)
@@ -68,25 +56,25 @@ def decode_image(
     background: tuple[int, int, int] = WHITE,
     max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    """Like `read_image`, of an open file or of bytes in memory; errors and notes on stderr call it `label`."""
+    """Decode a picture from an open file or from bytes in memory; errors and notes on stderr call it `label`."""
     found = decode(_read(data, label, max_pixels), label, size, background=background, max_pixels=max_pixels)
     tell_notes(label, found)
     return found.image
 
 
 def tell_notes(label: str, found: Decoded) -> None:
-    """Print what a person should know of how a picture was read."""
+    """Print what a person should know about how a picture was read."""
     for note in found.notes:
         tell(f"{label}: {note}")
 
 
 def read_bytes(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> bytes:
-    """The bytes of the file that a CONTENT or STYLE argument names, or of standard input for "-".
+    """Read the bytes of the file that a CONTENT or STYLE argument names, or of standard input for "-".
 
     Raises:
-      AppError: if it can't be read, changes while it is, or is larger than pictures of `max_pixels` are.
+      AppError: if the file can't be read, changes while it is read, or is larger than pictures of `max_pixels` are.
     """
-    if path == STDIN:  # and not Path(STDIN), a file
+    if path == STDIN:  # Path(STDIN) is a file, and not equal
         return _read_stdin(max_pixels)
     file = resolve_path(path)
     with open_file(file) as data:
@@ -94,7 +82,7 @@ def read_bytes(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> by
 
 
 def open_file(file: Path) -> io.BufferedReader:
-    """Open a regular file to read; never waits for the other end of a pipe, whatever the name has come to mean.
+    """Open a regular file to read, without waiting for the other end if the name has come to be a pipe.
 
     Raises:
       AppError: if it can't be opened or is no regular file.
@@ -115,7 +103,7 @@ _NOT_REGULAR = "it is not a regular file; to pipe an image in, give -"
 
 
 def resolve_path(path: str | os.PathLike[str]) -> Path:
-    """The file that a CONTENT or STYLE argument names.
+    """Return the path of the file that a CONTENT or STYLE argument names.
 
     Raises:
       StartError: unless it names a regular file.
@@ -132,7 +120,7 @@ def resolve_path(path: str | os.PathLike[str]) -> Path:
         mode = os.stat(text).st_mode  # noqa: PTH116
     except FileNotFoundError as error:
         raise StartError(f"cannot read {label}: no such file") from error
-    except (OSError, ValueError) as error:  # a name too long, a loop of links, a NUL in it
+    except (OSError, ValueError) as error:  # the name is too long, a loop of links, or has a NUL in it
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise StartError(f"cannot read {label}: {reason.lower()}") from error
     if stat.S_ISDIR(mode):
@@ -143,15 +131,15 @@ def resolve_path(path: str | os.PathLike[str]) -> Path:
 
 
 def name_source(path: str | os.PathLike[str]) -> str:
-    """What errors call the picture that an argument names."""
+    """Return what errors call the picture that an argument names."""
     return "standard input" if path == STDIN else printable(str(resolve_path(path)))
 
 
 def parse_background(text: str) -> tuple[int, int, int]:
-    """The sRGB colour, in [0, 255], that a name such as white or #808080 means.
+    """Return the sRGB colour, in [0, 255], that a name such as white or #808080 means.
 
     Raises:
-      StartError: if it means none.
+      StartError: if the name means no colour.
     """
     try:
         red, green, blue = ImageColor.getrgb(text)[:3]
@@ -168,7 +156,7 @@ def _sample(name: str) -> Path:
 
 
 class NothingPipedError(StartError):
-    """Standard input, from which an image is to be read, holds nothing."""
+    """An image is to be read from standard input, which holds nothing."""
 
 
 def _read_stdin(max_pixels: int) -> bytes:
@@ -181,8 +169,8 @@ def _read_stdin(max_pixels: int) -> bytes:
 
 
 def _read(data: BinaryIO, label: str, max_pixels: int) -> bytes:
-    """All bytes: the picture, its hash and its metadata are then of one state of the file."""
-    limit = 16 * max_pixels + _METADATA  # four channels of 32 bits are the most
+    """Read all bytes at once, so that the picture, its hash and its metadata belong to one state of the file."""
+    limit = 16 * max_pixels + _METADATA  # a pixel has at most four channels of 32 bits
     try:
         before = _state(data)
         found = data.read(limit + 1)
@@ -197,7 +185,7 @@ def _read(data: BinaryIO, label: str, max_pixels: int) -> bytes:
 
 
 def _state(data: BinaryIO) -> tuple[int, int] | None:
-    """Size and time of change of an open regular file."""
+    """Return size and time of change of an open regular file; None if it is none."""
     try:
         status = os.fstat(data.fileno())
     except io.UnsupportedOperation:

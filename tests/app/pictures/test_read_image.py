@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxstyle.app.pictures import named_images
-from jaxstyle.app.pictures.named_images import (
+from jaxstyle.app.pictures.image_sources import load_source
+from jaxstyle.app.pictures.read_image import (
     SAMPLES,
     decode_image,
     open_file,
@@ -17,7 +17,6 @@ from jaxstyle.app.pictures.named_images import (
     read_bytes,
     read_image,
 )
-from jaxstyle.app.pictures.sources import load_source
 from jaxstyle.app.system.errors import AppError, StartError
 
 
@@ -201,7 +200,7 @@ def run(code, **options):
 def test_standard_input(tmp_path, rgb):
     path = save(Image.fromarray(rgb), tmp_path / "a.png")
     code = (
-        "from jaxstyle.app.pictures.sources import load_source\n"
+        "from jaxstyle.app.pictures.image_sources import load_source\n"
         "(p,) = load_source('-', 20).pictures\n"
         "print(p.name, p.image.shape, p.sha256)\n"
         "try: load_source('-', 20)\n"
@@ -216,7 +215,7 @@ def test_standard_input(tmp_path, rgb):
         assert found.stdout.decode().splitlines() == [f"stdin (13, 20, 3) {wanted.sha256}", again]
         assert found.stderr == b""
     assert b"cannot read standard input: it is not an image" in run(code, input=b"text").stderr
-    endless = "from jaxstyle.app.pictures.named_images import read_image\nread_image('-', max_pixels=9)"
+    endless = "from jaxstyle.app.pictures.read_image import read_image\nread_image('-', max_pixels=9)"
     with open("/dev/zero", "rb") as zero:  # noqa: PTH123
         assert b"standard input: it has more than 67109008 bytes" in run(endless, stdin=zero).stderr
 
@@ -290,7 +289,3 @@ def test_backgrounds():
     for text in ("", "whit", "#12", "1,2,3", "x" * 1000):
         with pytest.raises(StartError, match="is no colour; give a name such as white, or #rrggbb$"):
             parse_background(text)
-
-
-def test_names_that_the_commands_modules_use():
-    assert all(hasattr(named_images, name) for name in named_images.__all__)

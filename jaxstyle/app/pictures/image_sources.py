@@ -1,4 +1,4 @@
-"""What CONTENT and STYLE name: a file, a folder, a split of TFDS; pairs of them, and the few shapes they share."""
+"""The pictures that a CONTENT or STYLE argument names: those of a file, a folder, or a split of TFDS."""
 
 import hashlib
 import re
@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxstyle.app.image_files.decode import MAX_PIXELS, WHITE, Decoded, decode
-from jaxstyle.app.pictures.named_images import STDIN, name_source, read_bytes, resolve_path, tell_notes
+from jaxstyle.app.pictures.read_image import STDIN, name_source, read_bytes, resolve_path, tell_notes
 from jaxstyle.app.pictures.tfds import PREFIX, open_split
 from jaxstyle.app.system.errors import AppError, StartError
 from jaxstyle.app.system.files import explain
 from jaxstyle.app.system.screen import printable, tell
 
-_MAX_PIXELS = 2**27  # of a source's pictures together: 1.5 GiB as float32
+_MAX_PIXELS = 2**27  # in all pictures of a source: they take 1.5 GiB as float32
 _MAX_NAMED = 5
 _SLICE = re.compile(r"(.+)\[(-?\d*):(-?\d*)\]")
 _COUNTS = re.compile(r"\d+ of its \d+")
@@ -26,11 +26,11 @@ class Picture(NamedTuple):
     """A picture to work on.
 
     Attributes:
-      name: what tables show: the file's name, or as oxford_flowers102/train#3.
+      name: what tables show: the file's name, or a name such as oxford_flowers102/train#3.
       image: (h, w, 3) float32 in [0, 1].
-      sha256: of the encoded file.
+      sha256: the sha256 of the encoded file.
       profile: the embedded ICC profile, if the output can be converted to it.
-      exif: of a photograph, what may be copied to the output.
+      exif: the part of a photograph's EXIF block that may be copied to the output.
     """
 
     name: str
@@ -44,15 +44,15 @@ class Source(NamedTuple):
     """The pictures of a CONTENT or STYLE argument.
 
     Attributes:
-      pictures: one or more, of a folder sorted by name, of a split in its order.
-      skipped: {name: reason} of those in a folder or split that can't be used.
+      pictures: one or more; a folder's are sorted by name, and a split's are in its order.
+      skipped: {name: reason} for the pictures of a folder or split that can't be used.
     """
 
     pictures: list[Picture]
     skipped: dict[str, str]
 
 
-# What errors call it, what tables call it, and its bytes.
+# What errors call a picture, what tables call it, and the function that reads its bytes.
 _Entry = tuple[str, str, Callable[[], bytes]]
 _Decode = Callable[[bytes, str], Decoded]
 _ShowSize = Callable[[int], str]
@@ -69,22 +69,22 @@ def load_source(
 ) -> Source:
     """Read the pictures that a CONTENT or STYLE argument names.
 
-    A folder's pictures are its files, sorted by name, without hidden ones and those in folders inside; FOLDER[2:8]
-    takes a slice. Of a folder or a split, what isn't a readable image of at least `smallest` pixels a side is
-    skipped, which one line on stderr says. A single file like that is an error. Lines on stderr also say which pictures
-    are smaller than `size`, and what else is odd of them.
+    A folder's pictures are its files, sorted by name; hidden files and folders inside are left out. FOLDER[2:8] takes a
+    slice. What isn't a readable image of at least `smallest` pixels a side is skipped in a folder or split, and one
+    line on stderr says so; a single such file is an error. Lines on stderr also say which pictures are smaller than
+    `size`, and what else is odd about them.
 
     Args:
       text: a file, sample:NAME, - for standard input, a folder, or tfds:NAME[/CONFIG][:VERSION]/SPLIT (see
         `open_split`).
       size: longest side in pixels to scale down to; smaller pictures keep their size.
       smallest: shortest side in pixels that the network's layers need.
-      option: how errors write the option that asks for a longest side of so many pixels.
+      option: the function that writes, for errors, the option that asks for a longest side of so many pixels.
       background: sRGB colour, in [0, 255], behind what is transparent.
-      max_pixels: pictures with more are refused.
+      max_pixels: pictures with more pixels are refused.
 
     Raises:
-      StartError: if there is no such source, no picture in it can be used, or it holds more than fit in memory.
+      StartError: if there is no such source, none of its pictures can be used, or they don't fit in memory.
     """
     limit = max(1, _MAX_PIXELS // size**2)
     read: _Decode = partial(decode, size=size, background=background, max_pixels=max_pixels)
@@ -113,14 +113,14 @@ def load_source(
 
 
 def _find_folder(text: str) -> tuple[Path | None, slice]:
-    """The folder that FOLDER or FOLDER[2:8] names, if it does, and the slice of its files."""
+    """Return the folder that FOLDER or FOLDER[2:8] names, or None, and the slice of its files."""
     path, match = Path(text), _SLICE.fullmatch(text)
     try:
         if text and path.is_dir():
             return path, slice(None)
         if match and not path.exists() and Path(match[1]).is_dir():
             return Path(match[1]), slice(*(int(bound) if bound else None for bound in match.groups()[1:]))
-    except (OSError, ValueError):  # no name that a file can have: reading it as one says so
+    except (OSError, ValueError):  # no file can have this name: reading it says so
         pass
     return None, slice(None)
 
@@ -172,7 +172,7 @@ def _read_many(
 
 
 def _tell_notes(text: str, used: Sequence[Decoded]) -> None:
-    """One line for each note; those that differ only in what they count share one, with the first's numbers."""
+    """Print one line for each note; notes that differ only in their counts share a line with the first one's counts."""
     kinds: dict[str, list[str]] = {}
     for note in (note for found in used for note in found.notes):
         kinds.setdefault(_COUNTS.sub("", note), []).append(note)

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxstyle.app.execution.optimizer_choice import OPTIMIZERS
 from jaxstyle.app.planning.machine import Machine, Speed
-from jaxstyle.app.planning.search import Compiled, search_most
+from jaxstyle.app.planning.most_lanes import Compiled, search_most
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import tell
 from jaxstyle.network.features import Features

@@ -10,14 +10,14 @@ import safetensors.numpy
 
 import jaxstyle as js
 from jaxstyle.app.system.errors import StartError
+from jaxstyle.app.weights.file_formats import read_source
 from jaxstyle.app.weights.pickles import load_arrays
-from jaxstyle.app.weights.source_files import read_source
 from jaxstyle.app.weights.store import port_file
 from jaxstyle.pretrained.load import load_weights
-from jaxstyle.pretrained.set_files import WeightsError, default_set, weights_folder
+from jaxstyle.pretrained.weight_files import WeightsError, default_set, weights_folder
 from tests.reference import foreign_files as foreign
 
-BUNDLED = js.pretrained.set_files.bundled_path("vgg16-in-vgg19.safetensors")
+BUNDLED = js.pretrained.weight_files.bundled_path("vgg16-in-vgg19.safetensors")
 
 
 @pytest.fixture(autouse=True)
@@ -193,18 +193,18 @@ def test_other_networks(tmp_path):
     first = np.full_like(state["features.2.weight"], np.nan)
     foreign.write_torch(path, state | {"features.2.weight": first})
     with pytest.raises(StartError, match="tensor conv1_2/kernel must hold finite"):
-        port_file(path, convention="caffe")
+        port_file(path, preprocessing="caffe")
     assert not list(weights_folder().glob("*"))
 
 
 def test_a_bomb_of_matlab_is_refused(tmp_path, monkeypatch):
     import scipy.io
 
-    from jaxstyle.app.weights import source_files
+    from jaxstyle.app.weights import file_formats
 
     scipy.io.savemat(tmp_path / "bomb.mat", {"layers": np.zeros(10**6)}, do_compression=True)
     assert (tmp_path / "bomb.mat").stat().st_size < 20_000
-    monkeypatch.setattr(source_files, "_MAX_BYTES", 2**22)
+    monkeypatch.setattr(file_formats, "_MAX_BYTES", 2**22)
     with pytest.raises(StartError, match="unfolds to more than 4 MiB"):
         port_file(tmp_path / "bomb.mat")
 

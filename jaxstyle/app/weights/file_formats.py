@@ -15,8 +15,8 @@ from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import explain
 from jaxstyle.app.weights.pickles import read_torch
 from jaxstyle.common.file_kinds import HDF5_START, HEAD_BYTES, TORCH_LEGACY_START, FileKind, recognise
-from jaxstyle.pretrained.conversion import Key, may_be_needed
-from jaxstyle.pretrained.weight_sets import Convention
+from jaxstyle.pretrained.vgg_conversion import Key, may_be_needed
+from jaxstyle.pretrained.weight_sets import Preprocessing
 
 _MAX_BYTES = 2**30  # of what a file unfolds to: twice a VGG19 with its classifier
 _MAX_HEADER = 2**24
@@ -29,13 +29,13 @@ class SourceFile(NamedTuple):
       format: its name, for people.
       tensors: those that a VGG's convolutions may need, by name.
       layout: "OIHW" or "HWIO", the axes of its kernels.
-      convention: the input that the format is for, or its name; None if the format doesn't say.
+      preprocessing: the input that the format is for, or its name; None if the format doesn't say.
     """
 
     format: str
     tensors: dict[Key, np.ndarray]
     layout: str
-    convention: Convention | str | None = None
+    preprocessing: Preprocessing | str | None = None
 
 
 class UnreadableError(ValueError):
@@ -120,7 +120,7 @@ def _own(tensors: dict[Key, np.ndarray]) -> SourceFile | None:
     if tensors.get(("mean",), np.empty(0)).shape != (3,) or ("conv1_1", "kernel") not in tensors:
         return None
     mean = tuple(float(value) for value in tensors["mean",])
-    return SourceFile("jaxstyle", tensors, "HWIO", Convention("RGB", 1, mean, (1, 1, 1)))  # type: ignore
+    return SourceFile("jaxstyle", tensors, "HWIO", Preprocessing("RGB", 1, mean, (1, 1, 1)))  # type: ignore
 
 
 def _parts(name: str) -> Key:
@@ -217,7 +217,7 @@ def _read_matconvnet(path: Path) -> SourceFile:
         raise UnreadableError("it is a .mat file, but not one of MatConvNet's networks") from error
     if len(mean) != 3:
         raise UnreadableError("the averageImage of its network has not 3 channels")
-    return SourceFile("MatConvNet", tensors, "HWIO", Convention("RGB", 255, mean, (1, 1, 1)))
+    return SourceFile("MatConvNet", tensors, "HWIO", Preprocessing("RGB", 255, mean, (1, 1, 1)))
 
 
 def _check_mat_size(path: Path) -> None:
