@@ -131,7 +131,7 @@ def compare_styles(name):
 
     def f(features, target):
         found = statistic.measure(features, None)
-        return statistic.distance(found, statistic.prepare(statistic.measure(target, None)), convention="mean")
+        return statistic.distance(found, statistic.to_target(statistic.measure(target, None)), convention="mean")
 
     return f
 

@@ -63,6 +63,6 @@ def test_a_dataset_that_is_not_there_is_one_line_that_says_how_to_get_it(tmp_pat
 
 
 def test_the_sweep_has_15_lines():
-    code = (EXAMPLES / "sweep_in_15_lines.py").read_text().rpartition("import read_image\n")[2]
+    code = (EXAMPLES / "sweep_in_15_lines.py").read_text().rpartition("import jaxstyle as js\n")[2]
     lines = [line for line in code.splitlines() if line and not line.startswith("#")]
     assert len(lines) == 15
