@@ -1,1 +1,4 @@
-"""Judges of pictures that did not make them, and the choice among pictures. It imports `objective` and `network`."""
+"""Metrics, which measure pictures without having made them, and the choice among lanes by two losses or metrics.
+
+This wing imports `common`, `colour`, `network` and `objective`.
+"""

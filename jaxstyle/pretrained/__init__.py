@@ -1,1 +1,4 @@
-"""Weight sets by name: where they lie, their checks, and their conversion. It imports `network`."""
+"""Weight sets by name: they are found, checked, loaded, and converted from other programs' files here.
+
+This wing imports `common` and `network`.
+"""

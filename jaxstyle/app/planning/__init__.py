@@ -1,1 +1,4 @@
-"""What fits on a machine and what a step costs, found by compiling. It imports `execution` and all below it."""
+"""Plans say what fits on a machine and what a step costs; compiling tells it, and nothing is run.
+
+This wing imports `network`, `objective`, `optimise`, `parallel`, `pretrained`, and the app's `system` and `execution`.
+"""
