@@ -1,9 +1,9 @@
-"""Ways to keep the content image's colours in a transfer (Gatys et al., arXiv 1606.05897).
+"""Keep the content image's colours in a transfer (Gatys et al., arXiv 1606.05897).
 
 A transfer can either work on luminance alone, or on a style image with matched colours. Images are float RGB in [0, 1],
-shape (h, w, 3). Every function takes one image; `jax.vmap` takes more. All is computed on gamma-encoded sRGB values,
-which the network sees, and of which equal steps look about equal. Matching in linear light would clip most of the dark
-tones.
+shape (h, w, 3). Every function takes one image; `jax.vmap` takes more. All is computed on gamma-encoded sRGB
+values: the network sees these, and equal steps of them look about equal. Matching in linear light would clip most of
+the dark tones.
 """
 
 from collections.abc import Callable

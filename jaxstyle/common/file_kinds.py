@@ -1,4 +1,4 @@
-"""Words for errors: what a file is, by its first bytes, and what a name is that is no file's. This is plain Python."""
+"""Say in errors what a file is, by its first bytes, or what a name is that names no file. This is plain Python."""
 
 import codecs
 import re

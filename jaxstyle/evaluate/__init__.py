@@ -1,4 +1,4 @@
-"""Metrics, which measure pictures without having made them, and the choice among lanes by two losses or metrics.
+"""Measure pictures by metrics, which had no part in making them, and choose among lanes.
 
 This wing imports `common`, `colour`, `network` and `objective`.
 """

@@ -1,4 +1,4 @@
-"""Cross-validation over pairs of images, which asks whether one setting serves all of them."""
+"""Ask by cross-validation over pairs of images whether one setting serves all of them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Metrics of a stylised picture: how much of the content is left, and how close the picture is to the style.
+"""Measure how much of the content is left in a stylised picture, and how close it is to the style.
 
 Images are float RGB in [0, 1], shape (h, w, 3). Every function takes one image; `jax.vmap` takes more. Every function
 is pure and differentiable in reverse mode, not in forward mode. It computes in float64 for float64 images, and else in

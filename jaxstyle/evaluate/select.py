@@ -1,4 +1,4 @@
-"""The choice of a lane: on the Pareto front, at its knee, or closest to a trade-off.
+"""Choose a lane: on the Pareto front, at its knee, or closest to a trade-off.
 
 The functions are plain NumPy in float64. They compare two losses a lane, `content` and `style`: any two measures, lower
 is better, that say how far a picture is from the content and from the style. A lane has failed if it is not `ok`, or

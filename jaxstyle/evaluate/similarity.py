@@ -1,4 +1,4 @@
-"""Metrics that need no network: similarities of images, and distances of their colours.
+"""Measure the similarity of images, and the distance of their colours, without a network.
 
 Images are float RGB in [0, 1], shape (h, w, 3). Every function takes one image; `jax.vmap` takes more.
 """

@@ -1,4 +1,4 @@
-"""Weight sets by name: they are found, checked, loaded, and converted from other programs' files here.
+"""Find, check and load weight sets by name, and convert other programs' weights to their form.
 
 This wing imports `common` and `network`.
 """

@@ -1,4 +1,4 @@
-"""The folder for what later runs can use again: ported weights and compiled programs."""
+"""Find the folder for what later runs can use again: ported weights and compiled programs."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Loading of weights by name: the file is found, verified and read.
+"""Load weights by name: find the file, verify it, and read it.
 
 A file of VGG19 is a safetensors file in the canonical form. It holds `mean` (3,), the RGB mean of images in [0, 1], and
 for each convolution `convB_I/kernel` (3, 3, c_in, c_out) and `convB_I/bias` (c_out,). The input's standard deviation is

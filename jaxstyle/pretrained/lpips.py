@@ -1,4 +1,4 @@
-"""The weights of the LPIPS metrics, by a name of their own.
+"""Load the weights of the LPIPS metrics, by a name of their own.
 
 The file of each set holds `heads/LAYER` (c,), which are non-negative. The file of AlexNet also holds its convolutions:
 `mean`, `convI/kernel` and `convI/bias`. The heads for VGG16 go with the convolutions of the bundled set.

@@ -1,4 +1,4 @@
-"""Conversion of another program's VGG to the canonical form, by pure functions of tensors, which read no file.
+"""Convert another program's VGG to the canonical form, by pure functions of tensors that read no file.
 
 In the canonical form, images are RGB in [0, 1], of which only a mean is subtracted, and kernels are
 (3, 3, c_in, c_out). `pretrained.load` describes its file.

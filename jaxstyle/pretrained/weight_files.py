@@ -1,4 +1,4 @@
-"""The files of weight sets: where they lie, what is recorded about them, and whether they are whole."""
+"""Find the files of weight sets, and check whether they are whole and unaltered."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Tables of the named weight sets, bundled and to be fetched, and of what each program feeds its network.
+"""List the named weight sets, bundled and to be fetched, and what each program feeds its network.
 
 The module is plain Python that imports neither jax nor numpy.
 """

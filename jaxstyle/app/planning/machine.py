@@ -1,4 +1,4 @@
-"""The machine that a plan is for, which may be a TPU that isn't there: its devices, their memory and their speed."""
+"""Describe the machine that a plan is for, perhaps a TPU that isn't there: its devices, their memory and speed."""
 
 import importlib.util
 import time

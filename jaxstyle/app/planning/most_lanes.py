@@ -1,4 +1,4 @@
-"""The search for the most lanes that fit on a machine, in as few compilations as possible."""
+"""Search for the most lanes that fit on a machine, in as few compilations as possible."""
 
 from collections.abc import Callable
 from typing import NamedTuple

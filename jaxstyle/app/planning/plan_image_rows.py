@@ -1,4 +1,4 @@
-"""The plan for one large picture whose rows all devices share: its size is found by compiling the step."""
+"""Plan how large a picture can be whose rows all devices share, by compiling its step."""
 
 import math
 from typing import Any

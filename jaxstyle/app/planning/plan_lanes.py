@@ -1,4 +1,4 @@
-"""The plan for lanes: how many fit on a machine, and what a step costs, is found by compiling and not by running it."""
+"""Plan how many lanes fit on a machine and what a step costs, by compiling the step and not by running it."""
 
 import re
 import time

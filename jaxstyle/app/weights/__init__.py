@@ -1,4 +1,4 @@
-"""Weight sets are fetched from public hosts here, ported from other programs' files, and normalised.
+"""Fetch weight sets from public hosts, port them from other programs' files, and normalise them.
 
 This wing imports `common`, `network`, `pretrained`, and the app's `system` and `pictures`.
 """

@@ -1,4 +1,4 @@
-"""Reading of files of weights that other programs wrote, which are recognised by their content."""
+"""Read files of weights that other programs wrote; their content tells the format."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""Gatys' normalised weights, in which every filter has a mean activation of 1 over images and positions."""
+"""Normalise weights as Gatys did, so that every filter has a mean activation of 1 over images and positions."""
 
 from collections.abc import Iterable, Mapping
 

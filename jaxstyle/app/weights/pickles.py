@@ -1,4 +1,4 @@
-"""Reading of pickles that hold weights, without running anything that a pickle says. torch is not needed."""
+"""Read pickles that hold weights without running anything that a pickle says, and without torch."""
 
 import contextlib
 import io
@@ -87,7 +87,7 @@ def load_arrays(data: bytes) -> Any:
     """Read a pickle of NumPy arrays in dicts and lists.
 
     Raises:
-      pickle.UnpicklingError: if the pickle names anything else, of which nothing has then been run.
+      pickle.UnpicklingError: if the pickle names anything else, which is not run.
     """
     return _load(_ArrayUnpickler(io.BytesIO(data)))
 
@@ -175,8 +175,7 @@ def read_torch(path: Path, wanted: Callable[[tuple[int, ...]], bool]) -> dict[Ke
       {("features", "0", "weight"): array, ...}, where names are split at their dots.
 
     Raises:
-      pickle.UnpicklingError: if the file is damaged, or its pickle names anything but tensors, of which nothing has
-        then been run.
+      pickle.UnpicklingError: if the file is damaged, or its pickle names anything but tensors, which is not run.
       OSError: if the file can't be read.
     """
     try:

@@ -1,4 +1,4 @@
-"""Porting of files into the cache folder, and writing of sets with their records."""
+"""Port files into the cache folder, and write sets with their records there."""
 
 import hashlib
 import json

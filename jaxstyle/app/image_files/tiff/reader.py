@@ -1,4 +1,4 @@
-"""Reading of a TIFF's first picture. Pillow reads JPEG and fax compression, and our own code reads all else."""
+"""Read a TIFF's first picture. Pillow reads JPEG and fax compression, and our own code reads all else."""
 
 import io
 
