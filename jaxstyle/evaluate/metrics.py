@@ -47,7 +47,7 @@ VGG16_LAYERS: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "re
 """The layers that LPIPS compares on VGG16."""
 
 _Params = Mapping[str, Any]
-_Found = dict[str, jax.Array]
+_Found = Mapping[str, jax.Array]
 
 _vgg16_features = make_features(VGG16_LAYERS)
 
