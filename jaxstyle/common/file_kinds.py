@@ -5,7 +5,7 @@ import re
 from typing import NamedTuple
 
 HEAD_BYTES = 512
-"""How many first bytes of a file tell what it is."""
+"""The number of first bytes that tell what a file is."""
 
 HDF5_START = b"\x89HDF\r\n\x1a\n"
 

@@ -29,7 +29,7 @@ def make_rows_plan(request: Request, machine: Machine) -> dict[str, Any]:
     Raises:
       StartError: if an option is wrong.
     """
-    jax.config.update("jax_enable_compilation_cache", False)  # a plan's compile time is that of a first run
+    jax.config.update("jax_enable_compilation_cache", False)  # so that compiling takes as long as in a first run
     tried: dict[int, Compiled] = {}
     size = request.size
     while size not in tried and len(tried) < MAX_COMPILATIONS:

@@ -73,7 +73,7 @@ def make_plan(request: Request, machine: Machine) -> dict[str, Any]:
     Raises:
       StartError: if an option is wrong.
     """
-    jax.config.update("jax_enable_compilation_cache", False)  # a plan's compile time is that of a first run
+    jax.config.update("jax_enable_compilation_cache", False)  # so that compiling takes as long as in a first run
     problem = make_problem(request, machine)
     devices, on_cpu = len(machine.devices), machine.devices[0].platform == "cpu"
     microbatch = request.microbatch or default_microbatch(request.size**2, None if on_cpu else machine.memory)

@@ -23,7 +23,7 @@ times too small in relu1_1 to relu4_1, and 7 times in relu5_1. Over 8 it is 3 to
 13 to 21 and 27 times too small, and hundreds of times without `_LEAST_SHARE`. The style loss goes with the fourth power
 of this factor."""
 
-_LEAST_SHARE = 0.1  # of the layer's mean, the least that a filter is divided by; those photographs give 0.05 at least
+_LEAST_SHARE = 0.1  # of its layer's mean is the least that a filter is divided by; the photographs give 0.05 at least
 
 
 def mean_activations(params: Params, images: Iterable[np.ndarray], pooling: str = "max") -> dict[str, np.ndarray]:
