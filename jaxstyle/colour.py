@@ -1,8 +1,9 @@
-"""The content image's colours kept in a transfer: luminance alone, or matched colours (Gatys et al., arXiv 1606.05897).
+"""Keep the content image's colours in a transfer (Gatys et al., arXiv 1606.05897).
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. Everything is computed on the values as they
-are, gamma-encoded sRGB: those are what the network sees, and equal steps of them look about equal; matched in linear
-light, most of the dark tones would be clipped.
+A transfer can either work on luminance alone, or on a style image with matched colours. Images are float RGB in [0, 1],
+shape (h, w, 3). Every function takes one image; `jax.vmap` takes more. All is computed on gamma-encoded sRGB
+values: the network sees these, and equal steps of them look about equal. Matching in linear light would clip most of
+the dark tones.
 """
 
 from collections.abc import Callable
@@ -17,11 +18,11 @@ from jaxstyle.common.checks import check_shape
 from jaxstyle.common.dtypes import promoted, widen
 
 _LUMA = (0.299, 0.587, 0.114)
-_EPSILON = 1e-5  # added to variances, (0.8 / 255)^2: noise of 8 bits or of JPEG must not be blown up to colours
+_EPSILON = 1e-5  # (0.8 / 255)^2 is added to variances, so that noise of 8 bits or of JPEG isn't amplified to colours
 
 
 def luminance(image: Float[Array, "h w 3"]) -> Float[Array, "h w"]:
-    """Luma of ITU-R BT.601, the Y of YIQ: 0.299 R + 0.587 G + 0.114 B.
+    """Compute the luma of ITU-R BT.601, which is the Y of YIQ: 0.299 R + 0.587 G + 0.114 B.
 
     Args:
       image: (h, w, 3).
@@ -33,7 +34,7 @@ def luminance(image: Float[Array, "h w 3"]) -> Float[Array, "h w"]:
 
 
 def to_gray(image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
-    """The image without its colours: each channel is its luminance.
+    """Remove an image's colours: each channel becomes the luminance.
 
     Args:
       image: (h, w, 3).
@@ -45,11 +46,11 @@ def to_gray(image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
 
 
 def of_luminance(loss: Callable[..., Any]) -> Callable[..., Any]:
-    """A loss of an image's luminance alone, for a transfer to end with `with_colours_of`.
+    """Make a loss see only the luminance of an image, for a transfer whose result goes to `with_colours_of`.
 
     Args:
-      loss: a function whose first argument is an image, as `Objective.loss` and `Objective.terms`. Its targets are to
-        be made of gray images (see `to_gray` and `match_luminance`).
+      loss: a function whose first argument is an image, such as `Objective.loss` and `Objective.terms`. Its targets
+        should be made from gray images (see `to_gray` and `match_luminance`).
 
     Returns:
       A function of the same arguments.
@@ -59,14 +60,14 @@ def of_luminance(loss: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_colours_of(image: Float[Array, "h w 3"], content: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
-    """The luminance of one image with the chroma of another, to end a transfer of luminance with.
+    """Combine the luminance of one image with the chroma of another, which finishes a transfer of luminance.
 
-    Chroma is what is left of RGB without luminance: I and Q of YIQ, as in Gatys et al. (arXiv 1606.05897). Where it
-    doesn't fit into [0, 1] beside the new luminance, it is made smaller, all channels alike: luminance and hue stay.
+    Chroma is RGB minus luminance, that is, I and Q of YIQ, as in Gatys et al. (arXiv 1606.05897). Where it doesn't fit
+    into [0, 1] beside the new luminance, all channels of it are reduced alike, so that luminance and hue stay.
 
     Args:
-      image: (h, w, 3), of which the luminance is taken, clipped to [0, 1].
-      content: (h, w, 3), of which the chroma is taken.
+      image: the image (h, w, 3) that gives the luminance, clipped to [0, 1].
+      content: the image (h, w, 3) that gives the chroma.
 
     Returns:
       (h, w, 3) in [0, 1].
@@ -78,29 +79,29 @@ def with_colours_of(image: Float[Array, "h w 3"], content: Float[Array, "h w 3"]
     room = jnp.where(chroma > 0, 1 - y, y)
     size = jnp.abs(chroma)
     share = jnp.where(size > room, room / jnp.where(size > room, size, 1), 1).min(-1, keepdims=True)
-    return jnp.clip(y + share * chroma, 0, 1)  # which only rounding can leave
+    return jnp.clip(y + share * chroma, 0, 1)  # only rounding can leave [0, 1]
 
 
 def match_colours(
     style: Float[Array, "h_style w_style 3"], content: Float[Array, "h w 3"]
 ) -> Float[Array, "h_style w_style 3"]:
-    r"""The style image with the content's colours: its pixels' mean and covariance in RGB become the content's.
+    r"""Give the style image the content's colours: the mean and covariance of its RGB values become the content's.
 
-    By the optimal transport between the Gaussians $(m, S)$ of the style and $(n, C)$ of the content,
+    The map is the optimal transport between the Gaussians $(m, S)$ of the style and $(n, C)$ of the content,
 
     $$x \mapsto T (x - m) + n, \quad T = S^{-1/2} (S^{1/2} C S^{1/2})^{1/2} S^{-1/2}$$
 
-    (Dowson and Landau, 1982; Pitie and Kokaram, 2007): of all linear maps that match them, it changes the colours
-    least. Gatys et al. (arXiv 1606.05897) take $C^{1/2} S^{-1/2}$ or Cholesky factors, of which the latter depend on
-    the order of the channels. A gray style image gets the content's contrast along the content's own main colours; a
-    gray content makes the style gray.
+    (Dowson and Landau, 1982; Pitie and Kokaram, 2007). Among all linear maps that match the moments, it changes the
+    colours least. Gatys et al. (arXiv 1606.05897) take $C^{1/2} S^{-1/2}$ or Cholesky factors, and the latter depend on
+    the order of the channels. A gray style image gets the content's contrast along the content's own main colours. A
+    gray content image makes the style gray.
 
     Args:
-      style: (h', w', 3).
-      content: (h, w, 3).
+      style: the style image (h', w', 3).
+      content: the content image (h, w, 3).
 
     Returns:
-      (h', w', 3), clipped to [0, 1]: where that changes pixels, mean and covariance are not quite the content's.
+      (h', w', 3), clipped to [0, 1]. If clipping changes pixels, mean and covariance are not quite the content's.
     """
     style, content = promoted(style, content)
     mean, covariance = colour_moments(style)
@@ -116,22 +117,22 @@ def match_colours(
 def match_luminance(
     style: Float[Array, "h_style w_style 3"], content: Float[Array, "h w 3"]
 ) -> Float[Array, "h_style w_style 3"]:
-    """The style image without colours, its luminance with the mean and standard deviation of the content's.
+    """Make the style image gray, and give its luminance the mean and standard deviation of the content's luminance.
 
-    What a transfer of luminance takes as its style image (Gatys et al., arXiv 1606.05897).
+    The result is the style image for a transfer of luminance (Gatys et al., arXiv 1606.05897).
 
     Args:
-      style: (h', w', 3).
-      content: (h, w, 3).
+      style: the style image (h', w', 3).
+      content: the content image (h, w, 3).
 
     Returns:
-      (h', w', 3) gray, clipped to [0, 1].
+      (h', w', 3), gray, clipped to [0, 1].
     """
     return match_colours(to_gray(style), to_gray(content))
 
 
 def colour_moments(image: Float[Array, "h w 3"]) -> tuple[Float[Array, "3"], Float[Array, "3 3"]]:
-    """Mean and covariance of an image's pixels.
+    """Compute the mean and covariance of an image's pixels.
 
     Args:
       image: (h, w, 3).
@@ -149,10 +150,10 @@ def colour_moments(image: Float[Array, "h w 3"]) -> tuple[Float[Array, "3"], Flo
 
 @jax.custom_jvp
 def symmetric_sqrt(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """Symmetric square root of a small symmetric matrix without negative eigenvalues (rounding apart).
+    """Take the symmetric square root of a small symmetric matrix whose eigenvalues are not negative, but for rounding.
 
-    Its derivative is right for repeated eigenvalues, too, where that of `eigh` is not finite; that of a singular
-    matrix, which has none, is finite.
+    The derivative is right also for repeated eigenvalues, where the derivative of `eigh` is not finite. A singular
+    matrix, which has no derivative, gets a finite one.
 
     Args:
       matrix: (n, n).
@@ -166,7 +167,7 @@ def symmetric_sqrt(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
 @symmetric_sqrt.defjvp
 def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    # R R = M gives dR R + R dR = dM, which in the basis of the eigenvectors is solved entry by entry.
+    # R R = M gives dR R + R dR = dM, which is solved entry by entry in the basis of the eigenvectors.
     values, vectors = _eigh(primals[0])
     roots = jnp.sqrt(values)
     sums = roots[:, None] + roots[None, :]

@@ -1,4 +1,4 @@
-"""TIFFs, PNGs and bitmaps of every layout, made by hand after the formats' specifications."""
+"""Make TIFFs, PNGs and bitmaps of every layout by hand, after the formats' specifications."""
 
 import struct
 import zlib
@@ -14,7 +14,7 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def make_tiff(samples, photometric, **options):
-    """A TIFF of one picture.
+    """Make a TIFF of one picture.
 
     Args:
       samples: (h, w, samples) of the type to be stored; unsigned ones of `bits` bits.
@@ -57,7 +57,7 @@ def make_tiff(samples, photometric, **options):
 
 
 def write_directory(tags, segments, order, *, tiled=False, big=False):
-    """A TIFF of tags {number: (type, values)} and strips or tiles."""
+    """Make a TIFF of tags {number: (type, values)} and strips or tiles."""
     offset_type, word, count_type = (16, "Q", "Q") if big else (4, "I", "H")
     tags = tags | {
         324 if tiled else 273: (offset_type, [0] * len(segments)),
@@ -94,7 +94,7 @@ def write_directory(tags, segments, order, *, tiled=False, big=False):
 
 
 def _pack(piece, bits, order, options):
-    """A strip's or tile's bytes."""
+    """Make the bytes of a strip or tile."""
     rows, columns, each = piece.shape
     predictor = options.get("predictor", 1)
     if predictor == HORIZONTAL:
@@ -112,7 +112,7 @@ def _pack(piece, bits, order, options):
 
 
 def pack_bits(numbers, bits, order=">"):
-    """Lines of numbers, each line padded to whole bytes."""
+    """Pack lines of numbers, each line padded to whole bytes."""
     if bits in (8, 16, 32, 64):
         return numbers.astype(numbers.dtype.newbyteorder(order)).tobytes()
     single = (numbers[..., None].astype(np.uint32) >> np.arange(bits)[::-1].astype(np.uint32)) & 1
@@ -120,7 +120,7 @@ def pack_bits(numbers, bits, order=">"):
 
 
 def _lzw(data):
-    """Codes of 9 bits only: each byte by itself, and a table begun anew before it would need longer ones."""
+    """Encode in codes of 9 bits only: each byte by itself, with a new table before longer codes would be needed."""
     codes = []
     for i, byte in enumerate(data):
         codes += [256, byte] if i % 200 == 0 else [byte]
@@ -130,7 +130,7 @@ def _lzw(data):
 
 
 def _packbits(data):
-    """Runs of two equal bytes or more, and single bytes."""
+    """Encode runs of two equal bytes or more, and single bytes."""
     out, at = bytearray(), 0
     while at < len(data):
         run = 1
@@ -151,7 +151,7 @@ _COMPRESSIONS = {
 
 
 def make_png(samples, bits, kind, *, interlaced=False, chunks=()):
-    """A PNG of numbers (h, w, channels), its lines filtered by all five filters in turn.
+    """Make a PNG of numbers (h, w, channels), whose lines go through all five filters in turn.
 
     Args:
       samples: unsigned integers of `bits` bits.
@@ -189,7 +189,7 @@ def _filter(numbers, bits, step):
 
 
 def make_bmp(numbers, bits, *, palette=None, masks=None):
-    """A BMP of numbers (h, w) of `bits` bits, bottom up; `masks` are those of red, green, blue and perhaps alpha."""
+    """Make a BMP of numbers (h, w) of `bits` bits, bottom up; `masks` are for red, green, blue and perhaps alpha."""
     h, w = numbers.shape
     if bits < 8:
         lines = [pack_bits(line[None], bits) for line in numbers[::-1]]

@@ -1,4 +1,4 @@
-"""Files for tests that no library at hand writes: ICC profiles, and PNGs of 16 bits a channel."""
+"""Make files that no library at hand writes: ICC profiles, and PNGs of 16 bits a channel."""
 
 import struct
 import zlib
@@ -13,7 +13,7 @@ ADOBE_GAMMA = 563 / 256
 
 
 def make_profile(space, tags, kind=b"mntr", connection=b"XYZ "):
-    """A profile of ICC's version 2, of tags {name: data}."""
+    """Make a profile of ICC's version 2 from tags {name: data}."""
     tags = {b"desc": _description("test"), b"wtpt": xyz(D50), b"cprt": b"text\0\0\0\0none\0", **tags}
     table, body = struct.pack(">I", len(tags)), b""
     start = 128 + 4 + 12 * len(tags)
@@ -54,7 +54,7 @@ def gray_profile(exponent):
 
 
 def cmyk_profile(lab_of):
-    """A printer's profile; `lab_of` gives (L in 0-100, a, b) of its 16 corners (c, m, y, k), linear between them."""
+    """Make a printer's profile, linear between the (L, a, b) that `lab_of` gives at the corners (c, m, y, k)."""
     ramp = bytes(range(256))
     corners = [lab_of(*(corner >> bit & 1 for bit in (3, 2, 1, 0))) for corner in range(16)]
     table = b"".join(bytes((round(light * 2.55), round(a) + 128, round(b) + 128)) for light, a, b in corners)
@@ -64,7 +64,7 @@ def cmyk_profile(lab_of):
 
 
 def png16(values):
-    """PNG of uint16 values (h, w, 1 to 4), its lines filtered by none, left and up in turn."""
+    """Make a PNG of uint16 values (h, w, 1 to 4), whose lines have the filters none, left and up in turn."""
     h, w, channels = values.shape
     lines = values.astype(">u2").reshape(h, -1).view(np.uint8).astype(np.int16)
     left = np.pad(lines, ((0, 0), (2 * channels, 0)))[:, : lines.shape[1]]

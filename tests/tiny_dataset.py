@@ -1,4 +1,4 @@
-"""A small real TFDS dataset on disk, as array_record by TFDS itself, or as TFRecord by hand."""
+"""Write a small real TFDS dataset, as array_record by TFDS itself, or as TFRecord by hand."""
 
 import io
 import json
@@ -66,13 +66,13 @@ def turn_into_tfrecord(builder, shards=2):
 
 
 def frame(data):
-    """A TFRecord record."""
+    """Make a record of TFRecord."""
     length = struct.pack("<Q", len(data))
     return length + struct.pack("<I", masked_crc(length)) + data + struct.pack("<I", masked_crc(data))
 
 
 def masked_crc(data):
-    """Masked CRC-32C by long division of polynomials over GF(2), one bit at a time."""
+    """Compute the masked CRC-32C by long division of polynomials over GF(2), one bit at a time."""
     remainder = 0xFFFFFFFF
     for byte in data:
         for bit in range(8):

@@ -1,4 +1,4 @@
-"""Run by test_plan_lanes.py in a process of its own: compilations for TPUs that aren't there."""
+"""Compile for TPUs that aren't there; test_plan_lanes.py runs this in a process of its own."""
 
 import os
 import re
@@ -46,7 +46,7 @@ def check_a_thousand_lanes_of_512_pixels_on_a_chip():
     assert compiled.fits
     state = 1024 * 3 * 512 * 512 * 3 * 4
     assert compiled.aliased >= state
-    assert compiled.temporary < 0.5 * state  # features and gradients of a group, no copy of the state
+    assert compiled.temporary < 0.5 * state  # a group's features and gradients fit, a second state doesn't
 
 
 if __name__ == "__main__":

@@ -1,26 +1,26 @@
-"""What a file is by its first bytes, and what a name is that names no file here, in words for errors. Plain Python."""
+"""Say in errors what a file is, by its first bytes, or what a name is that names no file. This is plain Python."""
 
 import codecs
 import re
 from typing import NamedTuple
 
 HEAD_BYTES = 512
-"""First bytes of a file that tell what it is."""
+"""The number of first bytes that tell what a file is."""
 
 HDF5_START = b"\x89HDF\r\n\x1a\n"
 
 TORCH_LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""First bytes of a file that torch.save wrote before torch 1.6."""
+"""The first bytes of a file that torch.save wrote before torch 1.6."""
 
 
 class FileKind(NamedTuple):
     """What a file is.
 
     Attributes:
-      name: with its article, as "a web page".
-      advice: what to do about it, whatever the file was wanted for; "" if that depends.
+      name: the kind with its article, as "a web page".
+      advice: what to do about it, whatever the file was wanted for; "" if that depends on the purpose.
       weights: whether it may hold weights, which `jaxstyle weights port` reads.
-      image: whether it is an image of a kind that is read here.
+      image: whether it is an image that jaxstyle reads.
     """
 
     name: str
@@ -76,10 +76,10 @@ def recognise(head: bytes) -> FileKind | None:
     """Recognise what a file is by its first bytes.
 
     Args:
-      head: `HEAD_BYTES` of them or more, or all if there are fewer.
+      head: the first `HEAD_BYTES` or more bytes; all bytes if the file has fewer.
 
     Returns:
-      The kind; None if it is of none that is known here.
+      The kind; None if it is unknown.
     """
     if not head:
         return FileKind("empty")
@@ -130,7 +130,7 @@ def _recognise_text(text: str) -> FileKind:
 
 
 def _decode(head: bytes) -> str | None:
-    """The text that the first bytes are of; None if they are of none."""
+    """Decode the first bytes as text; return None if they aren't text."""
     encoding = next((encoding for start, encoding in _TEXTS if head.startswith(start)), "utf-8")
     start = head[:HEAD_BYTES]
     try:
@@ -147,14 +147,14 @@ _BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "r2")
 
 
 def describe_address(name: str, *, output: bool = False) -> str | None:
-    """Say of a URL, where the name of a file or folder is wanted, what it is and what to do.
+    """Say what a URL is, and what to do, where the name of a file or folder is wanted.
 
     Args:
-      name: as it was given.
+      name: the name that was given.
       output: whether something is to be written there.
 
     Returns:
-      A clause that begins with the name; None if it is no URL.
+      A clause that begins with the name; None if the name is no URL.
     """
     match = _ADDRESS.fullmatch(name)
     if match is None:

@@ -1,1 +1,4 @@
-"""Judges of pictures that did not make them, and the choice among pictures. It imports `objective` and `network`."""
+"""Measure pictures by metrics, which had no part in making them, and choose among lanes.
+
+This wing imports `common`, `colour`, `network` and `objective`.
+"""

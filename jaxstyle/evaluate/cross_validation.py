@@ -1,4 +1,4 @@
-"""Cross-validation over pairs of images, which asks whether one setting serves all of them."""
+"""Ask by cross-validation over pairs of images whether one setting serves all of them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,18 +10,18 @@ from jaxstyle.evaluate.select import TIE, Flags, Numbers, check_content_weight, 
 
 
 class CrossValidation(NamedTuple):
-    """Result of `cross_validate`. Settings, pairs and folds are counted from 0; scores are in [0, 1], 0 the best.
+    """The result of `cross_validate`. Settings, pairs and folds count from 0. Scores are in [0, 1], and 0 is best.
 
     Attributes:
       chosen: the setting chosen on all pairs.
-      chosen_by_fold: (folds,) the setting chosen on the training pairs of each fold; its spread is that of the choice.
+      chosen_by_fold: (folds,) the setting chosen on the training pairs of each fold; it shows how far choices spread.
       fold: (pairs,) the fold that holds each pair out.
       score_by_fold: (folds,) mean score of a fold's choice over its held-out pairs.
-      score: mean over all pairs of the score of the setting that was chosen without them.
+      score: mean over all pairs of the score of the setting that was chosen without the pair.
       spread: standard deviation of `score_by_fold` (with folds - 1 in the denominator).
-      fixed_scores: (settings,) mean score over all pairs of the same setting for all; NaN where it failed on a pair.
+      fixed_scores: (settings,) mean score of each setting over all pairs; NaN if it failed on a pair.
       best: (pairs,) the best setting of each pair by itself.
-      best_scores: (pairs,) its score. `score - best_scores.mean()` is what one setting for all costs.
+      best_scores: (pairs,) the score of that setting. `score - best_scores.mean()` is what one setting for all costs.
       scores: (pairs, settings) every score; NaN where the setting failed on the pair.
     """
 
@@ -46,16 +46,16 @@ def cross_validate(
     folds: int | None = None,
     groups: Sequence[object] | np.ndarray | None = None,
 ) -> CrossValidation:
-    """Choose one setting for all pairs of images, and measure on pairs that had no say how good the choice is.
+    """Choose one setting for all pairs of images, and measure how good the choice is on pairs that had no part in it.
 
-    The score of a setting on a pair is w * content + (1 - w) * style, both losses normalised over that pair's own front
-    and clipped to [0, 1], so that pairs compare; the best setting of a pair is what `closest` picks. A pair's
-    normalisation reads that pair's losses alone: nothing of a held-out pair enters the choice, and its own losses only
-    say in which unit it is scored. Each fold chooses the setting of the lowest mean score over its training pairs (the
-    first of equals) and scores it on the pairs it holds out.
+    The score of a setting on a pair is w * content + (1 - w) * style. Both losses are normalised over that pair's own
+    front and clipped to [0, 1], so that pairs compare. The best setting of a pair is what `closest` picks. The
+    normalisation of a pair reads only that pair's losses: a held-out pair has no influence on the choice, and its own
+    losses only set the unit in which it is scored. Each fold chooses the setting with the lowest mean score over its
+    training pairs (the first of equals), and scores it on the pairs that it holds out.
 
-    A setting that failed on a training pair can't be chosen; one that fails on a held-out pair scores 1 there, the
-    worst that there is.
+    A setting that failed on a training pair can't be chosen. A setting that fails on a held-out pair scores 1 there,
+    which is the worst score.
 
     Args:
       content: (pairs, settings) losses, lower is better.
@@ -63,16 +63,17 @@ def cross_validate(
       ok: (pairs, settings) booleans, False for lanes that failed; None: all are ok.
       content_weight: w, in [0, 1].
       folds: number of folds; pair i (or the i-th group) goes to fold i modulo folds. None: as many as pairs or groups.
-      groups: (pairs,) ids, for example of the pairs' content or style images: pairs of one group are held out together,
-        so that its image is not seen in training. None: each pair by itself, which is too easy where pairs share
-        images: what a setting means depends on the style image above all, so group by it, and by the content image.
+      groups: (pairs,) ids, for example of the pairs' content or style images. Pairs of one group are held out together,
+        so that training doesn't see their image. None: each pair is held out by itself, which is too easy if pairs
+        share images. What a setting means depends mostly on the style image, so group by it, and by the content image.
 
     Returns:
       CrossValidation.
 
     Raises:
-      ValueError: as `pareto_front` and `closest`; for fewer than two pairs or groups, folds not from 2 to their
-        number, groups of another length, a pair on which every setting failed, or a fold without a setting to choose.
+      ValueError: as `pareto_front` and `closest` do; if there are fewer than two pairs or groups, `folds` is not from 2
+        to their number, `groups` has another length, every setting failed on a pair, or a fold has no setting to
+        choose.
     """
     weight = check_content_weight(content_weight)
     content, style, ok = read_losses(content, style, ok, ("pairs", "settings"))

@@ -1,4 +1,4 @@
-"""The names of the metrics, for programs that read tables of them: plain Python that imports no jax."""
+"""Name the metrics for programs that read tables of them. This is plain Python that imports no jax."""
 
 METRIC_NAMES: tuple[str, ...] = (
     "lpips",

@@ -1,8 +1,8 @@
-"""Judges of a stylised picture: how much of the content is left, how close it is to the style.
+"""Measure how much of the content is left in a stylised picture, and how close it is to the style.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. Every function is pure, reverse-mode
-differentiable (no forward mode) and computed in at least float32, in float64 for float64 images; float32 products
-are never rounded to fewer bits on the way.
+Images are float RGB in [0, 1], shape (h, w, 3). Every function takes one image; `jax.vmap` takes more. Every function
+is pure and differentiable in reverse mode, not in forward mode. It computes in float64 for float64 images, and else in
+float32, in which products are never rounded to fewer bits.
 """
 
 from collections.abc import Mapping
@@ -44,24 +44,24 @@ __all__ = [
 ]
 
 VGG16_LAYERS: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
-"""Layers of LPIPS on VGG16."""
+"""The layers that LPIPS compares on VGG16."""
 
 _Params = Mapping[str, Any]
-_Found = dict[str, jax.Array]
+_Found = Mapping[str, jax.Array]
 
 _vgg16_features = make_features(VGG16_LAYERS)
 
 
 class Metrics(NamedTuple):
-    """What `measure` finds: scalars, or with a leading lane axis.
+    """What `measure` returns: scalars, or arrays with a leading lane axis.
 
     Attributes:
-      lpips: to the content, `lpips` on AlexNet; 0 is the same image, lower is better.
-      ssim: to the content, `ssim`; at most 1, higher is better.
-      edge_similarity: to the content, `edge_similarity`; at most 1, higher is better.
-      style_distance: to the style, `gram_distance`; 0 is the same texture, lower is better.
-      colour_distance: to the style, `colour_distance` in units of CIELAB; 0 is the same colours, lower is better.
-      total_variation: of the image alone, `losses.total_variation`; lower is smoother.
+      lpips: `lpips` to the content, on AlexNet; 0 is the same image, lower is better.
+      ssim: `ssim` to the content; at most 1, higher is better.
+      edge_similarity: `edge_similarity` to the content; at most 1, higher is better.
+      style_distance: `gram_distance` to the style; 0 is the same texture, lower is better.
+      colour_distance: `colour_distance` to the style in units of CIELAB; 0 is the same colours, lower is better.
+      total_variation: `losses.total_variation` of the image alone; lower is smoother.
     """
 
     lpips: Float[Array, "*lanes"]
@@ -83,21 +83,22 @@ def measure(
     content: Float[Array, "h w 3"],
     style: Float[Array, "h_style w_style 3"],
 ) -> Metrics:
-    """All metrics of one stylised image. For many lanes, `jax.vmap(measure, (None, 0, None, None))`.
+    """Compute all metrics of one stylised image.
 
-    What depends on content and style alone is then computed once, not once a lane.
+    `jax.vmap(measure, (None, 0, None, None))` computes them for many lanes. What depends on content and style alone is
+    then computed once, and not once a lane.
 
     Args:
-      params: `load_lpips("alex")`.
-      image: (h, w, 3), at least 32x32.
-      content: (h, w, 3), the content image.
-      style: (h', w', 3), the style image, at least 32x32.
+      params: what `load_lpips("alex")` returns.
+      image: the stylised image (h, w, 3), at least 32x32.
+      content: the content image (h, w, 3).
+      style: the style image (h', w', 3), at least 32x32.
 
     Returns:
       Metrics of scalars.
 
     Raises:
-      ValueError: for images too small, not floating-point or of the wrong shape, and for other parameters.
+      ValueError: if an image is too small, not floating-point or of the wrong shape, or the parameters are others.
     """
     image, content = check_pair(image, content, alexnet.MIN_SIZE)
     image, content, style = promoted(image, content, check_image(style, alexnet.MIN_SIZE))
@@ -116,21 +117,21 @@ def measure(
 @reverse_mode_only()
 @jax.jit
 def lpips(params: _Params, image_a: Float[Array, "h w 3"], image_b: Float[Array, "h w 3"]) -> Float[Array, ""]:
-    """Learned perceptual distance LPIPS 0.1 of Zhang et al. (arXiv 1801.03924).
+    """Compute the learned perceptual distance LPIPS 0.1 of Zhang et al. (arXiv 1801.03924).
 
-    Features of five layers, each position scaled to length 1, differences squared, weighted by the learned heads,
-    averaged over positions and summed over layers.
+    The features of five layers are scaled to length 1 at each position. Their squared differences are weighted by the
+    learned heads, averaged over positions and summed over layers.
 
     Args:
-      params: `load_lpips("alex")`, the standard one, or `load_lpips("vgg16")`.
+      params: what `load_lpips("alex")` returns, which is the standard, or `load_lpips("vgg16")`.
       image_a: (h, w, 3), at least 32x32.
       image_b: (h, w, 3).
 
     Returns:
-      A scalar >= 0, 0 for equal images.
+      A scalar >= 0, which is 0 for equal images.
 
     Raises:
-      ValueError: for images too small, not floating-point or of different shapes, and for parameters without heads.
+      ValueError: if an image is too small or not floating-point, the shapes differ, or the parameters have no heads.
     """
     image_a, image_b = check_pair(image_a, image_b, alexnet.MIN_SIZE)
     if "heads" not in params:
@@ -149,7 +150,7 @@ def _lpips(params: _Params, a: _Found, b: _Found) -> jax.Array:
 
 
 def _unit(features: jax.Array) -> jax.Array:
-    """Features with each position's vector of channels scaled to length 1, or left 0."""
+    """Scale each position's vector of channels to length 1; a vector of zeros stays."""
     return features / (safe_sqrt(jnp.square(features).sum(-1, keepdims=True)) + 1e-10)
 
 
@@ -158,23 +159,24 @@ def _unit(features: jax.Array) -> jax.Array:
 def gram_distance(
     params: _Params, image: Float[Array, "h w 3"], style: Float[Array, "h_style w_style 3"]
 ) -> Float[Array, ""]:
-    """Distance of textures by a network that no transfer optimises.
+    """Compute the distance of two textures by a network that no transfer optimises.
 
-    The mean of ||G - A|| / ||A|| (Frobenius norms) over AlexNet's five layers at full size and at half size, with
-    Gram matrices G of the image and A of the style, each F'F / N (Gatys et al., arXiv 1505.07376). The norm of A in the
-    denominator gives layers, sizes and style images the same scale: 1 is as far as an image without any features.
-    Half size (antialiased) is left out where the image or the style is under 64 pixels.
+    It is the mean of ||G - A|| / ||A|| (Frobenius norms) over AlexNet's five layers at full size and at half size. G
+    and A are the Gram matrices of the image and of the style, each F'F / N (Gatys et al., arXiv 1505.07376). The norm
+    of A in the denominator gives layers, sizes and style images the same scale: 1 is the distance of an image without
+    any features. Half size, which is antialiased, is left out if a side of the image or of the style has less than 64
+    pixels.
 
     Args:
-      params: `load_lpips("alex")`.
+      params: what `load_lpips("alex")` returns.
       image: (h, w, 3), at least 32x32.
-      style: (h', w', 3) of any size from 32x32.
+      style: (h', w', 3), at least 32x32.
 
     Returns:
-      A scalar >= 0, 0 for equal images.
+      A scalar >= 0, which is 0 for equal images.
 
     Raises:
-      ValueError: for images too small, not floating-point or of the wrong shape, and for other parameters.
+      ValueError: if an image is too small, not floating-point or of the wrong shape, or the parameters are others.
     """
     image, style = promoted(check_image(image, alexnet.MIN_SIZE), check_image(style, alexnet.MIN_SIZE))
     with jax.default_matmul_precision("highest"):
@@ -221,15 +223,16 @@ def _alexnet(params: _Params, image: jax.Array) -> _Found:
 def frechet_distance(
     params: _Params, images: Float[Array, "n h w 3"], references: Float[Array, "m h_reference w_reference 3"]
 ) -> Float[Array, ""]:
-    """Squared Fréchet distance of two sets of images by AlexNet's first layer. Not the FID.
+    """Compute the squared Fréchet distance of two sets of images by AlexNet's first layer, which is not the FID.
 
-    The squared 2-Wasserstein distance of the Gaussians that have the mean and covariance of relu1, averaged over the
-    positions of an image: 64 features, so that sets of a hundred images are enough (Heusel et al., arXiv 1706.08500,
-    take 2048 features of another network). It compares colours, contrast and edges, not what is shown. Its values
-    compare only with each other, and only for sets of equal sizes: small sets are biased upwards.
+    Each image gives the mean of relu1 over its positions, and each set gives the mean and covariance of these. The
+    result is the squared 2-Wasserstein distance of the two Gaussians with these moments. 64 features mean that a
+    hundred images are enough (Heusel et al., arXiv 1706.08500, take 2048 features of another network). It compares
+    colours, contrast and edges, not what is shown. Its values compare only with each other, and only for sets of equal
+    sizes, since small sets are biased upwards.
 
     Args:
-      params: `load_lpips("alex")`.
+      params: what `load_lpips("alex")` returns.
       images: (n, h, w, 3), n > 64.
       references: (m, h', w', 3), m > 64.
 
@@ -237,7 +240,7 @@ def frechet_distance(
       A scalar >= 0.
 
     Raises:
-      ValueError: for sets of 64 images or fewer, whose covariance is not determined; for images as in `lpips`.
+      ValueError: if a set has 64 images or fewer, which don't determine a covariance; for images, as in `lpips`.
     """
     return gaussian_distance(_set_features(params, images, "images"), _set_features(params, references, "references"))
 
@@ -264,19 +267,19 @@ def lpips_frechet(
     contents: Float[Array, "n h w 3"],
     styles: Float[Array, "m h_style w_style 3"],
 ) -> Float[Array, ""]:
-    """Summary of a set of stylised images, (1 + mean LPIPS to the contents) (1 + Fréchet distance to the styles).
+    """Sum up a set of stylised images as (1 + mean LPIPS to the contents) (1 + Fréchet distance to the styles).
 
-    The form of ArtFID (Wright and Ommer, arXiv 2207.12280), on the features that are here, those of `lpips` and
-    `frechet_distance`: its values don't compare with published ones.
+    This is the form of ArtFID (Wright and Ommer, arXiv 2207.12280) with the features of `lpips` and
+    `frechet_distance`. Its values don't compare with published ones.
 
     Args:
-      params: `load_lpips("alex")`.
+      params: what `load_lpips("alex")` returns.
       images: (n, h, w, 3), n > 64.
-      contents: (n, h, w, 3), the content image of each.
+      contents: the content image of each (n, h, w, 3).
       styles: (m, h', w', 3), m > 64.
 
     Returns:
-      A scalar >= 1, lower is better.
+      A scalar >= 1; lower is better.
 
     Raises:
       ValueError: as `lpips` and `frechet_distance` do.

@@ -1,17 +1,17 @@
-"""Choosing among lanes: Pareto front, knee, closest to a trade-off, and cross-validation over pairs of images.
+"""Choose a lane: on the Pareto front, at its knee, or closest to a trade-off.
 
-Plain NumPy in float64. Two losses a lane, `content` and `style`, are compared, both lower-is-better: any two measures
-that say how far a picture is from the content and from the style. A lane that is not `ok`, or has a loss that is not
-finite, has failed: it is never chosen, never on the front and dominates nothing.
+The functions are plain NumPy in float64. They compare two losses a lane, `content` and `style`: any two measures, lower
+is better, that say how far a picture is from the content and from the style. A lane has failed if it is not `ok`, or
+has a loss that is not finite. A failed lane is never chosen, is never on the front, and dominates nothing.
 
-Losses are normalised over the front: 0 is its lowest, 1 its highest value of that axis, and what lies outside is
-clipped, so neither the units of a loss nor a lane that went astray matters. The axes are linear, not logarithmic,
-even where a loss spans decades: lanes minimise alpha * content + beta * style, so in linear axes their front is convex,
-as the chord method of the knee supposes; and towards either end of a sweep one loss levels off while the other nears 0,
-where its logarithm has no end. Measured on three pairs of the sample images (cat and swirls, cat and mosaic, coffee
-and woodcut; 96 px, 80 steps), over ranges that begin at a beta of 0.001 to 0.03 and end at one of 10 to 1000: this knee
-is at 0.32, at 0.32, and at 0.32 or 1; that of logarithmic axes at 3.2, at 0.1 to 10, and at 0.01 (the photograph) to
-10, where the pictures hardly change any more.
+Losses are normalised over the front: 0 is the front's lowest value of that axis, 1 is its highest, and values outside
+are clipped. So neither the units of a loss nor a lane that went astray matters. The axes are linear, not logarithmic,
+even where a loss spans decades, for two reasons. Lanes minimise alpha * content + beta * style, so that their front is
+convex in linear axes, as the chord method of the knee supposes. And towards either end of a sweep one loss levels off
+while the other nears 0, where its logarithm has no end. This was measured on three pairs of the sample images (cat and
+swirls, cat and mosaic, coffee and woodcut; 96 px, 80 steps), over ranges that begin at a beta of 0.001 to 0.03 and end
+at a beta of 10 to 1000. This knee is at 0.32, at 0.32, and at 0.32 or 1. The knee of logarithmic axes is at 3.2, at 0.1
+to 10, and at 0.01 (the photograph) to 10, where the pictures hardly change any more.
 """
 
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ class _Array(Protocol):
 
 
 Numbers = _Array | Sequence[float] | Sequence[Sequence[float]]
-"""What NumPy makes an array of numbers of: arrays of NumPy or jax, or lists."""
+"""Numbers in an array of NumPy or jax, or in lists."""
 
 Flags = _Array | Sequence[bool] | Sequence[Sequence[bool]]
-"""What NumPy makes an array of booleans of."""
+"""Booleans in an array of NumPy or jax, or in lists."""
 
-TIE = 1e-12  # normalised scores that differ by less are equal: rounding must not decide
+TIE = 1e-12  # normalised scores that differ by less count as equal, since rounding must not decide
 
 
 def pareto_front(content: Numbers, style: Numbers, ok: Flags | None = None) -> Bool[np.ndarray, " lanes"]:
-    """Lanes that no other dominates: none is as low in both losses and lower in one.
+    """Find the lanes that no other lane dominates, by being as low in both losses and lower in one.
 
     Equal lanes are all on the front or all off it.
 
@@ -49,7 +49,7 @@ def pareto_front(content: Numbers, style: Numbers, ok: Flags | None = None) -> B
       (lanes,) booleans.
 
     Raises:
-      ValueError: for no lanes, arrays of other or different shapes, or values that are not numbers.
+      ValueError: if there are no lanes, a shape is wrong, or values are not numbers.
 
     Example:
       >>> from jaxstyle.evaluate.select import pareto_front
@@ -63,13 +63,14 @@ def pareto_front(content: Numbers, style: Numbers, ok: Flags | None = None) -> B
 
 
 def knee(content: Numbers, style: Numbers, ok: Flags | None = None) -> int | None:
-    """The lane at the knee of the front: the farthest below the chord between the front's two ends.
+    """Find the lane at the knee of the front, which is the farthest below the chord between the front's two ends.
 
-    The construction of Das (On characterizing the "knee" of the Pareto curve, Structural Optimization 18, 1999), as in
-    Kneedle (Satopaa et al. 2011), with both losses normalised over the front. There the chord is x + y = 1, so the knee
-    is the front's lowest content + style: `closest` with content_weight 0.5. Where no lane lies below the chord (two
-    lanes, or a straight or concave front) there is no such knee, and the most balanced lane is taken: the lowest larger
-    one of its two normalised losses. What still ties goes to the lower content loss, then to the first lane.
+    This is the construction of Das (On characterizing the "knee" of the Pareto curve, Structural Optimization 18,
+    1999), as in Kneedle (Satopaa et al. 2011), with both losses normalised over the front. There the chord is x + y =
+    1, so the knee is the front's lowest content + style: `closest` with content_weight 0.5. If no lane lies below the
+    chord (there are two lanes, or the front is straight or concave), there is no such knee, and the most balanced lane
+    is taken: the one whose larger normalised loss is lowest. Lanes that still tie are decided by the lower content
+    loss, then by their order.
 
     Args:
       content: (lanes,) losses, lower is better.
@@ -80,7 +81,7 @@ def knee(content: Numbers, style: Numbers, ok: Flags | None = None) -> int | Non
       Index of the lane; None if no lane is ok.
 
     Raises:
-      ValueError: as `pareto_front`.
+      ValueError: as `pareto_front` does.
 
     Example:
       >>> from jaxstyle.evaluate.select import knee
@@ -96,10 +97,10 @@ def knee(content: Numbers, style: Numbers, ok: Flags | None = None) -> int | Non
 
 
 def closest(content: Numbers, style: Numbers, content_weight: float, ok: Flags | None = None) -> int | None:
-    """The lane closest to a trade-off: the lowest w * content + (1 - w) * style, normalised over the front.
+    """Find the lane closest to a trade-off: the lowest w * content + (1 - w) * style, normalised over the front.
 
-    Such a sum reaches the lanes on the front's lower convex hull; all of them, as w goes from 0 (the lowest style loss)
-    to 1 (the lowest content loss). Ties are broken as for the `knee`.
+    As w goes from 0 (the lowest style loss) to 1 (the lowest content loss), this finds all lanes on the front's lower
+    convex hull, and no others. Ties are broken as for the `knee`.
 
     Args:
       content: (lanes,) losses, lower is better.
@@ -111,7 +112,7 @@ def closest(content: Numbers, style: Numbers, content_weight: float, ok: Flags |
       Index of the lane; None if no lane is ok.
 
     Raises:
-      ValueError: as `pareto_front`, and for a weight outside of [0, 1].
+      ValueError: as `pareto_front` does, and if the weight is outside of [0, 1].
     """
     weight = check_content_weight(content_weight)
     content, style, ok = read_losses(content, style, ok, ("lanes",))
@@ -124,7 +125,20 @@ def closest(content: Numbers, style: Numbers, content_weight: float, ok: Flags |
 def read_losses(
     content: Numbers, style: Numbers, ok: Flags | None, axes: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Check the arrays; lanes with a loss that is not finite join those that are not ok."""
+    """Check two arrays of losses.
+
+    Args:
+      content: losses of shape `axes`.
+      style: losses of shape `axes`.
+      ok: booleans of shape `axes`, False for lanes that failed; None: all are ok.
+      axes: the names of the axes.
+
+    Returns:
+      content and style as float64, and ok, which is also False where a loss is not finite.
+
+    Raises:
+      ValueError: if an array is empty, has another shape, or doesn't hold numbers or booleans.
+    """
     try:
         content, style = (np.asarray(x).astype(np.float64, casting="same_kind") for x in (content, style))
     except (TypeError, ValueError):
@@ -147,13 +161,13 @@ def check_content_weight(weight: float) -> float:
     """Check the weight of the content loss in a trade-off.
 
     Args:
-      weight: what should be in [0, 1].
+      weight: the weight, which should be in [0, 1].
 
     Returns:
       The weight.
 
     Raises:
-      ValueError: for a weight outside of [0, 1].
+      ValueError: if the weight is outside of [0, 1].
     """
     if not 0 <= weight <= 1:
         raise ValueError(f"content_weight must be from 0 to 1, got {weight}")
@@ -161,13 +175,13 @@ def check_content_weight(weight: float) -> float:
 
 
 def _front(content: np.ndarray, style: np.ndarray, ok: np.ndarray) -> np.ndarray:
-    """Indices of the lanes on the front."""
+    """Return the indices of the lanes on the front."""
     lanes = np.flatnonzero(ok)
     return lanes[_front_of(content[ok], style[ok])]
 
 
 def _front_of(content: np.ndarray, style: np.ndarray) -> np.ndarray:
-    """The front of finite losses: the lowest style of its content loss, and lower than at any lower content loss."""
+    """Mark the lanes whose style loss is the lowest at their content loss, and lower than at any lower one."""
     levels, level = np.unique(content, return_inverse=True)
     lowest = np.full(len(levels), np.inf)
     np.minimum.at(lowest, level, style)
@@ -176,15 +190,24 @@ def _front_of(content: np.ndarray, style: np.ndarray) -> np.ndarray:
 
 
 def normalise_losses(content: np.ndarray, style: np.ndarray, ok: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both losses in [0, 1] over the front of the lanes that are ok, at least one of them; 1 where not ok."""
+    """Normalise both losses to [0, 1] over the front of the lanes that are ok.
+
+    Args:
+      content: (lanes,) losses.
+      style: (lanes,) losses.
+      ok: (lanes,) booleans, of which at least one is True.
+
+    Returns:
+      The normalised content and style losses (lanes,), which are 1 where a lane is not ok.
+    """
     front = _front(content, style, ok)
 
     def axis(values: np.ndarray) -> np.ndarray:
         values = np.where(ok, values, np.inf)
         low, high = values[front].min(), values[front].max()
-        if low == high:  # the front is one point: nothing to scale by, so what is worse is at 1
+        if low == high:  # the front is one point, which gives no scale: all that is worse is at 1
             return (values > low).astype(np.float64)
-        exponent = np.frexp(max(abs(low), abs(high)))[1] + 1  # a power of two: exact, and no span overflows
+        exponent = np.frexp(max(abs(low), abs(high)))[1] + 1  # a power of two is exact, and no span overflows
         values, low, high = (np.ldexp(x, -exponent) for x in (np.clip(values, low, high), low, high))
         return (values - low) / (high - low)
 
@@ -192,7 +215,7 @@ def normalise_losses(content: np.ndarray, style: np.ndarray, ok: np.ndarray) -> 
 
 
 def _first_lowest(lanes: np.ndarray, *keys: np.ndarray) -> int:
-    """The lane with the lowest first key, of those that tie the one with the lowest second key, and so on."""
+    """Return the lane with the lowest first key; the second key decides among lanes that tie, and so on."""
     for key in keys:
         lanes = lanes[key[lanes] <= key[lanes].min() + TIE]
     return int(lanes[0])

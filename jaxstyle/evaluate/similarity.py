@@ -1,6 +1,6 @@
-"""Similarities of images, and distances of their colours, that need no network.
+"""Measure the similarity of images, and the distance of their colours, without a network.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more.
+Images are float RGB in [0, 1], shape (h, w, 3). Every function takes one image; `jax.vmap` takes more.
 """
 
 import jax
@@ -23,7 +23,7 @@ def check_image(image: Float[ArrayLike, "h w 3"], smallest: int) -> Float[Array,
 
     Args:
       image: (h, w, 3).
-      smallest: height and width, in pixels, that are asked for.
+      smallest: the least height and width in pixels.
 
     Returns:
       The image as an array of at least float32.
@@ -41,18 +41,18 @@ def check_image(image: Float[ArrayLike, "h w 3"], smallest: int) -> Float[Array,
 def check_pair(
     image_a: Float[ArrayLike, "h w 3"], image_b: Float[ArrayLike, "h w 3"], smallest: int
 ) -> tuple[Float[Array, "h w 3"], Float[Array, "h w 3"]]:
-    """`check_image` of two images of one shape.
+    """Check two images of one shape.
 
     Args:
       image_a: (h, w, 3).
       image_b: (h, w, 3).
-      smallest: height and width, in pixels, that are asked for.
+      smallest: the least height and width in pixels.
 
     Returns:
-      Both as arrays of at least float32.
+      Both images as arrays of at least float32.
 
     Raises:
-      ValueError: as `check_image` does, and where their shapes differ.
+      ValueError: as `check_image` does, and if their shapes differ.
     """
     image_a, image_b = check_image(image_a, smallest), check_image(image_b, smallest)
     if image_a.shape != image_b.shape:
@@ -62,7 +62,7 @@ def check_pair(
 
 
 def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Square root whose gradient at 0 is 0 instead of infinite; NaN of NaN.
+    """Take the square root, with a gradient of 0 at 0 instead of an infinite one. NaN gives NaN.
 
     Args:
       x: an array of any shape.
@@ -76,27 +76,27 @@ def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 @jax.jit
 def ssim(image: Float[Array, "h w 3"], reference: Float[Array, "h w 3"]) -> Float[Array, ""]:
-    r"""Structural similarity of Wang et al. (IEEE TIP 13(4), 2004), the mean over all windows of the map SSIM.
+    r"""Compute the structural similarity of Wang et al. (IEEE TIP 13(4), 2004): the mean of SSIM over all windows.
 
     $$\mathrm{SSIM} = \frac{(2 \mu_x \mu_y + K_1^2) (2 \sigma_{xy} + K_2^2)}
     {(\mu_x^2 + \mu_y^2 + K_1^2) (\sigma_x^2 + \sigma_y^2 + K_2^2)}$$
 
-    Of the luminance, with the paper's Gaussian window (11x11, standard deviation 1.5, wholly inside the image) and
-    constants K1 = 0.01, K2 = 0.03; without the size reduction that some programs put before it.
+    It is computed from the luminance, with the paper's Gaussian window (11x11, standard deviation 1.5, wholly inside
+    the image) and constants K1 = 0.01 and K2 = 0.03. Images aren't scaled down before, as some programs do.
 
     Args:
       image: (h, w, 3), at least 11x11.
       reference: (h, w, 3).
 
     Returns:
-      A scalar in [-1, 1], 1 for equal images.
+      A scalar in [-1, 1], which is 1 for equal images.
 
     Raises:
-      ValueError: for images too small, not floating-point or of different shapes.
+      ValueError: if the images are too small, not floating-point or of different shapes.
     """
     x, y = (luminance(image) for image in check_pair(image, reference, len(_WINDOW)))
     mean_x, mean_y = _blur(x), _blur(y)
-    # Moments about the whole image's mean: less is lost to rounding than about 0.
+    # Moments about the whole image's mean lose less to rounding than moments about 0.
     x, y = x - x.mean(), y - y.mean()
     local_x, local_y = _blur(x), _blur(y)
     variance_x, variance_y = _blur(x * x) - local_x**2, _blur(y * y) - local_y**2
@@ -107,8 +107,8 @@ def ssim(image: Float[Array, "h w 3"], reference: Float[Array, "h w 3"]) -> Floa
 
 
 def _blur(x: jax.Array) -> jax.Array:
-    """Gaussian-weighted mean of each 11x11 window inside x (h, w): (h - 10, w - 10)."""
-    # Sums of slices: quick on every backend in both directions, and exact to rounding.
+    """Take the Gaussian-weighted mean of each 11x11 window inside x (h, w); the result is (h - 10, w - 10)."""
+    # Sums of slices are quick on every backend in both directions, and exact to rounding.
     weights = [float(v) for v in _WINDOW / _WINDOW.sum()]
     for axis in (0, 1):
         size = x.shape[axis] - len(weights) + 1
@@ -119,21 +119,21 @@ def _blur(x: jax.Array) -> jax.Array:
 
 @jax.jit
 def edge_similarity(image: Float[Array, "h w 3"], reference: Float[Array, "h w 3"]) -> Float[Array, ""]:
-    """Mean gradient magnitude similarity of Xue et al. (IEEE TIP 23(2), 2014).
+    """Compute the mean gradient magnitude similarity of Xue et al. (IEEE TIP 23(2), 2014).
 
-    Of the luminance at half size, by Prewitt's operator: it asks whether edges are in the same places with the same
-    strength, not which way they go from dark to light. The mean of the map (GMSM in the paper) rather than its
-    standard deviation, which is small again where every place is bad.
+    It compares the luminance at half size by Prewitt's operator: whether edges are in the same places with the same
+    strength, not which way they go from dark to light. It is the mean of the similarity map (GMSM in the paper) and not
+    its standard deviation, which is small again where every place is bad.
 
     Args:
       image: (h, w, 3), at least 6x6.
       reference: (h, w, 3).
 
     Returns:
-      A scalar in (0, 1], 1 for equal edges.
+      A scalar in (0, 1], which is 1 for equal edges.
 
     Raises:
-      ValueError: for images too small, not floating-point or of different shapes.
+      ValueError: if the images are too small, not floating-point or of different shapes.
     """
     a, b = (_squared_gradient(_halve(luminance(image))) for image in check_pair(image, reference, 6))
     c = 170 / 255**2  # the paper's constant, for luminance in [0, 1]
@@ -155,27 +155,27 @@ def _squared_gradient(x: jax.Array) -> jax.Array:
 
 @jax.jit
 def colour_distance(image: Float[Array, "h w 3"], style: Float[Array, "h_style w_style 3"]) -> Float[Array, ""]:
-    """Distance of the colours of two images, wherever in the image they are.
+    """Compute the distance of the colours of two images, wherever in the images they are.
 
-    The 2-Wasserstein distance of the Gaussians that have the mean and covariance of the pixels in CIELAB (D65), in
-    CIELAB's units, of which about 2.3 are just noticeable.
+    It is the 2-Wasserstein distance of two Gaussians with the mean and covariance of the pixels in CIELAB (D65). A
+    distance of about 2.3 units of CIELAB is just noticeable.
 
     Args:
       image: (h, w, 3), at least 2x2.
-      style: (h', w', 3) of any size from 2x2.
+      style: (h', w', 3), at least 2x2.
 
     Returns:
-      A scalar >= 0, 0 for equal colours.
+      A scalar >= 0 in units of CIELAB, which is 0 for equal colours.
 
     Raises:
-      ValueError: for images too small, not floating-point or of the wrong shape.
+      ValueError: if an image is too small, not floating-point or of the wrong shape.
     """
     pixels, style_pixels = (cielab(check_image(x, 2)).reshape(-1, 3) for x in (image, style))
     return safe_sqrt(gaussian_distance(pixels, style_pixels))
 
 
 def cielab(image: Float[Array, "*pixels 3"]) -> Float[Array, "*pixels 3"]:
-    """CIELAB (CIE 1976, white D65) of sRGB; linear below 0, where an image has left that range.
+    """Convert sRGB to CIELAB (CIE 1976, white D65). Below 0, where an image has left its range, it is linear.
 
     Args:
       image: (..., 3), sRGB in [0, 1].
@@ -193,24 +193,27 @@ def cielab(image: Float[Array, "*pixels 3"]) -> Float[Array, "*pixels 3"]:
 
 
 def gaussian_distance(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
-    r"""Squared 2-Wasserstein distance of the Gaussians with mean and covariance of two samples.
+    r"""Compute the squared 2-Wasserstein distance of the Gaussians with the mean and covariance of two samples.
+
+    It is
 
     $$|m - n|^2 + \mathrm{tr}\left(C + D - 2 (C^{1/2} D C^{1/2})^{1/2}\right)$$
 
-    with the means m, n and the covariances C, D, of a sample's size less 1 (Dowson and Landau, 1982). First derivatives
-    only: those of higher order leave out a term.
+    where m and n are the means, and C and D the covariances, which divide by the sample's size less 1 (Dowson and
+    Landau, 1982). Only first derivatives are right: those of higher order lack a term.
 
     Args:
-      x: (n, d), n >= d.
-      y: (m, d), m >= d.
+      x: the first sample (n, d), n >= d.
+      y: the second sample (m, d), m >= d.
 
     Returns:
       A scalar >= 0.
     """
     x, y = promoted(x, y)
-    # With C = A'A and D = B'B the covariances' part is the smallest ||U'A - V'B||^2 over U, V of orthonormal columns.
-    # At the optimum it doesn't depend on them to first order: no gradient of a square root or an eigenvector, infinite
-    # where colours lie in a plane. And nothing cancels where the samples are nearly equal.
+    # With C = A'A and D = B'B, the covariances' part is the smallest ||U'A - V'B||^2 over U and V with orthonormal
+    # columns. At the optimum it doesn't depend on U and V to first order. So there is no gradient of a square root or
+    # of an eigenvector, which would be infinite where colours lie in a plane, and nothing cancels between nearly equal
+    # samples.
     a, b = ((sample - sample.mean(0, keepdims=True)) / (len(sample) - 1) ** 0.5 for sample in (x, y))
     (q_a, r_a), (q_b, r_b) = (jnp.linalg.qr(lax.stop_gradient(centred)) for centred in (a, b))
     u, _, vh = jnp.linalg.svd(exact_matmul(r_a, r_b.T))

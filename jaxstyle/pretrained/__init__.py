@@ -1,1 +1,4 @@
-"""Weight sets by name: where they lie, their checks, and their conversion. It imports `network`."""
+"""Find, check and load weight sets by name, and convert other programs' weights to their form.
+
+This wing imports `common` and `network`.
+"""

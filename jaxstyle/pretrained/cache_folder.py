@@ -1,4 +1,4 @@
-"""The folder for what a later run can use again: ported weights and compiled programs."""
+"""Find the folder for what later runs can use again: ported weights and compiled programs."""
 
 import os
 from pathlib import Path
@@ -7,13 +7,16 @@ import platformdirs
 
 
 def cache_folder() -> Path | None:
-    """The user's cache folder for jaxstyle, by the platform's convention; JAXSTYLE_CACHE names another one.
+    """Find the user's cache folder for jaxstyle, which is where the platform keeps such folders.
 
-    None if there is none, since the user has no home folder.
+    The environment variable JAXSTYLE_CACHE names another folder.
+
+    Returns:
+      The folder, whether or not it exists; None if there is none because the user has no home folder.
     """
     try:
         folder = Path(os.environ.get("JAXSTYLE_CACHE") or platformdirs.user_cache_dir("jaxstyle")).expanduser()
     except RuntimeError:
         return None
-    # Without a home folder, some versions of platformdirs give ~ as it is.
+    # Without a home folder, some versions of platformdirs return ~ as it is.
     return None if folder.parts[:1] == ("~",) else folder

@@ -1,9 +1,9 @@
-"""Named weight sets: find the file, verify it, load it. The one module of the core that reads files.
+"""Load weights by name: find the file, verify it, and read it.
 
-Layout of a file of VGG19 (safetensors): `mean` (3,), the RGB mean of images in [0, 1]; `convB_I/kernel`
-(3, 3, c_in, c_out) and `convB_I/bias` (c_out,) for the convolutions, with the input's standard deviation folded into
-conv1_1's kernel. A file without conv3_4, conv4_4 and conv5_4 is a VGG16: its parameters are without them too, and the
-network passes those three by.
+A file of VGG19 is a safetensors file in the canonical form. It holds `mean` (3,), the RGB mean of images in [0, 1], and
+for each convolution `convB_I/kernel` (3, 3, c_in, c_out) and `convB_I/bias` (c_out,). The input's standard deviation is
+folded into conv1_1's kernel. A file without conv3_4, conv4_4 and conv5_4 is a VGG16: its parameters lack them too, and
+the network skips those three.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from jaxstyle.pretrained.weight_files import (
     find_cached,
     parse_tensors,
     read_file,
-    read_registered,
+    read_set,
     tensor_shapes,
     weights_folder,
 )
@@ -37,9 +37,9 @@ class Weights(NamedTuple):
     """Loaded weights.
 
     Attributes:
-      params: parameters, as `load_params` gives them.
+      params: the parameters, as `load_params` returns them.
       name: the set's name as results record it.
-      sha256: of the file, or of the arrays of a random set.
+      sha256: the sha256 of the file, or of the arrays of a random set.
     """
 
     params: Params
@@ -48,20 +48,19 @@ class Weights(NamedTuple):
 
 
 def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
-    """Load parameters, float32.
+    """Load the parameters of a VGG19 or VGG16, float32.
 
     Args:
-      name: "bundled" (the set vgg16-in-vgg19), a name that `jaxstyle weights list` shows, of a bundled set or of one
-        in the cache folder, the path of a safetensors file in this module's layout, or "random:SEED", He-normal
-        kernels (He, Wang and Hopcroft, NIPS 2016: random ones work too). `js.load_lpips` loads the sets of the
-        metrics.
+      name: "bundled" (the set vgg16-in-vgg19); a name that `jaxstyle weights list` shows; the path of a safetensors
+        file in the canonical form; or "random:SEED" for He-normal kernels (random ones work too: He, Wang and Hopcroft,
+        NIPS 2016). `js.load_lpips` loads the sets of the metrics.
 
     Returns:
-      {"mean": (3,), "conv1_1": {"kernel": (3, 3, 3, 64), "bias": (64,)}, ...} for `make_features`. Those of a VGG16
-      have no conv3_4, conv4_4 and conv5_4.
+      {"mean": (3,), "conv1_1": {"kernel": (3, 3, 3, 64), "bias": (64,)}, ...} for `make_features`. The parameters of a
+      VGG16 have no conv3_4, conv4_4 and conv5_4.
 
     Raises:
-      WeightsError: for an unknown name, and for a missing, truncated, altered or wrongly shaped file.
+      WeightsError: if the name is unknown, or the file is missing, truncated, altered or wrongly shaped.
 
     Example:
       >>> import jaxstyle as js
@@ -77,10 +76,10 @@ def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
 
 
 def load_weights(name: str | os.PathLike[str] = "bundled") -> Weights:
-    """Like `load_params`, together with what identifies the weights; for `make_features` only.
+    """Load parameters like `load_params`, together with what identifies the weights.
 
     Args:
-      name: as of `load_params`.
+      name: what `load_params` takes.
 
     Returns:
       Weights: parameters, name and sha256.
@@ -100,7 +99,7 @@ def load_weights(name: str | os.PathLike[str] = "bundled") -> Weights:
             hint = f'js.load_lpips("{network}") loads them'
             raise WeightsError(f"weights {text!r} are for metrics, not for a transfer ({hint}): give one of {known}")
     if text in REGISTRY or cached is not None:
-        data, path = read_registered(text)
+        data, path = read_set(text)
         return Weights(vgg_params(data, path), text, hashlib.sha256(data).hexdigest())
     if text in REMOTE_SETS:
         raise WeightsError(
@@ -116,17 +115,17 @@ def load_weights(name: str | os.PathLike[str] = "bundled") -> Weights:
 
 
 def vgg_params(data: bytes, path: Path) -> Params:
-    """Parameters out of the contents of a file of VGG19 or VGG16 in this module's layout.
+    """Read parameters from the contents of a file of VGG19 or VGG16 in the canonical form.
 
     Args:
       data: the contents.
-      path: where they come from, for the error.
+      path: where the contents come from, for errors.
 
     Returns:
-      Parameters, as `load_params` gives them.
+      The parameters, as `load_params` returns them.
 
     Raises:
-      WeightsError: if a tensor is missing, of another shape or not finite; the message names `path`.
+      WeightsError: if a tensor is missing, has another shape or is not finite; the message names `path`.
     """
     tensors = parse_tensors(data, path)
     shapes = tensor_shapes()
@@ -141,7 +140,7 @@ def vgg_params(data: bytes, path: Path) -> Params:
         if found.shape != shape:
             raise WeightsError(f"weights {path}: tensor {key} must have shape {shape}, has {found.shape}")
         largest = np.max(np.abs(found), initial=0) if np.issubdtype(found.dtype, np.floating) else np.nan
-        if not largest <= np.finfo(np.float32).max:  # so that NaN fails
+        if not largest <= np.finfo(np.float32).max:  # written so that NaN fails
             raise WeightsError(f"weights {path}: tensor {key} must hold finite numbers of a floating-point type")
     return _as_params({key: tensors[key] for key in shapes})
 
@@ -158,7 +157,7 @@ def _random_weights(name: str) -> Weights:
     seed = name.removeprefix("random:")
     if not seed.isdecimal() or int(seed) >= 2**32:
         raise WeightsError(f"weights {name!r}: SEED must be a whole number from 0 to 4294967295, as in random:0")
-    # NumPy's frozen generator: the same numbers on every version and machine, and no compilation.
+    # NumPy's frozen generator gives the same numbers on every version and machine, without compilation.
     generator = np.random.RandomState(int(seed))
     digest = hashlib.sha256()
     tensors: dict[str, np.ndarray] = {"mean": np.array(IMAGENET_MEAN, np.float32)}

@@ -1,4 +1,4 @@
-"""The weights of the LPIPS metrics, by a name of their own.
+"""Load the weights of the LPIPS metrics, by a name of their own.
 
 The file of each set holds `heads/LAYER` (c,), which are non-negative. The file of AlexNet also holds its convolutions:
 `mean`, `convI/kernel` and `convI/bias`. The heads for VGG16 go with the convolutions of the bundled set.
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxstyle.network.features import Params
 from jaxstyle.pretrained.load import load_params
-from jaxstyle.pretrained.weight_files import WeightsError, parse_tensors, read_registered
+from jaxstyle.pretrained.weight_files import WeightsError, parse_tensors, read_set
 from jaxstyle.pretrained.weight_sets import LPIPS_SETS
 
 
@@ -35,7 +35,7 @@ def load_lpips(network: str = "alex") -> Params:
     """
     if network not in LPIPS_SETS:
         raise WeightsError(f"unknown network of LPIPS {network!r}: give one of {', '.join(LPIPS_SETS)}")
-    tensors = parse_tensors(*read_registered(LPIPS_SETS[network]))
+    tensors = parse_tensors(*read_set(LPIPS_SETS[network]))
     params: dict[str, Any] = {} if "mean" in tensors else dict(load_params())
     for key, tensor in tensors.items():
         group, _, leaf = key.rpartition("/")

@@ -1,6 +1,7 @@
-"""From another program's VGG to the canonical form: pure functions of tensors; reads no file.
+"""Convert another program's VGG to the canonical form, by pure functions of tensors that read no file.
 
-Canonical: images are RGB in [0, 1], from which only a mean is taken; kernels are (3, 3, c_in, c_out); see `pretrained`.
+In the canonical form, images are RGB in [0, 1], of which only a mean is subtracted, and kernels are
+(3, 3, c_in, c_out). `pretrained.load` describes its file.
 """
 
 import itertools
@@ -14,17 +15,18 @@ from jaxstyle.network.layers import BLOCKS, CONVOLUTIONS, ONLY_VGG19, block_of
 from jaxstyle.pretrained.weight_sets import PREPROCESSINGS, Preprocessing
 
 Key = tuple[str, ...]
-"""Name of a tensor in its file, in parts: ("features", "0", "weight")."""
+"""The name of a tensor in its file, in parts: ("features", "0", "weight")."""
 
 LARGEST_TENSOR = 9 * 512 * 512
-"""Numbers in the largest tensor of a VGG's convolutions."""
+"""How many numbers the largest tensor of a VGG's convolutions holds."""
 
 _LAYERS_OF = {
     "VGG19": CONVOLUTIONS,
     "VGG16": tuple(layer for layer in CONVOLUTIONS if layer not in ONLY_VGG19),
 }
 
-# The first filter's 3x3 taps for the first channel as stored (B of Caffe's, R of torchvision's), as printed in public.
+# Published 3x3 taps of the first filter for the first stored channel, which is B in Caffe's files and R in
+# torchvision's.
 _FIRST_TAPS: tuple[tuple[str, tuple[float, ...]], ...] = (
     (
         "caffe",  # VGG19
@@ -47,12 +49,12 @@ _SAME_DIRECTION = 0.99
 
 
 class Convolutions(NamedTuple):
-    """A VGG's convolutions in order.
+    """The convolutions of a VGG, in order.
 
     Attributes:
       architecture: "VGG19" or "VGG16".
-      kernels: each (3, 3, c_in, c_out).
-      biases: each (c_out,).
+      kernels: the kernels, each (3, 3, c_in, c_out).
+      biases: the biases, each (c_out,).
     """
 
     architecture: str
@@ -61,11 +63,11 @@ class Convolutions(NamedTuple):
 
 
 def may_be_needed(shape: Sequence[int], layout: str) -> bool:
-    """Whether a tensor can be a kernel or a bias of a VGG's convolutions; a reader skips the others.
+    """Return whether a tensor can be a kernel or a bias of a VGG's convolutions. Readers skip all others.
 
     Args:
-      shape: of the tensor.
-      layout: "OIHW" or "HWIO", the axes of kernels.
+      shape: the tensor's shape.
+      layout: "OIHW" or "HWIO", the order of a kernel's axes.
 
     Returns:
       Whether it can.
@@ -77,20 +79,20 @@ def may_be_needed(shape: Sequence[int], layout: str) -> bool:
 
 
 def find_convolutions(tensors: Mapping[Key, Any], layout: str) -> Convolutions:
-    """Find the convolutions of a VGG19 or VGG16 among a file's tensors; all others are left out.
+    """Find the convolutions of a VGG19 or VGG16 among a file's tensors.
 
-    A kernel and its bias differ in the last part of their name only; the layers are in the natural order of the names
-    (features.2 before features.10).
+    The names of a kernel and of its bias differ in their last part only. The layers are in the natural order of their
+    names (features.2 before features.10). All other tensors are left out.
 
     Args:
-      tensors: arrays by name.
-      layout: "OIHW" or "HWIO", the axes of kernels.
+      tensors: {name: array}.
+      layout: "OIHW" or "HWIO", the order of a kernel's axes.
 
     Returns:
-      Convolutions, their kernels in the layout HWIO.
+      Convolutions, with kernels in the layout HWIO.
 
     Raises:
-      ValueError: if they aren't those of either network, or have batch normalisation between them.
+      ValueError: if the tensors aren't those of either network, or there is batch normalisation between convolutions.
     """
     if any(part.startswith(("running_mean", "moving_mean", "batch_stats")) for key in tensors for part in key):
         raise ValueError("it has batch normalisation between its convolutions, which Gatys' VGG has not")
@@ -130,19 +132,19 @@ def _natural(key: Key) -> list[list[tuple[bool, int, str]]]:
 
 
 def recognise_preprocessing(kernel: np.ndarray) -> str | None:
-    """Recognise the input preprocessing that a network was trained with by its first kernel.
+    """Recognise, by its first kernel, the preprocessing that a network was trained with.
 
-    Files of torchvision and of Caffe have the same names and shapes, and magnitude doesn't tell them apart (of these
-    taps, mean 0.22 and 0.25 in Caffe's networks, 0.03 and 0.46 in torchvision's). The nine taps of the first filter on
-    the first channel are compared, by direction, with those published of the four networks: a cosine above 0.99 means
-    the same network, whether rounded, fine-tuned or with filters rescaled (Gatys' normalised set). Between one of
-    torchvision's and one of Caffe's it is -0.44 to -0.58.
+    Files of torchvision and of Caffe have the same names and shapes, and magnitude doesn't tell them apart: the mean of
+    these taps is 0.22 and 0.25 in Caffe's networks, 0.03 and 0.46 in torchvision's. So the directions of the nine taps
+    of the first filter on the first channel are compared with the published taps of the four networks. A cosine above
+    0.99 means the same network, also if it was rounded or fine-tuned or its filters were rescaled (Gatys' normalised
+    set). Between a network of torchvision and one of Caffe the cosine is -0.44 to -0.58.
 
     Args:
-      kernel: (3, 3, 3, 64), as its file has it.
+      kernel: (3, 3, 3, 64), as the file has it.
 
     Returns:
-      "torchvision" or "caffe"; None for an unknown one.
+      "torchvision" or "caffe"; None if the kernel is unknown.
     """
     taps = np.asarray(kernel, np.float64)[:, :, 0, 0].reshape(-1)
     norm = np.linalg.norm(taps)
@@ -153,13 +155,14 @@ def recognise_preprocessing(kernel: np.ndarray) -> str | None:
 
 
 def to_canonical(convolutions: Convolutions, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
-    """Tensors in the layout of `pretrained`, float32, that give the features of the program they come from.
+    """Convert to tensors in the canonical form, float32, that give the same features as the original program.
 
-    conv(k, (scale x - mean) / std) = conv(k scale / std, x - mean / scale): order, scale and deviation fold into
-    conv1_1's kernel, exactly but for its rounding to float32. The mean stays, since the zero padding comes after it.
+    Since conv(k, (scale x - mean) / std) = conv(k scale / std, x - mean / scale), the order of channels, the scale and
+    the deviation fold into conv1_1's kernel, exactly but for its rounding to float32. The mean stays, since the network
+    pads with zeros after subtracting it.
 
     Args:
-      convolutions: as `find_convolutions` returns them.
+      convolutions: what `find_convolutions` returns.
       preprocessing: what the program feeds its network.
 
     Returns:
@@ -179,18 +182,18 @@ def to_canonical(convolutions: Convolutions, preprocessing: Preprocessing) -> di
 def choose_preprocessing(
     convolutions: Convolutions, given: str | None, of_format: Preprocessing | str | None
 ) -> Preprocessing:
-    """The preprocessing that was given, or that the format has, or that the numbers tell, in this order.
+    """Choose the preprocessing that was given, else the one of the format, else the one that the numbers tell.
 
     Args:
-      convolutions: as `find_convolutions` returns them.
-      given: name of a preprocessing; None: none was given.
+      convolutions: what `find_convolutions` returns.
+      given: the name of the preprocessing that was asked for; None: none was.
       of_format: the preprocessing of the file's format, or its name; None: the format has none.
 
     Returns:
       The preprocessing.
 
     Raises:
-      ValueError: if nothing tells.
+      ValueError: if nothing tells the preprocessing.
     """
     chosen = given or of_format or recognise_preprocessing(convolutions.kernels[0])
     if chosen is None:
@@ -202,17 +205,18 @@ def choose_preprocessing(
 
 
 def scale_filters(tensors: Mapping[str, np.ndarray], means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Divide the activations of every filter by a positive number, in a set of the canonical form.
+    """Change a set in the canonical form so that the activations of every filter are divided by a positive number.
 
-    With the filters' mean activations over images and positions, this makes the normalised network of Gatys et al.
-    (CVPR 2016, section 2): ReLU and pooling commute with positive factors, so that nothing else of it changes.
+    If these numbers are the filters' mean activations over images and positions, the result is the normalised network
+    of Gatys et al. (CVPR 2016, section 2). ReLU and pooling commute with positive factors, so that nothing else
+    changes.
 
     Args:
-      tensors: a set in the layout of `pretrained`.
-      means: {convolution: (c_out,)}, what to divide by.
+      tensors: a set in the canonical form.
+      means: {convolution: (c_out,)}, the numbers to divide by.
 
     Returns:
-      The set of these convolutions, float32.
+      The set with these convolutions, float32.
     """
     scaled = {"mean": np.asarray(tensors["mean"])}
     before = np.ones(3)

@@ -1,4 +1,4 @@
-"""Files of weight sets: where they lie, what is recorded of them, and whether they are whole."""
+"""Find the files of weight sets, and check whether they are whole and unaltered."""
 
 import hashlib
 import json
@@ -16,17 +16,17 @@ PORT_HINT = "jaxstyle weights port {} brings it into the form of a set"
 
 
 class WeightsError(ValueError):
-    """A weight set that can't be used; the message is one line that names the file and the reason."""
+    """A weight set can't be used; the message is one line that names the file and the reason."""
 
 
 def bundled_path(file: str) -> Path:
-    """Path of a bundled weight file.
+    """Find a bundled weight file.
 
     Args:
-      file: its name.
+      file: the file's name.
 
     Returns:
-      The path: inside the package in a wheel, in weights/ in a checkout.
+      The file's path, which is inside the package in a wheel, and in weights/ in a checkout.
     """
     package = Path(__file__).parents[1]
     inside = package / "weights" / file
@@ -34,10 +34,10 @@ def bundled_path(file: str) -> Path:
 
 
 def weights_folder() -> Path:
-    """Where ported sets lie.
+    """Find the folder of ported sets.
 
     Returns:
-      A folder of NAME.safetensors, and NAME.json with the file's sha256 and where it comes from.
+      A folder with NAME.safetensors for each set, and NAME.json with the file's sha256 and its origin.
 
     Raises:
       WeightsError: if the user has no home folder.
@@ -49,10 +49,10 @@ def weights_folder() -> Path:
 
 
 def cached_names() -> list[str]:
-    """Names of the sets in the cache folder.
+    """List the sets in the cache folder.
 
     Returns:
-      The names, sorted.
+      Their names, sorted.
     """
     try:
         return sorted(file.stem for file in weights_folder().glob("*.json"))
@@ -64,10 +64,10 @@ def find_cached(name: str) -> WeightSet | None:
     """Look for a set in the cache folder.
 
     Args:
-      name: of the set.
+      name: the set's name.
 
     Returns:
-      What was recorded of it when it was ported; None if there is none of this name.
+      What was recorded about the set when it was ported; None if there is no set of this name.
 
     Raises:
       WeightsError: if the record can't be read.
@@ -85,26 +85,11 @@ def find_cached(name: str) -> WeightSet | None:
     return WeightSet(*values)
 
 
-def read_set(name: str) -> bytes:
-    """Read the file of a bundled or cached set, and check its sha256.
-
-    Args:
-      name: of the set.
-
-    Returns:
-      The file's contents.
-
-    Raises:
-      WeightsError: for an unknown name, and a missing or altered file.
-    """
-    return read_registered(name)[0]
-
-
 def set_path(name: str) -> Path:
-    """Path of the file of a bundled or cached set.
+    """Return the path of a bundled or cached set.
 
     Args:
-      name: of the set.
+      name: the set's name.
 
     Returns:
       The path, whether or not the file is there.
@@ -113,18 +98,28 @@ def set_path(name: str) -> Path:
 
 
 def default_set() -> tuple[str, str]:
-    """The set that a command takes if none is asked for: VGG19's own if it has been fetched.
+    """Choose the set that a command takes if none is asked for, which is VGG19's own if it has been fetched.
 
     Returns:
-      Its name, and a line that says why.
+      The set's name, and a line that says why.
     """
     if RECOMMENDED in cached_names():
         return RECOMMENDED, "VGG19's own weights, as Gatys et al. used; --weights bundled takes VGG16's"
     return DEFAULT, f"VGG16's, bundled; jaxstyle weights fetch {RECOMMENDED} brings VGG19's own"
 
 
-def read_registered(name: str) -> tuple[bytes, Path]:
-    """Verified contents and path of the file of a named set."""
+def read_set(name: str) -> tuple[bytes, Path]:
+    """Read the file of a bundled or cached set, and check its sha256.
+
+    Args:
+      name: the set's name.
+
+    Returns:
+      The file's contents and its path.
+
+    Raises:
+      WeightsError: if the name is unknown, or the file is missing or altered.
+    """
     entry = REGISTRY.get(name) or find_cached(name)
     if entry is None:
         raise WeightsError(f"unknown weights {name!r}: jaxstyle weights list shows those there are")
@@ -145,13 +140,13 @@ def read_file(path: Path) -> bytes:
     """Read a file of weights.
 
     Args:
-      path: where it is.
+      path: the file's path.
 
     Returns:
-      Its contents.
+      The file's contents.
 
     Raises:
-      WeightsError: if it is not there or can't be read.
+      WeightsError: if the file is not there or can't be read.
     """
     try:
         if not path.exists():
@@ -164,11 +159,11 @@ def read_file(path: Path) -> bytes:
 
 
 def parse_tensors(data: bytes, path: Path) -> dict[str, np.ndarray]:
-    """Tensors out of the contents of a safetensors file.
+    """Read tensors from the contents of a safetensors file.
 
     Args:
       data: the contents.
-      path: where they come from, for the error.
+      path: where the contents come from, for errors.
 
     Returns:
       {name: tensor}.
@@ -178,7 +173,7 @@ def parse_tensors(data: bytes, path: Path) -> dict[str, np.ndarray]:
     """
     try:
         return safetensors.numpy.load(data)
-    except Exception as error:  # safetensors has an error class of its own, and NumPy's for unknown dtypes
+    except Exception as error:  # safetensors raises its own class, and NumPy's errors for unknown dtypes
         kind = recognise(data)
         if kind is None or kind.name.startswith("a safetensors"):
             raise WeightsError(f"weights {path}: not a whole safetensors file ({error})") from error
@@ -187,7 +182,7 @@ def parse_tensors(data: bytes, path: Path) -> dict[str, np.ndarray]:
 
 
 def tensor_shapes() -> dict[str, tuple[int, ...]]:
-    """Shapes of all tensors of a VGG19 file.
+    """Return the shapes of all tensors in a file of VGG19.
 
     Returns:
       {name in the file: shape}.

@@ -1,6 +1,6 @@
-"""The named weight sets: the bundled ones, those to be fetched, and the input that each program feeds its network.
+"""List the named weight sets, bundled and to be fetched, and what each program feeds its network.
 
-Plain data and plain Python: imports neither jax nor numpy.
+The module is plain Python that imports neither jax nor numpy.
 """
 
 from collections.abc import Mapping
@@ -9,22 +9,22 @@ from typing import NamedTuple
 DEFAULT = "vgg16-in-vgg19"
 
 RECOMMENDED = "vgg19-oxford"
-"""VGG19's own weights to take if there is no reason for others: those that Gatys et al. used."""
+"""The set to take unless there is a reason for another: VGG19's own weights, which Gatys et al. used."""
 
 LPIPS_SETS: Mapping[str, str] = {"alex": "lpips-alex", "vgg16": "lpips-vgg16"}
 """The set of each name that `load_lpips` takes; they are for metrics, not for a transfer."""
 
 
 class WeightSet(NamedTuple):
-    """A bundled weight set.
+    """A weight set that is here, bundled or in the cache folder.
 
     Attributes:
-      file: its name.
-      sha256: of the file, in hexadecimal.
-      size: of the file in bytes.
-      architecture: what network it is of.
-      source: where it comes from.
-      licence: under which it may be used.
+      file: the name of the file.
+      sha256: the sha256 of the file, in hexadecimal.
+      size: the size of the file in bytes.
+      architecture: the network that the weights are for.
+      source: where the weights come from.
+      licence: the licence of the weights.
     """
 
     file: str
@@ -67,11 +67,12 @@ class Download(NamedTuple):
     """A file on a public host.
 
     Attributes:
-      url: where it is.
-      file: its name.
-      hash: "md5:..." or "sha256:...", in hexadecimal, as published; of a sha256 some publish only the first digits.
-      size: bytes, or None where that is not published.
-      ranged: whether to read only the convolutions' bytes of it, if the host confirms the hash.
+      url: the file's address.
+      file: the file's name.
+      hash: the published hash, "md5:..." or "sha256:...", in hexadecimal; some hosts publish only the first digits of a
+        sha256.
+      size: the file's size in bytes; None if it is not published.
+      ranged: whether to read only the bytes of the convolutions, if the host confirms the hash.
     """
 
     url: str
@@ -85,10 +86,10 @@ class RemoteSet(NamedTuple):
     """A weight set that `jaxstyle weights fetch` brings.
 
     Attributes:
-      architecture: what network it is of.
-      source: where it comes from.
-      licence: under which it may be used.
-      downloads: in the order in which they are tried.
+      architecture: the network that the weights are for.
+      source: where the weights come from.
+      licence: the licence of the weights.
+      downloads: files of the set, in the order in which they are tried.
     """
 
     architecture: str
@@ -149,13 +150,13 @@ REMOTE_SETS: Mapping[str, RemoteSet] = {
 
 
 class Preprocessing(NamedTuple):
-    """The input of a program's network: (scale * image - mean) / std, for an RGB image in [0, 1].
+    """What a program feeds its network: (scale * image - mean) / std, for an RGB image in [0, 1].
 
     Attributes:
-      order: "RGB" or "BGR", the network's channels; `mean` and `std` are in RGB whatever it is.
-      scale: the program's white.
-      mean: in units of that scale.
-      std: in units of that scale.
+      order: "RGB" or "BGR", the order of the network's input channels; `mean` and `std` are always in RGB.
+      scale: the value of white.
+      mean: the mean that is subtracted, in units of that scale.
+      std: the standard deviation that is divided by, in units of that scale.
     """
 
     order: str
@@ -171,4 +172,4 @@ PREPROCESSINGS: Mapping[str, Preprocessing] = {
     "caffe": Preprocessing("BGR", 255, _CAFFE_MEAN, (1, 1, 1)),
     "matconvnet": Preprocessing("RGB", 255, _CAFFE_MEAN, (1, 1, 1)),
 }
-"""What --preprocessing names: torchvision and timm; Caffe, Keras and ports of Caffe's files; MatConvNet."""
+"""What --preprocessing names. timm takes torchvision's, and Keras and ports of Caffe's files take Caffe's."""

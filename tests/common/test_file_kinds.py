@@ -1,4 +1,4 @@
-"""What files and names are said to be, by whoever reads them: one place recognises them."""
+"""Test what errors call files and names; one module recognises them for all readers."""
 
 import io
 import pickle

@@ -35,7 +35,7 @@ def load(name):
 
 @pytest.fixture(scope="module")
 def reference():
-    """{network: (features, heads)} out of the bundled files, without jaxstyle's help."""
+    """Read {network: (features, heads)} from the bundled files without jaxstyle's help."""
     tensors = load("lpips-alex")
     heads = {
         "alex": [tensors[f"heads/relu{i}"] for i in range(1, 6)],
@@ -53,7 +53,7 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def pairs(pictures):
-    """Ten pairs of real images: a picture and its distortion, and different pictures."""
+    """Make ten pairs of real images: pictures with their distortions, and different pictures."""
 
     def jpeg(array):
         buffer = io.BytesIO()
@@ -138,7 +138,7 @@ def test_colour_distance_equals_float64_numpy(pairs):
 
 def test_colour_distance_of_constant_images_is_that_of_their_colours():
     a, b = (jnp.broadcast_to(jnp.asarray(c), (6, 5, 3)) for c in ((1.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
-    # Published CIELAB of sRGB's red: 53.24, 80.09, 67.20; of white: 100, 0, 0.
+    # The published CIELAB of sRGB's red is 53.24, 80.09, 67.20, and that of white is 100, 0, 0.
     assert float(metrics.colour_distance(a, b)) == pytest.approx(
         np.hypot(100 - 53.24, np.hypot(80.09, 67.20)), rel=1e-3
     )
@@ -152,7 +152,7 @@ def test_colour_distance_ignores_where_the_colours_are(pictures, rng):
 
 
 def test_gaussian_distance_of_flat_samples(rng):
-    """Samples in a plane and on a line, for which the textbook's root is of a singular matrix."""
+    """For samples in a plane and on a line, the textbook takes the root of a singular matrix."""
     plane = rng.normal(size=(50, 3)) * [5, 2, 0]
     line = rng.normal(size=(40, 1)) * [1, 2, 3] + 1
     wanted = numpy_metrics.frechet(plane, line)
@@ -168,7 +168,7 @@ def test_heads_are_not_negative(layers):
 
 
 def all_metrics(alex):
-    """name -> function of two images; the second one is the reference."""
+    """Return {name: function of two images}, where the second image is the reference."""
     by_network = {name: partial(getattr(metrics, name), alex) for name in ("lpips", "gram_distance")}
     return by_network | {name: getattr(metrics, name) for name in PAIRWISE}
 
@@ -225,7 +225,7 @@ def test_measure_is_each_metric_alone_and_vmaps_over_lanes(alex, pictures):
         for name, value in wanted._asdict().items():
             assert value.shape == ()
             assert float(getattr(found, name)[i]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
-    # A lane that has failed has no numbers; the others keep theirs.
+    # A failed lane has no numbers, and the others keep theirs.
     failed = measure(alex, lanes.at[1, 2, 3].set(jnp.nan), content, style)
     for name, values in failed._asdict().items():
         assert jnp.isnan(values[1]), name
@@ -240,7 +240,7 @@ def test_what_all_lanes_share_is_computed_once(alex):
     batches = [
         int(line.split("(tensor<")[1].split("x")[0]) for line in text.splitlines() if "stablehlo.convolution" in line
     ]
-    # Five convolutions each: of the lanes at two sizes, of the content at one, of the style at two.
+    # Five convolutions each are for the lanes at two sizes, the content at one, and the style at two.
     assert sorted(batches) == [1] * 15 + [7] * 10
 
 
@@ -292,7 +292,7 @@ def test_wrong_parameters_are_refused(alex, params):
 
 @pytest.fixture(scope="module")
 def image_sets(pictures):
-    """70 crops of two pictures, and 66 of others."""
+    """Make 70 crops of two pictures, and 66 crops of other pictures."""
 
     def crops(names, count):
         corners = np.random.default_rng(count).integers(0, 30, (count, 2))

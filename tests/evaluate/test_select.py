@@ -13,7 +13,7 @@ nan, inf = np.nan, np.inf
 
 
 def naive_front(content, style, ok):
-    """Every lane against every other, by the definition."""
+    """Find the front by its definition, comparing every lane with every other."""
     alive = [o and np.isfinite(c) and np.isfinite(s) for c, s, o in zip(content, style, ok, strict=True)]
 
     def dominated(i):
@@ -29,7 +29,7 @@ def naive_front(content, style, ok):
 
 
 def naive_scores(content, style, ok, weight):
-    """Exact scores in fractions, None for lanes that failed."""
+    """Compute exact scores as fractions; lanes that failed get None."""
     front = [i for i, on in enumerate(naive_front(content, style, ok)) if on]
 
     def axis(values, i):
@@ -45,7 +45,7 @@ def naive_scores(content, style, ok, weight):
 
 
 def random_lanes(seed, lanes=30, ties=True):
-    """Lanes with failures; with ties, on a coarse lattice, so that many are equal."""
+    """Make lanes of which some failed; with ties they lie on a coarse lattice, so that many are equal."""
     rng = np.random.default_rng(seed)
     values = rng.integers(0, 12, (2, lanes)) * 0.5 if ties else rng.lognormal(size=(2, lanes))
     content, style = values.astype(np.float64)
@@ -72,7 +72,7 @@ def test_front_of_known_lanes():
     content = [1, 2, 2, 1, 4, 5]
     style = [5, 3, 3, 6, 3, 9]
     assert pareto_front(content, style).tolist() == [True, True, True, False, False, False]
-    # Without lanes 1 and 2, the fifth comes up; what failed dominates nothing.
+    # Without lanes 1 and 2, the fifth is on the front, since failed lanes dominate nothing.
     ok = [True, False, False, True, True, True]
     assert pareto_front(content, style, ok).tolist() == [True, False, False, False, True, False]
 
@@ -105,7 +105,7 @@ def test_knee_is_where_the_slope_is_that_of_the_chord():
     # y = (1 - sqrt(x))^2 from (0, 1) to (1, 0): its slope is -1 at x = 1/4.
     x = np.linspace(0, 1, 401)
     assert x[knee(x, (1 - np.sqrt(x)) ** 2)] == pytest.approx(0.25, abs=1e-12)
-    # An ellipse's quarter: 1 - 1/sqrt(2) of each axis.
+    # On a quarter of an ellipse it is at 1 - 1/sqrt(2) of each axis.
     angle = np.linspace(0, np.pi / 2, 201)
     assert knee(300 * (1 - np.cos(angle)), 0.01 * (1 - np.sin(angle))) == 100
 
@@ -178,7 +178,7 @@ def test_closest_at_the_ends_of_the_weight():
     content, style = [1, 1, 2, 5, 5], [9, 8, 4, 1, 3]
     assert closest(content, style, 1) == 1  # lane 0 is as good in content, but dominated
     assert closest(content, style, 0) == 3
-    # Normalised, lane 2 is (1/4, 3/7): better than (1, 0) where w > 4/11, and than (0, 1) where w < 16/23.
+    # Normalised, lane 2 is (1/4, 3/7), which is better than (1, 0) if w > 4/11, and than (0, 1) if w < 16/23.
     assert closest(content, style, 4 / 11 - 1e-6) == 3
     assert closest(content, style, 4 / 11 + 1e-6) == 2
     assert closest(content, style, 16 / 23 - 1e-6) == 2
@@ -228,7 +228,7 @@ def test_losses_of_any_size():
 
 
 def pairs_of_images(seed=0, pairs=6, settings=7):
-    """Convex fronts, scaled by pair over decades, whose best setting shifts from pair to pair."""
+    """Make convex fronts, whose scale spans decades and whose best setting shifts from pair to pair."""
     rng = np.random.default_rng(seed)
     position = np.linspace(-2, 2, settings) + rng.normal(0, 0.5, (pairs, 1))
     content = rng.lognormal(0, 3, (pairs, 1)) * (1 / (1 + np.exp(-2 * position)) + 0.1)
@@ -331,13 +331,13 @@ def test_a_setting_that_failed_in_training_is_not_chosen():
     result = cross_validate(content, style, content_weight=0.5)
     assert result.chosen == 2
     assert result.chosen_by_fold.tolist() == [2, 1, 2]
-    np.testing.assert_allclose(result.score_by_fold, [0.225, 1, 0.225], rtol=1e-14)  # chosen unseen, and it failed: 1
+    np.testing.assert_allclose(result.score_by_fold, [0.225, 1, 0.225], rtol=1e-14)  # fold 1 chose one that failed
     np.testing.assert_allclose(result.fixed_scores, [0.5, nan, 0.225, 0.5], rtol=1e-14)
     assert result.best.tolist() == [1, 2, 1]
 
 
 def test_scores_stay_in_the_unit_interval():
-    # Lane 3 went astray on pair 0 and mustn't make all others alike; pair 1 has one lane that beats all.
+    # Lane 3 went astray on pair 0, and mustn't make all others alike. On pair 1 one lane beats all.
     content, style = [[0, 1, 10, 1e9], [3, 1, 2, 1]], [[10, 1, 0, 5], [3, 1, 1, 2]]
     scores = cross_validate(content, style, content_weight=0.5).scores
     np.testing.assert_allclose(scores, [[0.5, 0.1, 0.5, 0.75], [1, 0, 0.5, 0.5]], rtol=1e-14)
@@ -407,7 +407,7 @@ def test_broken_pairs(changes, message):
 
 
 def test_the_command_holds_out_each_style_and_each_content(tmp_path, capsys):
-    """The oracle: a loop over the images that are held out, on the exact scores of every pair."""
+    """Cross-validate in a loop over the images that are held out, by the exact scores of every pair."""
     betas, contents, styles = (0.01, 0.1, 1, 10), ("cat", "coffee"), ("swirls", "mosaic", "woodcut")
     make_run(tmp_path / "run", betas=betas, tvs=(30,), contents=contents, styles=styles, size=16, steps=1)
     lanes = read_table(tmp_path / "run" / "lanes.csv")

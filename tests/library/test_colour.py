@@ -20,7 +20,7 @@ YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5
 
 
 def numpy_match(style, content):
-    """By SciPy's matrix root, without the small number in the code."""
+    """Match colours by SciPy's matrix root, without the small number that the code adds."""
     s, c = (np.asarray(x, np.float64).reshape(-1, 3) for x in (style, content))
     cov_s, cov_c = (np.cov(x, rowvar=False, ddof=0) for x in (s, c))
     root = scipy.linalg.sqrtm(cov_s).real
@@ -35,7 +35,7 @@ def moments(image):
 
 @pytest.fixture
 def soft(content, style):
-    """Images of so little contrast that nothing of them is clipped."""
+    """Make images of so little contrast that no pixel is clipped."""
     return 0.5 + 0.1 * content, 0.4 + 0.2 * style
 
 
@@ -89,7 +89,7 @@ def test_gray_and_constant_images(content, style):
     assert moments(luminance(coloured)[..., None].repeat(3, -1))[1][0, 0] == pytest.approx(
         moments(to_gray(content))[1][0, 0], rel=0.1
     )
-    noisy = gray + 0.002 * np.random.default_rng(0).normal(size=gray.shape)  # as JPEG leaves it
+    noisy = gray + 0.002 * np.random.default_rng(0).normal(size=gray.shape)  # JPEG leaves such noise
     chroma = coloured - to_gray(coloured)
     difference = match_colours(jnp.asarray(noisy, jnp.float32), content) - coloured
     assert np.std(difference) < 0.5 * np.std(chroma) + 0.02
@@ -115,7 +115,7 @@ def test_colours_are_put_back(content, style):
     np.testing.assert_allclose(with_colours_of(content, content), content, atol=1e-6)
     image = jnp.clip(0.5 + 0.3 * (style[: content.shape[0], : content.shape[1]] - 0.5), 0, 1)
     image = jnp.resize(image, content.shape)
-    muted = gray + 0.2 * (content - gray)  # of colours that fit beside any luminance there
+    muted = gray + 0.2 * (content - gray)  # its colours fit beside any luminance there
     found = np.asarray(with_colours_of(image, muted), np.float64) @ YIQ.T
     np.testing.assert_allclose(found[..., 0], luminance(image), atol=1e-6)
     np.testing.assert_allclose(found[..., 1:], (np.asarray(muted, np.float64) @ YIQ.T)[..., 1:], atol=1e-5)
@@ -141,7 +141,7 @@ def test_symmetric_sqrt_and_its_derivative():
     a, d = rng.normal(size=(2, 3, 3))
     matrix, d = a @ a.T, d + d.T
     np.testing.assert_allclose(symmetric_sqrt(matrix), scipy.linalg.sqrtm(matrix).real, atol=1e-12)
-    for m in (matrix, np.eye(3) * 0.7):  # eigh alone has no derivative where eigenvalues are equal
+    for m in (matrix, np.eye(3) * 0.7):  # eigh alone has no derivative at equal eigenvalues
         _, found = jax.jvp(symmetric_sqrt, (m,), (d,))
         wanted = (scipy.linalg.sqrtm(m + 1e-6 * d) - scipy.linalg.sqrtm(m - 1e-6 * d)).real / 2e-6
         np.testing.assert_allclose(found, wanted, atol=1e-7)

@@ -25,7 +25,7 @@ def tensors():
 
 
 def test_bundled_set_is_exactly_vgg16_with_the_same_rounded_weights(tensors):
-    # Names and order of VGG16's 13 convolutions, read from the file without jaxstyle's help.
+    # The names and the order are those of VGG16's 13 convolutions, and the file is read without jaxstyle's help.
     names = [f"conv{b}_{i}" for b, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)]
     convolutions = [(tensors[f"{n}/kernel"], tensors[f"{n}/bias"]) for n in names]
     image = read_image("sample:coffee", 64)
@@ -34,7 +34,7 @@ def test_bundled_set_is_exactly_vgg16_with_the_same_rounded_weights(tensors):
     found = jax.jit(js.make_features(layers))(js.load_params(), jnp.asarray(image))
     for layer in layers:
         assert relative_error(found[layer], wanted[layer]) < 1e-5, layer
-    # VGG19's own three repeat what came before them.
+    # The three convolutions that only VGG19 has repeat what comes before them.
     more = jax.jit(js.make_features(("relu4_3", "relu4_4")))(js.load_params(), jnp.asarray(image))
     np.testing.assert_array_equal(more["relu4_3"], more["relu4_4"])
 

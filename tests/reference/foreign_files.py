@@ -1,4 +1,4 @@
-"""VGGs with random weights in the files of other programs, written from those programs' formats, and their features."""
+"""Write VGGs with random weights as files of other programs, after the formats, and compute their features."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ IMAGENET = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
 def make_network(architecture="VGG19", seed=0, first_taps=None):
-    """[(kernel HWIO, bias)] of random convolutions; the first filter may be given its taps on the first channel."""
+    """Make random convolutions [(kernel HWIO, bias)]; the first filter's taps on the first channel may be given."""
     generator, width, layers = np.random.RandomState(seed), 3, []
     for word in PLANS[architecture].split():
         if word != "M":
@@ -36,7 +36,7 @@ def make_network(architecture="VGG19", seed=0, first_taps=None):
 
 
 def names(architecture="VGG19"):
-    """conv1_1 ... of an architecture."""
+    """List the names conv1_1 ... of an architecture."""
     found, block, index = [], 1, 0
     for word in PLANS[architecture].split():
         block, index = (block + 1, 0) if word == "M" else (block, index + 1)
@@ -46,7 +46,7 @@ def names(architecture="VGG19"):
 
 
 def positions(architecture="VGG19"):
-    """Numbers of the convolutions in torchvision's `features`."""
+    """List the numbers of the convolutions in torchvision's `features`."""
     found, position = [], 0
     for word in PLANS[architecture].split():
         if word != "M":
@@ -56,7 +56,7 @@ def positions(architecture="VGG19"):
 
 
 def feed(image, program):
-    """What a program feeds its network for an RGB image in [0, 1]."""
+    """Make from an RGB image in [0, 1] what a program feeds its network."""
     image = np.asarray(image, np.float64)
     if program == "torchvision":
         return (image - IMAGENET[0]) / IMAGENET[1]
@@ -70,7 +70,7 @@ def features(image, program, layers, architecture="VGG19", pooling="max"):
 
 
 def torch_state(layers, architecture="VGG19", naming="features.{}", classifier=True):
-    """{"features.0.weight": OIHW, ...}"""
+    """Make a state dict {"features.0.weight": OIHW, ...}."""
     state = {}
     labels = names(architecture) if naming == "{}" else positions(architecture)
     for label, (kernel, bias) in zip(labels, layers, strict=True):
@@ -96,7 +96,7 @@ class _Reduced:
 
 @contextlib.contextmanager
 def pretended(**modules):
-    """Modules that have the given functions and classes, so that pickle can name them."""
+    """Make modules that have the given functions and classes, so that pickle can name them."""
     before = {name.replace("__", "."): sys.modules.get(name.replace("__", ".")) for name in modules}
     found = []
     for name, members in modules.items():
@@ -143,7 +143,7 @@ def _dump_state(state, legacy):
 
 
 def write_torch(path, state, pickled=None):
-    """torch.save's zip archive of a state dict; `pickled` puts another pickle in its place."""
+    """Write a state dict as torch.save's zip archive; `pickled` replaces its pickle."""
     data, storages = _dump_state(state, legacy=False)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", data if pickled is None else pickled)
@@ -154,7 +154,7 @@ def write_torch(path, state, pickled=None):
 
 
 def write_torch_legacy(path, state, pickled=None):
-    """The file of torch.save before 1.6."""
+    """Write a state dict as torch.save did before 1.6."""
     data, storages = _dump_state(state, legacy=True)
     with path.open("wb") as file:
         for thing in (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True}):
@@ -170,7 +170,7 @@ def write_safetensors(path, state):
 
 
 def write_keras(path, layers, style, architecture="VGG19"):
-    """Keras 1's notop file, Keras 2's with top inside a model, or Keras 3's .weights.h5."""
+    """Write Keras 1's notop file, Keras 2's file with top inside a model, or Keras 3's .weights.h5."""
     import h5py
 
     with h5py.File(path, "w") as file:
@@ -196,7 +196,7 @@ def write_keras(path, layers, style, architecture="VGG19"):
 
 
 def write_matconvnet(path, layers, old, architecture="VGG19"):
-    """A network of MatConvNet, of its present form or that of its beta versions."""
+    """Write a network of MatConvNet in its present form or in the form of its beta versions."""
     import scipy.io
 
     mean = CAFFE_BGR[::-1]
@@ -233,7 +233,7 @@ def _torch(write, **options):
     return lambda path, layers: write(path, torch_state(layers, **options))
 
 
-# What the table in weights/README.md says of each: the input that its network expects, whose first taps it has, writer.
+# For each file in the table of weights/README.md: its preprocessing, whose first taps it has, and its writer.
 CASES = {
     "torchvision .pth": ("torchvision", "torchvision", _torch(write_torch)),
     "torchvision .pth of before torch 1.6": ("torchvision", "torchvision", _torch(write_torch_legacy)),

@@ -1,1 +1,1 @@
-"""Image files are decoded to pixels in sRGB here, and encoded from them. This wing imports `common` and `system`."""
+"""Decode image files to pixels in sRGB, and encode pixels as files. This wing imports `common` and `system`."""

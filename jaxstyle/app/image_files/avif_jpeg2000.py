@@ -1,4 +1,4 @@
-"""What the boxes of AVIF and JPEG 2000 files say about colours and depth, which Pillow doesn't tell."""
+"""Read from the boxes of AVIF and JPEG 2000 files what Pillow doesn't tell about colours and depth."""
 
 from collections.abc import Iterator
 

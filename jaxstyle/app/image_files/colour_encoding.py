@@ -1,4 +1,4 @@
-"""Conversion to sRGB of colours that a file describes by primaries, white and curve, without an ICC profile."""
+"""Convert colours that a file describes by primaries, white and curve, without an ICC profile, to sRGB."""
 
 from functools import cache
 from typing import NamedTuple

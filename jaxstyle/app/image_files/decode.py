@@ -1,4 +1,4 @@
-"""Decoding of image files of every kind to float32 sRGB values in [0, 1], shape (h, w, 3)."""
+"""Decode image files of every kind to float32 sRGB values in [0, 1], shape (h, w, 3)."""
 
 import contextlib
 import io

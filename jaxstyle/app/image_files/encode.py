@@ -1,4 +1,4 @@
-"""Encoding of pictures as files: the same picture and settings always give the same bytes."""
+"""Encode pictures as files; the same picture and settings always give the same bytes."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""What the EXIF block of a photograph says: its orientation, its colours, and what may be copied to other pictures."""
+"""Read from a photograph's EXIF block its orientation, its colours, and what may be copied to other pictures."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Conversion between sRGB and the colours of an ICC profile, also of CMYK, by LittleCMS through Pillow."""
+"""Convert between sRGB and the colours of an ICC profile, also from CMYK, by LittleCMS through Pillow."""
 
 import io
 from functools import cache

@@ -1,4 +1,4 @@
-"""A check that refuses JPEGs before they are decoded: those that Pillow can't read, or that were made to take long."""
+"""Refuse JPEGs before they are decoded, if Pillow can't read them or they were made to take long."""
 
 from jaxstyle.app.image_files.pixel_values import Unusable
 

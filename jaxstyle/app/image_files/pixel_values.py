@@ -1,4 +1,4 @@
-"""The numbers that an image file stores as pixels, and their conversion to values in [0, 1], where white is 1."""
+"""Convert the numbers that an image file stores as pixels to values in [0, 1], where white is 1."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""PNG files: 16 bits a channel and transparent colours, which Pillow reads in part, and what chunks say of colours."""
+"""Read PNG files, also their 16 bits a channel and transparent colours, and what their chunks say about colours."""
 
 import re
 import struct

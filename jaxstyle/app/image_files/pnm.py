@@ -1,4 +1,4 @@
-"""PGM and PPM files with any largest value, and PFM files. Pillow reads few of them at their full depth."""
+"""Read PGM and PPM files with any largest value, and PFM files; Pillow reads few of them at their full depth."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The pictures of a job at the size of one of its stages."""
+"""Scale the pictures of a job to the size of one of its stages."""
 
 import math
 from collections.abc import Sequence

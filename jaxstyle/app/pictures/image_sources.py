@@ -1,4 +1,4 @@
-"""The pictures that a CONTENT or STYLE argument names: those of a file, a folder, or a split of TFDS."""
+"""Read the pictures that a CONTENT or STYLE argument names: those of a file, a folder, or a split of TFDS."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Masks of regions, read from image files: a region is white, the rest is black, and edges may be soft."""
+"""Read masks of regions from image files: a region is white, the rest is black, and edges may be soft."""
 
 from collections.abc import Sequence
 

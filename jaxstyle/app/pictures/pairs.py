@@ -1,4 +1,4 @@
-"""The pairing of content and style images."""
+"""Pair content images with style images."""
 
 from collections.abc import Sequence
 from typing import TypeVar

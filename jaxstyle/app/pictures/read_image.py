@@ -1,4 +1,4 @@
-"""Reading of one picture that an argument names: a file, a sample image of the package, or standard input."""
+"""Read one picture that an argument names: a file, a sample image of the package, or standard input."""
 
 import io
 import os

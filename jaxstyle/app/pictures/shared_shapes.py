@@ -1,4 +1,4 @@
-"""The few shapes that pictures are cropped to, so that many pictures share one compiled program."""
+"""Crop pictures to a few shapes, so that many pictures share one compiled program."""
 
 from collections.abc import Sequence
 

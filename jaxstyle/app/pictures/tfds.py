@@ -1,4 +1,4 @@
-"""Images from a split of TensorFlow Datasets that is on disk already; TensorFlow and a network aren't needed."""
+"""Read images of a split of TensorFlow Datasets that is on disk already, without TensorFlow and without a network."""
 
 import contextlib
 import difflib

@@ -1,4 +1,4 @@
-"""Reading of TFRecord files without TensorFlow.
+"""Read TFRecord files without TensorFlow.
 
 A record is its length (uint64), the masked CRC-32C of these 8 bytes (uint32), its data, and the masked CRC-32C of the
 data (uint32), all little-endian (https://www.tensorflow.org/tutorials/load_data/tfrecord).

@@ -1,1 +1,4 @@
-"""What fits on a machine and what a step costs, found by compiling. It imports `execution` and all below it."""
+"""Plan what fits on a machine and what a step costs, by compiling and without running anything.
+
+This wing imports `network`, `objective`, `optimise`, `parallel`, `pretrained`, and the app's `system` and `execution`.
+"""

@@ -1,4 +1,4 @@
-"""The machine that a plan is for: its devices, their memory and their speed, of a TPU that isn't there, too."""
+"""Describe the machine that a plan is for, perhaps a TPU that isn't there: its devices, their memory and speed."""
 
 import importlib.util
 import time
@@ -16,18 +16,18 @@ from jaxstyle.app.system.memory import TPU_MEMORY, device_memory
 from jaxstyle.app.system.screen import silent_stderr
 
 TOPOLOGIES: tuple[str, ...] = ("v5e:1x1", "v5e:2x2", "v5e:4x4", "v6e:2x2", "v5p:2x2x1", "v4:2x2x1", "tpu7x:2x2x1")
-"""Examples of what `--topology` takes: a TPU's generation and the grid of its chips."""
+"""Examples of what `--topology` takes, which is a TPU's generation and the grid of its chips."""
 
 
 class Speed(NamedTuple):
-    """What a roofline estimate assumes of a device.
+    """What a roofline estimate assumes about a device.
 
     Attributes:
-      flops: matrix products, FLOP/s.
-      bandwidth: of its memory, bytes/s.
-      forward: products that stand for one in the network's forward pass.
-      backward: the same in its backward pass.
-      source: where that is from.
+      flops: its speed in matrix products, FLOP/s.
+      bandwidth: its memory's bandwidth, bytes/s.
+      forward: how many products the device computes for one product of the network's forward pass.
+      backward: the same for the backward pass.
+      source: where these numbers come from.
     """
 
     flops: float
@@ -41,12 +41,12 @@ class Machine(NamedTuple):
     """Devices of one kind.
 
     Attributes:
-      devices: real ones, or those of a topology, which can only be compiled for.
-      kind: their name.
-      memory: bytes that programs may use on each.
-      memory_source: where that figure is from.
+      devices: real devices, or devices of a topology, for which programs can only be compiled.
+      kind: the name of the devices.
+      memory: how many bytes programs may use on each.
+      memory_source: where that number comes from.
       present: whether a program can run there.
-      speed: of each, for a dtype of the features.
+      speed: the function that gives the speed of a device for a dtype of the features.
     """
 
     devices: list[Any]
@@ -67,28 +67,30 @@ _TPUS: dict[str, tuple[float, float]] = {
     "TPU v6 lite": (918e12, 1638e9),
     "TPU7x": (1153.5e12, 3690e9),
 }
-"""By the kind of a topology's devices, which is half a chip for v2, v3, v4 and 7x: FLOP/s in bfloat16 and bytes/s
-(Google Cloud's documentation of the TPU versions; v2 and v3: Jouppi et al., CACM 63(7), 2020)."""
+"""FLOP/s in bfloat16 and bytes/s by the kind of a topology's devices. A device is half a chip for v2, v3, v4 and 7x.
+The numbers are from Google Cloud's documentation of the TPU versions, and for v2 and v3 from Jouppi et al., CACM 63(7),
+2020."""
 
-# Products in bfloat16 for one of the features' dtype, forward and backward (see `conv.conv3x3`). Those of float32 at
-# full precision are six on a TPU (XLA's documentation of operand precision: bf16_6x).
+# How many products in bfloat16 make one product of the features' dtype, forward and backward (see
+# `network.convolution.conv3x3`). float32 at full precision takes six on a TPU (XLA's documentation of operand
+# precision: bf16_6x).
 _TPU_PRODUCTS = {"float32": (6, 6), "bfloat16": (3, 1)}
 
 
 _TIMED = {"cpu": (2048, 2**25), "accelerator": (8192, 2**28)}
-"""Side of the matrix and length of the array to time: on an accelerator large enough not to time how it is called."""
+"""Side of the matrix and length of the array to time. On an accelerator they are so large that calls take no part."""
 
 
 def topology(name: str) -> Machine:
-    """The TPU of that name, for which libtpu compiles where none is.
+    """Describe the TPU of that name, for which libtpu compiles without having one.
 
     Raises:
-      StartError: without libtpu, or for a name that it doesn't know.
+      StartError: if libtpu isn't installed, or doesn't know the name.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise StartError('--topology needs the TPU compiler libtpu: pip install "jaxstyle[plan]"')
     try:
-        if ":" not in name:  # libtpu takes no name at all for one
+        if ":" not in name:  # libtpu accepts an empty name
             raise ValueError("INVALID_ARGUMENT")
         with silent_stderr():
             devices = list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
@@ -112,7 +114,7 @@ def topology(name: str) -> Machine:
 
 
 def present() -> Machine:
-    """The devices that jax finds here.
+    """Describe the devices that jax finds here.
 
     Raises:
       StartError: if nobody knows how much memory they have.
@@ -127,11 +129,12 @@ def present() -> Machine:
 
 
 def _measure_speed(dtype: str, *, on_cpu: bool) -> Speed:
-    """Of the default device: the best of three runs of a matrix product, and of adding to a large array.
+    """Measure the default device by the best of three runs of a matrix product, and of adding to a large array.
 
-    The products are those that convolutions with features of this dtype consist of (see `conv.conv3x3`): of float32 at
-    full precision, or, but on a CPU, of bfloat16, three forward and one backward. NVIDIA's data sheet of the H100 (SXM,
-    dense) has 67 TFLOP/s in float32, 495 in TF32, which the network never takes, and 989 in bfloat16.
+    Convolutions with features of this dtype consist of the products that are timed (see `network.convolution.conv3x3`):
+    in float32 at full precision, or in bfloat16, three forward and one backward. On a CPU they are always float32.
+    NVIDIA's data sheet of the H100 (SXM, dense) has 67 TFLOP/s in float32, 495 in TF32, which the network never takes,
+    and 989 in bfloat16.
     """
     kind = "float32" if on_cpu else dtype
     side, count = _TIMED["cpu" if on_cpu else "accelerator"]

@@ -1,4 +1,4 @@
-"""How large one picture can be whose rows all devices of a machine share, found by compiling its step for them."""
+"""Plan how large a picture can be whose rows all devices share, by compiling its step."""
 
 import math
 from typing import Any
@@ -16,19 +16,20 @@ from jaxstyle.app.system.screen import tell
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.parallel.image_rows import AXIS, row_shardings, shard_rows
 
-_SLACK = 0.97  # of the memory, to aim at: the compiler's total doesn't grow evenly
-_STRIDE = 16  # pixels of the image to a row of the deepest layer
+_SLACK = 0.97  # of the memory is aimed at, since the compiler's total doesn't grow evenly
+_STRIDE = 16  # pixels of the image per row of the deepest layer
 
 
 def make_rows_plan(request: Request, machine: Machine) -> dict[str, Any]:
-    """Compile up to three times, for one square picture of the size asked for and larger or smaller ones.
+    """Compile up to three times, for a square picture of the size asked for and for larger or smaller ones.
 
-    Returns what the command prints, JSON-ready.
+    Returns:
+      What the command prints, JSON-ready.
 
     Raises:
-      StartError: for an option that is wrong.
+      StartError: if an option is wrong.
     """
-    jax.config.update("jax_enable_compilation_cache", False)  # a plan's compile time is that of a first run
+    jax.config.update("jax_enable_compilation_cache", False)  # so that compiling takes as long as in a first run
     tried: dict[int, Compiled] = {}
     size = request.size
     while size not in tried and len(tried) < MAX_COMPILATIONS:
@@ -86,7 +87,7 @@ def _compile_rows(request: Request, machine: Machine) -> Compiled:
 
 
 def _next_size(tried: dict[int, Compiled], unit: int, limit: int) -> int:
-    """The size to try next, a multiple of `unit`: memory grows with the number of pixels."""
+    """Return the size to try next, a multiple of `unit`, assuming that memory grows with the number of pixels."""
     fitting = max((size for size, c in tried.items() if c.fits), default=0)
     failing = min((size for size, c in tried.items() if not c.fits), default=None)
     size, last = list(tried.items())[-1]

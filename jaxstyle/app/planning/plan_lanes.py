@@ -1,4 +1,4 @@
-"""How many lanes fit on a machine and what a step costs, found by compiling the step for it, not by running it."""
+"""Plan how many lanes fit on a machine and what a step costs, by compiling the step and not by running it."""
 
 import re
 import time
@@ -30,7 +30,7 @@ from jaxstyle.parallel.microbatch import default_microbatch
 from jaxstyle.parallel.stacked_targets import StackedTargets
 from jaxstyle.pretrained.load import load_weights
 
-_CHUNK = 50  # steps whose losses a program of the command keeps
+_CHUNK = 50  # steps whose losses one chunk of the command keeps
 _COLLECTIVE = re.compile(
     r" (?:all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter|ragged-all-to-all)[\w-]*\("
 )
@@ -38,7 +38,7 @@ _NEEDED = re.compile(r"HLO temporaries \(([\d.]+)([KMGT]?)\)")
 
 
 class Request(NamedTuple):
-    """What a plan is asked for; names and defaults are those of the command's options."""
+    """What a plan is asked for. The fields are named after the command's options."""
 
     size: int
     lanes: int | None
@@ -55,7 +55,7 @@ class Request(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """The step of one lane, and the shapes of what all lanes share."""
+    """The step of one lane, and the shapes of its inputs."""
 
     transfer: Transfer
     features: Features
@@ -65,12 +65,15 @@ class Problem(NamedTuple):
 
 
 def make_plan(request: Request, machine: Machine) -> dict[str, Any]:
-    """Compile up to three times; return what the command prints, JSON-ready.
+    """Compile up to three times.
+
+    Returns:
+      What the command prints, JSON-ready.
 
     Raises:
-      StartError: for an option that is wrong.
+      StartError: if an option is wrong.
     """
-    jax.config.update("jax_enable_compilation_cache", False)  # a plan's compile time is that of a first run
+    jax.config.update("jax_enable_compilation_cache", False)  # so that compiling takes as long as in a first run
     problem = make_problem(request, machine)
     devices, on_cpu = len(machine.devices), machine.devices[0].platform == "cpu"
     microbatch = request.microbatch or default_microbatch(request.size**2, None if on_cpu else machine.memory)
@@ -89,10 +92,10 @@ def make_plan(request: Request, machine: Machine) -> dict[str, Any]:
 
 
 def make_problem(request: Request, machine: Machine, *, backend: str = "auto") -> Problem:
-    """The step that is asked for, with a backend of `make_features`.
+    """Build the step that is asked for, with a backend of `make_features`.
 
     Raises:
-      StartError: for an option that is wrong.
+      StartError: if an option is wrong.
     """
     if request.optimizer not in OPTIMIZERS:
         raise StartError(f"unknown optimizer {request.optimizer!r}; valid: {', '.join(OPTIMIZERS)}")
@@ -104,7 +107,7 @@ def make_problem(request: Request, machine: Machine, *, backend: str = "auto") -
         features = make_features(layers, **options, backend=backend)
         objective = make_objective(features, convention=request.convention, **named)
         params = load_weights(request.weights).params
-    except ValueError as error:  # all of them say in one line what is wrong with an option
+    except ValueError as error:  # the message says in one line what is wrong with an option
         raise StartError(str(error)) from error
     smallest = min_size(layers)
     if request.size < smallest:
@@ -119,7 +122,7 @@ def make_problem(request: Request, machine: Machine, *, backend: str = "auto") -
 
 
 def _compile(problem: Problem, machine: Machine, each: int, microbatch: int) -> Compiled:
-    """Compile the command's program, a chunk of steps, for `each` lanes on every device."""
+    """Compile the command's program, which is a chunk of steps, for `each` lanes on every device."""
     count = len(machine.devices) * each
     mesh = Mesh(np.array(machine.devices), ("lanes",))
     weights = LossWeights(*(np.zeros(count, np.float32) for _ in range(3)))
@@ -141,7 +144,7 @@ def _compile(problem: Problem, machine: Machine, each: int, microbatch: int) -> 
 
 
 def compile_chunk(transfer: Transfer, arguments: tuple[Any, ...], machine: Machine, count: int) -> Compiled:
-    """Compile a chunk of steps of a transfer of `count` images, whose arguments have these shapes and shardings."""
+    """Compile a chunk of steps of a transfer of `count` images, with arguments of these shapes and shardings."""
     began = time.monotonic()
     program = jax.jit(partial(run_chunk, transfer, capacity=_CHUNK), donate_argnums=0)
     try:
@@ -166,16 +169,16 @@ def compile_chunk(transfer: Transfer, arguments: tuple[Any, ...], machine: Machi
         peak,
         memory.temp_size_in_bytes,
         memory.alias_size_in_bytes,
-        # Loops count once: of the steps and of the groups.
+        # The loops over steps and over groups count once.
         (compiled.cost_analysis() or {}).get("bytes accessed"),
         len(_COLLECTIVE.findall(compiled.as_text() or "")),
     )
 
 
 def _needed(message: str) -> int | None:
-    """Bytes that a program needs, out of the TPU compiler's message that they are too many.
+    """Read how many bytes a program needs from the TPU compiler's message that they are too many.
 
-    What it calls temporaries includes the state, which the program replaces in its place.
+    What the compiler calls temporaries includes the state, which the program replaces in place.
     """
     match = _NEEDED.search(message)
     return match and int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
@@ -225,7 +228,7 @@ def _describe(
 
 
 def _roofline(speed: Speed, forward: float, backward: float, accessed: float | None) -> dict[str, Any]:
-    """Time of a step of one lane on one device at its peak speed."""
+    """Estimate the time of a step of one lane on one device at its peak speed."""
     arithmetic = (speed.forward * forward + speed.backward * backward) / speed.flops
     memory = (accessed or 0) / speed.bandwidth
     return {
@@ -240,9 +243,9 @@ def _roofline(speed: Speed, forward: float, backward: float, accessed: float | N
 
 
 def count_flops(request: Request, layers: Container[str]) -> tuple[int, int]:
-    """FLOPs of one evaluation of the loss of one lane and of its gradient: direct convolutions and Gram matrices.
+    """Count the FLOPs of one lane's loss, and of its gradient, in direct convolutions and Gram matrices.
 
-    What Winograd's algorithm saves is not taken off; all the rest is less than 2 %.
+    What Winograd's algorithm saves is not taken off. All other FLOPs are less than 2 %.
     """
     total, size, channels = 0, request.size, 3
     wanted = request.content_layers + request.style_layers

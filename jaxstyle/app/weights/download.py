@@ -1,4 +1,4 @@
-"""The transport of `fetch`: it brings one part of a URL into a file, resumes it, tries again and explains failures."""
+"""Download one part of a URL into a file: request it, resume it, try again, and explain failures."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""The public weight sets: each is downloaded from the first host that has it, checked, and ported into the cache."""
+"""Fetch public weight sets: download each from the first host that has it, check it, and port it into the cache."""
 
 from pathlib import Path
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""Files of weights that other programs wrote, recognised by their content and read as NumPy arrays."""
+"""Read files of weights that other programs wrote; their content tells the format."""
 
 import json
 import pickle
@@ -18,18 +18,18 @@ from jaxstyle.common.file_kinds import HDF5_START, HEAD_BYTES, TORCH_LEGACY_STAR
 from jaxstyle.pretrained.vgg_conversion import Key, may_be_needed
 from jaxstyle.pretrained.weight_sets import Preprocessing
 
-_MAX_BYTES = 2**30  # of what a file unfolds to: twice a VGG19 with its classifier
+_MAX_BYTES = 2**30  # that a file may unfold to: twice a VGG19 with its classifier
 _MAX_HEADER = 2**24
 
 
 class SourceFile(NamedTuple):
-    """What a file holds.
+    """What was read from a file.
 
     Attributes:
-      format: its name, for people.
-      tensors: those that a VGG's convolutions may need, by name.
-      layout: "OIHW" or "HWIO", the axes of its kernels.
-      preprocessing: the input that the format is for, or its name; None if the format doesn't say.
+      format: the format's name, for people.
+      tensors: {name: array} of the tensors that a VGG's convolutions may need.
+      layout: "OIHW" or "HWIO", the order of a kernel's axes.
+      preprocessing: what networks in this format are fed, or its name; None if the format doesn't tell.
     """
 
     format: str
@@ -39,14 +39,14 @@ class SourceFile(NamedTuple):
 
 
 class UnreadableError(ValueError):
-    """The file is of no known format, or damaged; the message gives the reason without the file's name."""
+    """The file has no known format, or is damaged; the message gives the reason without the file's name."""
 
 
 def read_source(path: Path) -> SourceFile:
     """Read a file of weights: torch's, safetensors, Keras's HDF5, MatConvNet's .mat, Flax's msgpack, or our own.
 
     Raises:
-      StartError: if it can't be read, is damaged or of no such format, or needs a package that isn't installed.
+      StartError: if the file can't be read, is damaged or has no such format, or needs a package that isn't installed.
     """
     try:
         size = path.stat().st_size
@@ -56,7 +56,7 @@ def read_source(path: Path) -> SourceFile:
             head = file.read(HEAD_BYTES)
         return _reader(head, size)(path)
     except OSError as error:
-        if error.errno is None:  # h5py raises it for a damaged file
+        if error.errno is None:  # h5py raises such an error for a damaged file
             raise StartError(f"cannot port {path}: it is damaged or truncated") from error
         raise explain(error, f"cannot read {path}") from error
     except (UnreadableError, pickle.UnpicklingError) as error:
@@ -116,7 +116,7 @@ def _read_safetensors(path: Path) -> SourceFile:
 
 
 def _own(tensors: dict[Key, np.ndarray]) -> SourceFile | None:
-    """A set in the canonical form already, whose `mean` tells it from others."""
+    """Return the tensors as a set that is in the canonical form already, as its `mean` tells; None if it isn't."""
     if tensors.get(("mean",), np.empty(0)).shape != (3,) or ("conv1_1", "kernel") not in tensors:
         return None
     mean = tuple(float(value) for value in tensors["mean",])
@@ -128,10 +128,10 @@ def _parts(name: str) -> Key:
 
 
 def parse_header(data: bytes) -> tuple[int, dict[str, tuple[str, tuple[int, ...], int, int]]]:
-    """Of the first bytes of a safetensors file: where its numbers start, and {name: (dtype, shape, start, end)}.
+    """Parse the first bytes of a safetensors file: where its numbers start, and {name: (dtype, shape, start, end)}.
 
     Raises:
-      UnreadableError: if they aren't the first bytes of one, or don't hold its whole header.
+      UnreadableError: if the bytes don't begin with a whole header of safetensors.
     """
     size = int.from_bytes(data[:8], "little")
     if not 2 <= size <= min(len(data) - 8, _MAX_HEADER):
@@ -150,7 +150,7 @@ def parse_header(data: bytes) -> tuple[int, dict[str, tuple[str, tuple[int, ...]
 def tensors_of_span(
     data: bytes, first: int, entries: Mapping[str, tuple[str, tuple[int, ...], int, int]]
 ) -> dict[Key, np.ndarray]:
-    """The float32 tensors whose bytes, of those from `first` on in a safetensors file's numbers, `data` holds."""
+    """Read float32 tensors from `data`, which are the bytes from `first` on of the numbers in a safetensors file."""
     return {
         _parts(name): np.frombuffer(data[start - first : end - first], "<f4").reshape(shape)
         for name, (_, shape, start, end) in entries.items()
@@ -161,7 +161,7 @@ def need_h5py() -> Any:
     """Import h5py, or say how to install it.
 
     Raises:
-      StartError: if it isn't installed.
+      StartError: if h5py isn't installed.
     """
     try:
         import h5py
@@ -174,7 +174,7 @@ def _read_keras(path: Path) -> SourceFile:
     h5py = need_h5py()
     tensors: dict[Key, np.ndarray] = {}
 
-    def visit(name: str, item: Any) -> None:  # visits no links, so that a file can't name another
+    def visit(name: str, item: Any) -> None:  # links aren't visited, so that a file can't name another
         if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
             return
         if may_be_needed(item.shape or (0, 0), "HWIO") and item.dtype.kind == "f":
@@ -195,7 +195,7 @@ def _read_matconvnet(path: Path) -> SourceFile:
     _check_mat_size(path)
     try:
         file = scipy.io.loadmat(path, squeeze_me=True, variable_names=["layers", "meta", "normalization"])
-    except Exception as error:  # damaged files make it fail in every way
+    except Exception as error:  # damaged files make it fail in any way
         raise UnreadableError("it is a damaged or truncated .mat file") from error
     tensors: dict[Key, np.ndarray] = {}
     try:
@@ -221,7 +221,7 @@ def _read_matconvnet(path: Path) -> SourceFile:
 
 
 def _check_mat_size(path: Path) -> None:
-    """Refuse a .mat file that unfolds to more than a network has: its parts are compressed without a bound."""
+    """Refuse a .mat file that unfolds to more than a network has, since compression of its parts has no bound."""
     total = 0
     with path.open("rb") as file:
         file.seek(126)
@@ -249,7 +249,7 @@ def _read_flax(path: Path) -> SourceFile:
         raise UnreadableError(f"it is larger than {_MAX_BYTES >> 20} MiB, which no VGG is")
     try:
         state = serialization.msgpack_restore(path.read_bytes())
-    except Exception as error:  # msgpack and NumPy each have their own
+    except Exception as error:  # msgpack and NumPy have errors of their own
         raise UnreadableError("it is a damaged or truncated file of msgpack") from error
     tensors = {key: np.asarray(leaf) for key, leaf in _leaves(state) if may_be_needed(np.shape(leaf), "HWIO")}
     return _own(tensors) or SourceFile("Flax", tensors, "HWIO")

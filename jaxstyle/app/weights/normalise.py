@@ -1,4 +1,4 @@
-"""Gatys' normalised weights: every filter's mean activation over images and positions is 1."""
+"""Normalise weights as Gatys did, so that every filter has a mean activation of 1 over images and positions."""
 
 from collections.abc import Iterable, Mapping
 
@@ -17,16 +17,17 @@ from jaxstyle.pretrained.load import load_weights
 from jaxstyle.pretrained.vgg_conversion import scale_filters
 
 LEAST_IMAGES = 16
-"""Different images that are enough. Of 18 photographs that packages carry (192 px, bundled weights, average pooling),
-the mean over 16 is at most 1.5 to 2.5 times too small in relu1_1 to relu4_1 and 7 times in relu5_1, in the worst filter
-of 30 random choices; over 8 it is 3 to 6 and 12 times, over 2 it is 13 to 21 and 27 times too small, and hundreds of
-times without `_LEAST_SHARE`. The style loss goes with the fourth power of that."""
+"""How many different images are enough. This was measured on 18 photographs that packages carry (192 px, bundled
+weights, average pooling), in the worst filter of 30 random choices. The mean over 16 photographs is at most 1.5 to 2.5
+times too small in relu1_1 to relu4_1, and 7 times in relu5_1. Over 8 it is 3 to 6 and 12 times too small. Over 2 it is
+13 to 21 and 27 times too small, and hundreds of times without `_LEAST_SHARE`. The style loss goes with the fourth power
+of this factor."""
 
-_LEAST_SHARE = 0.1  # of its layer's mean, by which a filter is divided: of those photographs, 0.05 is the least found
+_LEAST_SHARE = 0.1  # of its layer's mean is the least that a filter is divided by; the photographs give 0.05 at least
 
 
 def mean_activations(params: Params, images: Iterable[np.ndarray], pooling: str = "max") -> dict[str, np.ndarray]:
-    """Mean activation of every filter, after ReLU, over images (h, w, 3) and positions: {convolution: (c_out,)}."""
+    """Average every filter's activation after ReLU over images (h, w, 3) and positions: {convolution: (c_out,)}."""
     convolutions = [layer for layer in CONVOLUTIONS if layer in params]
     features = make_features([layer.replace("conv", "relu") for layer in convolutions], pooling=pooling)
 
@@ -51,22 +52,22 @@ def normalise_set(
 ) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
     """Normalise a weight set on a source of images (Gatys, Ecker and Bethge, CVPR 2016, section 2).
 
-    A filter that hardly ever fires on the images, with a mean below a tenth of its layer's, would be blown up by
-    chance: it is divided by that tenth, so that its mean stays below 1, and one line says how many there are.
+    A filter that hardly ever fires on the images, with a mean below a tenth of its layer's mean, would be amplified by
+    chance. It is divided by that tenth, so that its mean stays below 1, and one line says how many such filters there
+    are.
 
     Args:
-      name: as `load_params` takes it.
+      name: the set, as `load_params` takes it.
       images: a folder or a split of TFDS, as `load_source` takes it.
       size: longest side in pixels to scale images down to.
-      pooling: "max" or "average", that of the network to normalise.
+      pooling: the pooling of the network to normalise, "max" or "average".
 
     Returns:
-      The tensors of the new set and what its record says of it.
+      The tensors of the new set, and what its record says about it.
 
     Raises:
-      WeightsError: for weights that can't be loaded.
-      StartError: for images that can't be read or fewer different ones than `LEAST_IMAGES`, or if every filter of a
-        layer is silent.
+      WeightsError: if the weights can't be loaded.
+      StartError: if images can't be read, fewer than `LEAST_IMAGES` are different, or no filter of a layer fires.
     """
     weights = load_weights(name)
     pictures = share_shapes(load_source(images, size, smallest=min_size(["relu5_1"])).pictures)

@@ -1,4 +1,4 @@
-"""Reading the pickles that weights come in without running anything that a pickle says; torch is not needed."""
+"""Read pickles that hold weights without running anything that a pickle says, and without torch."""
 
 import contextlib
 import io
@@ -16,19 +16,19 @@ from jaxstyle.common.file_kinds import TORCH_LEGACY_START
 
 Key = tuple[str, ...]
 
-_MAX_PICKLE = 2**24  # bytes of a pickle without its arrays: of a VGG's state, some thousand
+_MAX_PICKLE = 2**24  # bytes of a pickle without its arrays; a VGG's state takes some thousand
 _MAX_DEPTH = 10
 _DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "BFloat16": "bfloat16", "Long": "<i8", "Int": "<i4"}
 
 
-# In plain Python rather than C: its memo is a dict, while an index of 2**31 makes the C one take 32 GB.
+# It is the unpickler in plain Python, whose memo is a dict. In the one in C, an index of 2**31 takes 32 GB.
 class _Unpickler(pickle._Unpickler):
-    """An unpickler that knows a few names and nothing else; subclasses say which."""
+    """An unpickler that knows only the few names that its subclass gives."""
 
     names: ClassVar[Mapping[tuple[str, str], Any]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name of the pickle, if it has a place in weights."""
+        """Return what stands for a name in the pickle, if the name has a place in weights."""
         if (module, name) not in self.names:
             raise pickle.UnpicklingError(
                 f"it names {_short(module)}.{_short(name)}, which has no place in a file of weights (of a torch model, "
@@ -46,7 +46,7 @@ def _load(unpickler: _Unpickler) -> Any:
         return unpickler.load()
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # a pickle can make its reader fail in every way
+    except Exception as error:  # a pickle can make its reader fail in any way
         raise pickle.UnpicklingError(f"its pickle is damaged ({type(error).__name__})") from error
 
 
@@ -54,7 +54,7 @@ def _load(unpickler: _Unpickler) -> Any:
 
 
 class _Function:
-    """A function that a pickle may call; without a __dict__, so that it can't be changed by one."""
+    """A function that a pickle may call. It has no __dict__, so that a pickle can't change it."""
 
     __slots__ = ("_call",)
 
@@ -71,7 +71,7 @@ class _Function:
 def _empty_array(_: object, shape: tuple[int, ...], dtype: bytes) -> np.ndarray:
     if any(shape):
         raise pickle.UnpicklingError("an array of its pickle is damaged")
-    return np.empty(shape, np.dtype(dtype.decode()))  # NumPy's own pickles give (0,): the state brings shape and data
+    return np.empty(shape, np.dtype(dtype.decode()))  # NumPy's pickles give (0,), and a state with the data
 
 
 class _ArrayUnpickler(_Unpickler):
@@ -87,7 +87,7 @@ def load_arrays(data: bytes) -> Any:
     """Read a pickle of NumPy arrays in dicts and lists.
 
     Raises:
-      pickle.UnpicklingError: if it names anything else; nothing of it has been run then.
+      pickle.UnpicklingError: if the pickle names anything else, which is not run.
     """
     return _load(_ArrayUnpickler(io.BytesIO(data)))
 
@@ -95,9 +95,9 @@ def load_arrays(data: bytes) -> Any:
 # --- torch
 
 
-# Named tuples, and not classes of attributes, which a pickle could set after they have been checked.
+# These are named tuples, since a pickle could set attributes of other classes after they have been checked.
 class _Storage(NamedTuple):
-    """The numbers behind tensors: their dtype, name in the file and count."""
+    """The numbers behind tensors: dtype, name in the file and count."""
 
     dtype: str
     key: str
@@ -105,7 +105,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A tensor as a view of a storage; offset and strides count numbers."""
+    """A tensor as a view of a storage. Offset and strides count numbers, not bytes."""
 
     storage: _Storage
     offset: int
@@ -168,14 +168,14 @@ def read_torch(path: Path, wanted: Callable[[tuple[int, ...]], bool]) -> dict[Ke
     """Read the tensors of a file that torch.save wrote: a state dict, or dicts that hold one.
 
     Args:
-      path: the file, of any version of torch since 0.4.
-      wanted: says by a tensor's shape whether to read it.
+      path: a file of any version of torch since 0.4.
+      wanted: the function that says by a tensor's shape whether to read it.
 
     Returns:
-      {("features", "0", "weight"): array, ...}; a name's parts are divided at its dots.
+      {("features", "0", "weight"): array, ...}, where names are split at their dots.
 
     Raises:
-      pickle.UnpicklingError: if it is damaged, or its pickle names anything but tensors; nothing of it has been run.
+      pickle.UnpicklingError: if the file is damaged, or its pickle names anything but tensors, which is not run.
       OSError: if the file can't be read.
     """
     try:
@@ -209,7 +209,7 @@ def _read_zip(archive: zipfile.ZipFile) -> tuple[Any, Callable[[_Storage], bytes
 
 
 def _read_legacy(file: BinaryIO) -> tuple[Any, Callable[[_Storage], bytes]]:
-    """Magic number (read already), version, system, state, keys of the storages; then each one's size and numbers."""
+    """Read what follows the magic number: version, system, state, keys, and each storage's size and numbers."""
     pickled = io.BytesIO(file.read(_MAX_PICKLE))
     for _ in range(2):
         _load(_TorchUnpickler(pickled))

@@ -1,4 +1,4 @@
-"""Weight sets in the cache folder: porting a file into it, and writing a set with its record."""
+"""Port files into the cache folder, and write sets with their records there."""
 
 import hashlib
 import json
@@ -26,19 +26,19 @@ _UNKNOWN_LICENCE = "not known: that of its source"
 
 
 def port_file(path: str | os.PathLike[str], name: str | None = None, preprocessing: str | None = None) -> Path:
-    """Port a file of weights into the cache folder, under the name of the public set that it is, its own, or `name`.
+    """Port a file of weights into the cache folder.
 
     Args:
       path: a file that `read_source` reads.
-      name: what to call the set.
-      preprocessing: one of `weight_sets.PREPROCESSINGS`, the input that the network expects; by default what the file's
+      name: what to call the set; by default it is the name of the public set that the file is, or the file's own name.
+      preprocessing: what the network is fed, one of `weight_sets.PREPROCESSINGS`; by default it is what the file's
         format or numbers tell.
 
     Returns:
       The path of the safetensors file.
 
     Raises:
-      StartError: if it is no such file, or the name is taken.
+      StartError: if the file can't be ported, or the name is taken.
       RunError: if the disk is full.
     """
     if address := describe_address(os.fspath(path)):
@@ -47,7 +47,7 @@ def port_file(path: str | os.PathLike[str], name: str | None = None, preprocessi
     hashes = hash_file(path)
     known = next((n for n, s in REMOTE_SETS.items() if any(matches(d, hashes) for d in s.downloads)), None)
     if preprocessing is not None:
-        known = None  # other numbers than the public set's
+        known = None  # its numbers differ from the public set's
     name = name or known or re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")
     if name != known:
         check_name(name)
@@ -63,7 +63,7 @@ def port_source(
     known: str | None = None,
     preprocessing: str | None = None,
 ) -> Path:
-    """Like `port_file`, for what was read of a file of this name and hashes; `known` is the public set that it is."""
+    """Port like `port_file` what was read from a file of this name and hashes, which may be the public set `known`."""
     try:
         convolutions = find_convolutions(source.tensors, source.layout)
         chosen = choose_preprocessing(convolutions, preprocessing, source.preprocessing)
@@ -82,7 +82,7 @@ def port_source(
 
 
 def store_set(name: str, tensors: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> Path:
-    """Write a set and its record (`details`, which hold architecture, source and licence) into the cache folder.
+    """Write a set into the cache folder, with a record of `details`, which hold architecture, source and licence.
 
     Raises:
       StartError: if tensors aren't finite, or the name belongs to a set with other numbers.
@@ -110,7 +110,7 @@ def make_folder() -> Path:
     """Make the folder of ported sets.
 
     Raises:
-      StartError, RunError: if it can't be made.
+      AppError: if it can't be made.
     """
     folder = weights_folder()
     try:
@@ -121,7 +121,7 @@ def make_folder() -> Path:
 
 
 def hash_file(path: Path) -> dict[str, str]:
-    """{"sha256": ..., "md5": ...} of a file's contents."""
+    """Compute the hashes of a file's contents: {"sha256": ..., "md5": ...}."""
     sums = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     try:
         if path.exists() and not path.is_file():
@@ -136,13 +136,13 @@ def hash_file(path: Path) -> dict[str, str]:
 
 
 def matches(download: Download, hashes: Mapping[str, str]) -> bool:
-    """Whether a file has the hash that was published of a download."""
+    """Return whether hashes of a file agree with the hash that is published for a download."""
     kind, _, digits = download.hash.partition(":")
     return hashes[kind].startswith(digits)
 
 
 def check_name(name: str) -> None:
-    """Raise StartError for what can't be a new set's name."""
+    """Raise StartError if a name can't be a new set's."""
     if not _NAME.fullmatch(name) or name.endswith(".safetensors"):
         raise StartError(f"{name!r} can't be a set's name: give --name of letters, digits, '-', '_' and '.'")
     if name in (*REGISTRY, "bundled", "random"):

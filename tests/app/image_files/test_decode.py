@@ -62,7 +62,7 @@ def gray(values):
     return np.repeat(np.asarray(values, np.float64)[..., None], 3, axis=2)
 
 
-# What Pillow can write of each of its modes.
+# The formats that Pillow can write in each of its modes.
 @pytest.mark.parametrize(
     ("mode", "kind"),
     [
@@ -114,8 +114,8 @@ def test_adobe_cmyk_and_ycck_are_inverted_as_stored():
     assert b"Adobe" in data  # inverted values, transform 0
     np.testing.assert_allclose(read(data).image[16, 16], [1, 0, 0], atol=0.03)
     at = data.index(b"Adobe")
-    ycck = data[: at + 11] + b"\2" + data[at + 12 :]  # the same numbers said to be YCCK
-    luma, blue, red = 255, -128, -128  # what was C, M, Y inverted
+    ycck = data[: at + 11] + b"\2" + data[at + 12 :]  # the same numbers, which the file now calls YCCK
+    luma, blue, red = 255, -128, -128  # these were C, M, Y inverted
     decoded = [luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue]
     # JPEG's YCCK stands for 255 - CMY, and Adobe's CMY are inverted: 255 is no ink.
     wanted = 1 - np.clip(decoded, 0, 255) / 255
@@ -166,7 +166,7 @@ def test_deep_pictures_shrink_as_others_do(rgba):
 def test_transparent_pixels_leave_no_trace_when_shrunk():
     pixels = np.zeros((40, 40, 4), np.uint8)
     pixels[..., 0], pixels[:, :20, 3] = 255, 255
-    pixels[:, 20:, 1] = 255  # of no colour, being transparent
+    pixels[:, 20:, 1] = 255  # it is transparent, so that its colour doesn't show
     found = read(encoded(Image.fromarray(pixels)), 10, background=(0, 0, 255)).image
     assert found[..., 1].max() == 0
     np.testing.assert_allclose(found[:, :4], [[[1, 0, 0]] * 4] * 10, atol=0.02)
@@ -211,7 +211,7 @@ def test_rgb_profile_against_the_definition(rgba):
     np.testing.assert_allclose(found.image, wanted, atol=1.6 * LEVEL)
     assert found.notes == ()
     assert found.profile == adobe_profile()
-    assert np.abs(found.image - rgb / 255).max() > 20 * LEVEL  # it does something
+    assert np.abs(found.image - rgb / 255).max() > 20 * LEVEL  # the profile has an effect
     with_alpha = np.dstack([rgb, rgba[..., 3]])
     alpha = rgba[..., 3:] / 255
     found = read(encoded(Image.fromarray(with_alpha), icc_profile=adobe_profile())).image
@@ -231,7 +231,7 @@ def test_gray_profile_against_the_definition():
         found = read(encoded(image, icc_profile=gray_profile(1.8))).image
         np.testing.assert_allclose(found, wanted, atol=1.6 * LEVEL)
     assert read(encoded(Image.fromarray(ramp), icc_profile=gray_profile(1.8))).profile is None
-    found = read(encoded(Image.fromarray(ramp), icc_profile=adobe_profile())).image  # gray in an RGB file's profile
+    found = read(encoded(Image.fromarray(ramp), icc_profile=adobe_profile())).image  # a gray image has an RGB profile
     np.testing.assert_allclose(found, gray(from_linear((ramp / 255) ** ADOBE_GAMMA)), atol=1.6 * LEVEL)
 
 
@@ -362,7 +362,7 @@ def test_jpeg_of_many_scans_is_refused():
     assert read(data).image.shape == (16, 16, 3)
     scan = data[data.rindex(b"\xff\xda") : -2]
     fails(data[:-2] + scan * 70 + data[-2:], "it is a JPEG of more than 64 scans")
-    assert read(data + b"\xff\xda\0\2" * 100).image.shape == (16, 16, 3)  # what is appended is not of the picture
+    assert read(data + b"\xff\xda\0\2" * 100).image.shape == (16, 16, 3)  # appended bytes don't belong to the picture
 
 
 def test_only_pillows_own_decoders(monkeypatch):

@@ -98,7 +98,7 @@ def test_profile_is_kept_with_its_colours(image, suffix):
     lossy = suffix in (".jpg", ".jpeg", ".webp")
     np.testing.assert_allclose(np.asarray(opened(data)) / 255, wanted, atol=(6 if lossy else 1.6) / 255)
     np.testing.assert_allclose(decode(data, "x").image, image, atol=(8 if lossy else 3) / 255)
-    with_gray = encode(image, suffix, profile=gray_profile(2.2))  # no profile of colours: stays sRGB
+    with_gray = encode(image, suffix, profile=gray_profile(2.2))  # a gray profile isn't used, and colours stay sRGB
     assert "icc_profile" not in opened(with_gray).info
 
 

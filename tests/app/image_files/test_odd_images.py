@@ -1,4 +1,4 @@
-"""Image files whose numbers need a guess, a bound or a refusal."""
+"""Test image files whose numbers need a guess or a bound, or are refused."""
 
 import numpy as np
 import pytest
@@ -38,11 +38,11 @@ def test_odd_values_do_not_tip_the_range_of_floats(odd, top):
 def test_highlights_and_black_backgrounds():
     rng = np.random.default_rng(16)
     bright = rng.uniform(0, 1, (20, 30, 3)).astype(np.float32)
-    bright[:2] = 50  # a tenth of the picture, as of lamps
+    bright[:2] = 50  # a tenth of the picture is bright, as lamps are
     cells = Cells()
     cells.check("lamps", files.make_tiff(bright, RGB), np.minimum(bright, 1))
     small = np.zeros((20, 30, 3), np.float32)
-    small[5, 5:8] = [[200, 100, 50]] * 3  # on black
+    small[5, 5:8] = [[200, 100, 50]] * 3  # the rest is black
     cells.check("a small thing", files.make_tiff(small, RGB), small / 255, note="from 0 to 255")
     cells.check("black", files.make_tiff(np.zeros((5, 5, 3), np.float32), RGB), np.zeros((5, 5, 3)), note="from 0 to 1")
     for top in (255, 65535):
@@ -136,7 +136,7 @@ def test_what_a_hostile_tiff_can_take_is_bounded():
         )  # TileWidth 65536
         assert huge != tiles
         fails(huge, line, max_pixels=4096)
-        # Planes beside those of colour are not read.
+        # Planes beside the colours are not read.
         shown = decode(files.make_tiff(many, RGB, separate=True, compression=compression), "x", max_pixels=4096)
         np.testing.assert_array_equal(shown.image, 0)
         fails(

@@ -1,4 +1,4 @@
-"""Matrices of what image files other than TIFFs hold: each cell is right.
+"""Test that every pixel is right in a matrix of image files other than TIFFs.
 
 Each test goes through the cells of one kind of file and lists those that are wrong; `-s` prints how many there were.
 """
@@ -31,13 +31,13 @@ def test_png_of_every_kind(bits):
             numbers[..., -1] = 0
             cover = np.zeros((H, W, 1))
         elif alpha != "none":
-            if kind in (4, 6):  # where there can't be another transparency
+            if kind in (4, 6):  # these kinds can't have another transparency
                 continue
             if alpha == "transparent":
                 numbers[:] = numbers[0, 0]
                 colours = numbers / top
-            key = numbers[0, 0].astype(">u2") | (0xFF00 if bits == 8 else 0)  # of which only the lowest bits count
-            numbers[1, 1] = numbers[0, 0] ^ 1  # as near as can be, and not transparent
+            key = numbers[0, 0].astype(">u2") | (0xFF00 if bits == 8 else 0)  # only its lowest bits count
+            numbers[1, 1] = numbers[0, 0] ^ 1  # the nearest other colour isn't transparent
             colours = numbers / top
             cover = (numbers != numbers[0, 0]).any(-1, keepdims=True)
             chunks = [(b"tRNS", key.astype(">u2").tobytes())]

@@ -1,4 +1,4 @@
-"""Matrices of what TIFFs hold: each cell is right, or refused with one line where a rule says so.
+"""Test that every pixel is right in a matrix of TIFFs, or that one line refuses the file where a rule says so.
 
 Each test goes through the cells of one kind of file and lists those that are wrong; `-s` prints how many there were.
 """
@@ -39,7 +39,7 @@ NUMBERS = [
     "f32",
     "f64",
 ]
-# The values of ExtraSamples, and which of the extra samples is alpha.
+# The values of ExtraSamples, and which extra sample is alpha.
 ALPHA = {
     "none": ((), None),
     "straight": ((2,), 0),
@@ -52,7 +52,7 @@ ALPHA = {
 
 
 def find_wanted(photometric, numbers, values, bits, table):
-    """sRGB or gray in [0, 1] of the samples of colours."""
+    """Return the sRGB or gray values in [0, 1] that colour samples mean."""
     step = 2.0 ** (bits - 8)
     if photometric == WHITE_IS_ZERO:
         return 1 - values
@@ -74,7 +74,7 @@ def find_wanted(photometric, numbers, values, bits, table):
 
 
 def is_refused(photometric, name, alpha):
-    """What is so rare that it is refused."""
+    """Return whether a file is so rare that it is refused."""
     integer = name in ("u1", "u2", "u4", "u8", "u10", "u12", "u16")
     if photometric in (LAB, ICC_LAB):
         good = name in ("u8", "u16")
@@ -85,7 +85,7 @@ def is_refused(photometric, name, alpha):
     return not good or (alpha == "associated" and photometric not in (BLACK_IS_ZERO, RGB))
 
 
-# Compressions and predictors; each with the numbers that it is for.
+# Compressions and predictors, each with the numbers that it is for.
 STORAGE = [
     ({}, "uif"),
     *[({"compression": code}, "uif") for code in (files.LZW, files.DEFLATE, files.OLD_DEFLATE, files.PACKBITS)],
@@ -99,7 +99,7 @@ def fits(which, name):
 
 
 def choose_storage(i, name):
-    """One of the ways to lay numbers out, other ones for other i."""
+    """Return one of the ways to lay numbers out; i chooses which."""
     fitting = [options for options, which in STORAGE if fits(which, name)]
     options = fitting[(3 * i + i // 14) % len(fitting)]
     return options | {

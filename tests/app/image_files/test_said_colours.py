@@ -1,4 +1,4 @@
-"""What files say of their colours without an ICC profile: honoured, or said to be ignored."""
+"""Test that colours which files name without an ICC profile are used, or that a line says they are ignored."""
 
 import io
 import itertools
@@ -70,7 +70,7 @@ def check(data, wanted, *notes, atol=LEVEL):
         ((code_points(12, 13),), P3, None),
         ((code_points(9, 8),), BT2020, 1.0),
         ((code_points(9, 4),), BT2020, 2.2),
-        # The stronger one counts: cICP, iCCP, sRGB, and gAMA with cHRM last.
+        # The order of precedence is cICP, iCCP, sRGB, and gAMA with cHRM.
         ((gamma(1.0), corners(P3), (b"sRGB", b"\0")), SRGB, None),
         ((gamma(1.0), profile_chunk(adobe_profile()), code_points(12, 13)), P3, None),
     ],

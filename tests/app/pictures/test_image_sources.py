@@ -13,7 +13,7 @@ from tests.tiny_dataset import encoded_image
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """The working folder, with a folder photos of four good images and some others."""
+    """Make a working folder with a folder photos, which holds four good images and some other files."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "photos"
     (folder / "inside").mkdir(parents=True)
@@ -84,7 +84,7 @@ def test_slices_of_a_folder(photos):
     fails("photos[4:]", r"photos\[4:\] holds no image")
     fails("photos[1]", r"cannot read photos\[1\]: no such file")
     fails("nothing[:2]", r"cannot read nothing\[:2\]: no such file")
-    (photos.parent / "photos[:2]").mkdir()  # a name that is there means itself
+    (photos.parent / "photos[:2]").mkdir()  # the name of an existing folder means that folder
     (photos.parent / "photos[:2]" / "x.png").write_bytes(encoded_image(1))
     assert names(load_source("photos[:2]", 16)) == ["x.png"]
     (photos.parent / "photos[:1]").write_bytes(encoded_image(1))

@@ -141,7 +141,7 @@ def fails(path, pattern, **options):
 def test_names_of_every_kind(tmp_path, rgb, monkeypatch):
     deep = tmp_path.joinpath(*["directory" * 20] * 20)
     monkeypatch.chdir(tmp_path)
-    for _ in range(20):  # step by step: the whole path is longer than some systems' calls take
+    for _ in range(20):  # it goes step by step, since some systems' calls don't take the whole path
         Path("directory" * 20).mkdir()
         os.chdir("directory" * 20)
     monkeypatch.chdir(tmp_path)

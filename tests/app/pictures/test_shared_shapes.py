@@ -24,13 +24,13 @@ def test_no_more_is_cropped_than_needed():
 
 
 def possible(shape, target, crop):
-    """Whether a rectangle of the target's size lies in the shape and leaves out at most the fraction `crop`."""
+    """Return whether the target fits into the shape and leaves out at most the fraction `crop`."""
     inside = all(a >= b for a, b in zip(shape, target, strict=True))
     return inside and (np.prod(shape) - np.prod(target)) / np.prod(shape) <= crop + 1e-12
 
 
 def fewest(shapes, crop):
-    """Size of the smallest subset of the shapes that all can be cropped to, by trying all subsets."""
+    """Find how few of the shapes suffice for all to be cropped to, by trying all subsets."""
     for count in itertools.count(1):
         for chosen in itertools.combinations(shapes, count):
             if all(any(possible(s, target, crop) for target in chosen) for s in shapes):

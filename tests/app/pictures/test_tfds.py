@@ -18,7 +18,7 @@ tfds = pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Two folders with the same records, {format: folder}."""
+    """Make two folders with the same records: {format: folder}."""
     first, second = (tmp_path_factory.mktemp(name) for name in ("array_record", "tfrecord"))
     build_dataset(first)
     turn_into_tfrecord(build_dataset(second))
@@ -33,7 +33,7 @@ def folder(request, prepared, monkeypatch):
 
 @pytest.fixture
 def own(prepared, folder, tmp_path, monkeypatch):
-    """A copy to damage: the dataset's own folder in it."""
+    """Copy a dataset to damage it; return the dataset's own folder in the copy."""
     shutil.copytree(folder, tmp_path / "data")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     return tmp_path / "data" / "tiny" / "plain" / "1.0.0"
@@ -41,7 +41,7 @@ def own(prepared, folder, tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    """Every attempt to reach another machine fails the test, also one that the code would forgive."""
+    """Let every attempt to reach another machine fail the test, also if the code would forgive it."""
     attempts = []
 
     def refuse(*args, **_):
@@ -223,7 +223,7 @@ def test_which_feature_is_the_image(tmp_path, monkeypatch):
     builder = build_dataset(
         tmp_path, features, lambda i: {name: encoded_image(i if name == "photo" else 50 + i) for name in features}
     )
-    # Float images can't be encoded without TensorFlow; what is written of them is the same kind of bytes.
+    # Float images can't be encoded without TensorFlow, but their files are of the same kind.
     file = builder.data_path / "features.json"
     description = json.loads(file.read_text())
     description["featuresDict"]["features"]["b_depth"]["image"]["dtype"] = "float32"

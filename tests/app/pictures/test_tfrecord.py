@@ -17,7 +17,7 @@ def file(tmp_path):
 
 
 def test_checksums_of_rfc_3720():
-    # Appendix B.4; unmasked by undoing the offset and the rotation.
+    # The values are from appendix B.4, and undoing the offset and the rotation unmasks ours.
     for data, crc in (
         (bytes(32), 0x8A9136AA),
         (b"\xff" * 32, 0x62A8AB43),
@@ -64,7 +64,7 @@ def test_any_truncation_is_found(file):
         file.write_bytes(good[:end])
         with pytest.raises(StartError, match=r"it ends after \d of 4 records|record \d is damaged"):
             list(read_records(file, 0, 4))
-    file.write_bytes(good[:100])  # within what is skipped
+    file.write_bytes(good[:100])  # the file ends in a record that is skipped
     with pytest.raises(StartError, match="it ends after 3 of 4 records"):
         list(read_records(file, 3, 1))
     file.write_bytes(good)

@@ -1,4 +1,4 @@
-"""The devices that the command finds, or that it is told to use and that aren't there."""
+"""Test the devices that the command finds, or that it is told to use although they aren't there."""
 
 import re
 
@@ -20,7 +20,7 @@ UNKNOWN = "Unable to initialize backend 'cuda': Backend 'cuda' is not in the lis
     ]
 )
 def line(request, monkeypatch):
-    """What is said where jax raises this error for want of what a variable names."""
+    """Test the line for the error that jax raises if it lacks what a variable names."""
     variable, error, reason = request.param
 
     def devices():

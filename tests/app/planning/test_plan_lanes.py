@@ -36,14 +36,14 @@ def run_main(*arguments):
 
 
 def run_command(*arguments, **environment):
-    """In a process of its own: what the command sets in the environment counts when jax is imported."""
+    """Run in a process of its own, since what the command sets in the environment counts when jax is imported."""
     command = [sys.executable, "-m", "jaxstyle.app.cli", "plan", *arguments]
     root = Path(__file__).parents[3]
     return subprocess.run(command, cwd=root, env={**os.environ, **environment}, capture_output=True, text=True)
 
 
 def lanes_found(peak, *, first, microbatch, state, memory=1000, known=True):
-    """Lanes found by a search with a compiler whose program needs peak(lanes), and those that it was asked for."""
+    """Search with a compiler whose program needs peak(lanes); return the lanes found and the lanes it was asked for."""
     asked = []
 
     def compile_lanes(each):
@@ -58,7 +58,7 @@ def lanes_found(peak, *, first, microbatch, state, memory=1000, known=True):
 
 
 def test_search_meets_the_limit():
-    # 200 for the group, 1 a lane: 790 more at the limit's slack of 1 %, in whole groups of 8
+    # A group takes 200 and a lane 1. With a slack of 1 %, 790 more lanes fit, in whole groups of 8.
     assert lanes_found(lambda n: 200 + n, first=8, microbatch=8, state=1) == (784, [8, 784])
 
 
@@ -103,7 +103,7 @@ def test_flops_are_those_that_xla_counts():
     compiled = gradient.lower(image, params, targets, js.LossWeights()).compile()
     mine = sum(plan_lanes.count_flops(FULL, CONVOLUTIONS))
     counted = compiled.cost_analysis()["flops"]
-    # XLA leaves out products with the padding: 2/3 of the border's, most of them where images are 4 pixels wide.
+    # XLA leaves out products with the padding, which are 2/3 of the border's, and most where images are 4 pixels wide.
     assert 0.85 < counted / mine < 1.02
     vgg16 = [name for name in CONVOLUTIONS if name != "conv3_4"]
     assert mine - sum(plan_lanes.count_flops(FULL, vgg16)) == 2 * 2 * 9 * 256 * 256 * 16**2
@@ -136,7 +136,7 @@ def test_speed_is_that_of_the_products_that_the_dtype_takes(monkeypatch, dtype, 
 
 
 def test_the_estimate_for_a_tpu_knows_the_dtype(monkeypatch):
-    """A v5e's documented 197 TFLOP/s are of bfloat16 products, of which float32 at full precision takes six."""
+    """A v5e's documented 197 TFLOP/s count bfloat16 products, and float32 at full precision takes six of them."""
     devices = [SimpleNamespace(device_kind="TPU v5 lite")]
     monkeypatch.setattr(machine.importlib.util, "find_spec", lambda _: True)
     description = SimpleNamespace(devices=devices)
@@ -159,8 +159,8 @@ def test_plan_of_this_machine(capsys):
     assert len(err.splitlines()) == len(found["compilations"])
     assert (found["topology"], found["devices"], found["device_kind"]) == (None, 1, "cpu")
     assert (found["lanes"], found["microbatch"], found["fits"], found["collectives"]) == (3, 2, True, 0)
-    # The image, Adam's two moments and, in 8 bits, the last good image; Adam's two counts, the learning rate, and the
-    # lowest total, the limit, steps and status that say whether the lane goes on.
+    # These are the image, Adam's two moments and, in 8 bits, the last good image; Adam's two counts, the learning rate;
+    # and the lowest total, the limit, the steps and the status, which say whether the lane goes on.
     assert found["state_bytes_per_lane"] == (3 * 4 + 1) * 32 * 32 * 3 + 7 * 4
     assert found["aliased_bytes_per_device"] >= 3 * found["state_bytes_per_lane"]
     features = 32 * 32 * 64 * 4  # one layer
@@ -222,7 +222,7 @@ def test_what_a_plan_can_not_start_with(capsys, arguments, message):
 
 def test_topology_without_libtpu(capsys, monkeypatch):
     for name in ("JAX_PLATFORMS", "TPU_SKIP_MDS_QUERY", "TPU_WORKER_HOSTNAMES"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))  # put back what the command sets
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # so that what the command sets is put back
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert run_main("--topology", "v5e:2x2") == 2
     err = capsys.readouterr().err
@@ -237,7 +237,7 @@ def test_help_of_the_plan_imports_no_jax():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_sweep_lowers_for_cuda(dtype):
-    """Which can't be compiled without a GPU."""
+    """A GPU's program can't be compiled without a GPU."""
     features = js.make_features(dtype=dtype)
     grid = js.weight_grid(beta=[0.1, 1.0, 10.0])
     params = jax.eval_shape(partial(js.load_params, "random:0"))
@@ -271,18 +271,18 @@ class TestTpu:
         done = run_command("--topology", "v5e:2x2", "--size", "128", "--microbatch", "2", "--json", *SHALLOW)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
-        assert len(done.stderr.splitlines()) == len(found["compilations"]) <= 3  # nothing of libtpu's
+        assert len(done.stderr.splitlines()) == len(found["compilations"]) <= 3  # libtpu prints nothing
         assert (found["device_kind"], found["devices"], found["lanes"]) == ("TPU v5 lite", 4, 8)
         assert found["collectives"] == 0
         assert found["aliased_bytes_per_device"] >= 2 * found["state_bytes_per_lane"]
-        # All state once, at most two groups' more, in nearly all of the memory.
+        # The state is there once, and at most two groups more; together they take nearly all of the memory.
         assert found["max_lanes"] * found["state_bytes_per_lane"] > 4 * 0.9 * found["memory_per_device"]
         assert found["max_lanes"] % 8 == 0
 
     @pytest.mark.slow
     @pytest.mark.parametrize("arguments", [[], ["512"]], ids=["sixteen chips, memory of each kind", "1024 lanes"])
     def test_topologies(self, arguments):
-        """See topologies.py for what is checked."""
+        """Run topologies.py, which says what is checked."""
         command = [sys.executable, "-m", "tests.topologies", *arguments]
         done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

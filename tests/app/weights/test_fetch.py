@@ -23,7 +23,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers as the server's `answer` says; counts what is asked for and sent."""
+    """A handler that answers as the server's `answer` says, and records what is asked for and sent."""
 
     def log_message(self, *_):
         pass
@@ -36,7 +36,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def send(handler, content, *, cut=None, ranges=True, pause=0.0, etag='"one"', **headers):
-    """Send a file, or the part asked for; `cut` ends the connection after so many bytes."""
+    """Send a file, or the part asked for; `cut` is the number of bytes after which the connection ends."""
     start, end, status = 0, len(content), 200
     asked = handler.headers.get("Range")
     if asked and ranges and handler.headers.get("If-Range", etag) == etag:
@@ -100,7 +100,7 @@ def quick(monkeypatch, tmp_path):
 
 @pytest.fixture
 def fetched(monkeypatch):
-    """What was handed over for porting, instead of porting it."""
+    """Collect what is handed over for porting, instead of porting it."""
     found = []
     monkeypatch.setattr(fetch, "port_file", lambda path, name: found.append(path.read_bytes()) or path)
     return found
@@ -376,7 +376,7 @@ def test_only_the_convolutions_of_timms_file_are_read(server, monkeypatch, tmp_p
     server.answer = answer
     offer(monkeypatch, Download(f"{server.url}/hub", path.name, f"sha256:{sha256}", ranged=True))
     found = fetch_set("one")
-    assert server.sent < len(content) - 19_000_000  # without the classifier's 20 MB
+    assert server.sent < len(content) - 19_000_000  # the classifier's 20 MB aren't sent
     monkeypatch.setenv("JAXSTYLE_CACHE", str(tmp_path / "other"))
     whole = store.port_file(path, "whole")
     assert found.read_bytes() == whole.read_bytes()

@@ -26,7 +26,7 @@ def cache_folder(tmp_path, monkeypatch):
 
 
 class Evil:
-    """Unpickled by Python's own reader, it makes a file."""
+    """An object that makes a file when Python's own reader unpickles it."""
 
     def __init__(self, function, *args):
         self.reduced = function, args

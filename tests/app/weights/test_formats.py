@@ -60,7 +60,7 @@ def test_every_layer_is_that_of_the_source(tmp_path, case):
     if "Keras" in case:
         pytest.importorskip("h5py")
     program, taps, write = foreign.CASES[case]
-    path = tmp_path / "a file.of weights"  # the name says nothing
+    path = tmp_path / "a file.of weights"  # the name doesn't tell the format
     write(path, network(taps))
     ported = port_file(path)
     check_parity(ported, taps, program)
@@ -133,7 +133,7 @@ def test_what_is_no_network_known_is_not_recognised():
 
 
 def torch_network(torch, layers):
-    """VGG19 as an nn.Sequential of torch's own layers, in float64."""
+    """Build VGG19 as an nn.Sequential of torch's own layers, in float64."""
     modules, width, remaining = [], 3, iter(layers)
     for word in foreign.PLANS["VGG19"].split():
         if word == "M":

@@ -130,7 +130,7 @@ def test_every_filters_mean_activation_is_1(folder, capsys, monkeypatch, name, p
     kernels = [layer for layer in CONVOLUTIONS if layer in params]
     assert len(kernels) == (16 if name == "random:3" else 13)
     images = [picture.image for picture in load_source(str(folder), 47).pictures]
-    # In float64 NumPy, over all positions of all images.
+    # The means are taken in float64 NumPy, over all positions of all images.
     plan = numpy_vgg.VGG19 if name == "random:3" else numpy_vgg.VGG16
     convolutions = [(params[layer]["kernel"], params[layer]["bias"]) for layer in kernels]
     found = [numpy_vgg.features(image, params["mean"], convolutions, plan, pooling) for image in images]
@@ -148,7 +148,7 @@ def test_every_filters_mean_activation_is_1(folder, capsys, monkeypatch, name, p
         hardly += np.sum(mean < tenth)
     assert hardly > 0
     assert f"\n{hardly} filters hardly fire" in caught.err
-    # The same network but for the filters' scales: positive factors.
+    # The network is the same but for the scales of its filters, which are positive factors.
     original = originals[0]
     for layer in ("relu1_1", "relu3_3", "relu5_1"):
         scale = original[layer].max((0, 1)) / np.where(found[0][layer].max((0, 1)) > 0, found[0][layer].max((0, 1)), 1)
@@ -165,7 +165,7 @@ def test_mean_activations_are_over_images_and_positions():
 
 
 def test_too_few_images_are_refused(folder, capsys):
-    """A copy of an image is none more; what can't be read is none."""
+    """Copies of an image and files that can't be read don't count."""
     (folder / "1.png").write_bytes((folder / "0.png").read_bytes())
     (folder / "note.txt").write_text("hello")
     with pytest.raises(StartError, match=r"images holds 15 different images, too few .*: give at least 16 photographs"):
@@ -174,7 +174,7 @@ def test_too_few_images_are_refused(folder, capsys):
 
 
 def test_a_filter_is_divided_by_a_tenth_of_its_layers_mean_at_least(folder, capsys, monkeypatch):
-    """Without a network: the means are given. conv1_1's first filter hardly fires, its second just enough."""
+    """The means are given, not measured: conv1_1's first filter hardly fires, and its second fires just enough."""
     params = load_weights("random:3").params
     means = {layer: np.linspace(1.0, 3.0, len(leaves["bias"])) for layer, leaves in params.items() if layer != "mean"}
     means["conv1_1"][:2] = 1e-9, 0.9

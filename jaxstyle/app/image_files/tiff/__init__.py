@@ -1,1 +1,1 @@
-"""TIFF files are read here, since Pillow reads few kinds of them. This folder imports what `image_files` imports."""
+"""Read TIFF files, since Pillow reads few kinds of them. This folder imports what `image_files` imports."""

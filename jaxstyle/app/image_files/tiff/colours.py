@@ -1,4 +1,4 @@
-"""Conversion of a TIFF's samples to gray or sRGB values, by its photometric interpretation."""
+"""Convert a TIFF's samples to gray or sRGB values, by its photometric interpretation."""
 
 from collections.abc import Callable, Sequence
 

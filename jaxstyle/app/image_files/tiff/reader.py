@@ -1,4 +1,4 @@
-"""Reading of a TIFF's first picture. Pillow reads JPEG and fax compression, and our own code reads all else."""
+"""Read a TIFF's first picture. Pillow reads JPEG and fax compression, and our own code reads all else."""
 
 import io
 
@@ -122,7 +122,7 @@ _INKS = (
     (8, False),
     (8, True),
     (16, True),
-)  # bits, and whether there is a profile, of the CMYK that LittleCMS or Pillow converts
+)  # (bits, whether there is a profile): LittleCMS or Pillow converts such CMYK
 
 
 def _find_alpha(tags: Tags, extra: int, notes: list[str]) -> tuple[int, int]:

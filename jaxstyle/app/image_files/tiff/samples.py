@@ -1,4 +1,4 @@
-"""Reading of the numbers in a TIFF's strips or tiles, of any depth. Pillow's libtiff undoes lossless compression."""
+"""Read the numbers in a TIFF's strips or tiles, of any depth. Pillow's libtiff undoes lossless compression."""
 
 import io
 import itertools

@@ -1,4 +1,4 @@
-"""The tags of a TIFF's first picture, and the layout of its samples that they describe."""
+"""Read the tags of a TIFF's first picture, and the layout of its samples that they describe."""
 
 import io
 from collections.abc import Sequence
