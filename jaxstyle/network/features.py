@@ -15,13 +15,13 @@ from jaxstyle.common.checks import check_shape
 Params = Mapping[str, Any]
 """Parameters, a pytree; for VGG19 {"mean": (3,), "conv1_1": {"kernel": (3, 3, 3, 64), "bias": (64,)}, ...}."""
 
-Features = Callable[[Params, Float[Array, "h w 3"]], Mapping[str, Float[Array, "_h _w _c"]]]
-"""A pure function (params, image (h, w, 3)) -> {layer: (h', w', c)}."""
+Features = Callable[[Any, Float[Array, "h w 3"]], Mapping[str, Float[Array, "_h _w _c"]]]
+"""A pure function (params, image (h, w, 3)) -> {layer: (h', w', c)}; its parameters are any pytree."""
 
 _LARGEST_SEARCHED = 2048
 
 
-def layer_names(layers: Iterable[str] | str, argument: str) -> tuple[str, ...]:
+def layer_names(layers: Any, argument: str) -> tuple[str, ...]:
     """Check that names of layers are one or more different names.
 
     Whether a network has such layers shows when it is traced (see `select_layers`).
@@ -47,7 +47,7 @@ def layer_names(layers: Iterable[str] | str, argument: str) -> tuple[str, ...]:
     return names
 
 
-def optional_layer_names(layers: Iterable[str] | str, argument: str) -> tuple[str, ...]:
+def optional_layer_names(layers: Any, argument: str) -> tuple[str, ...]:
     """Like `layer_names`, but there may be no layer: a texture has no content.
 
     Args:

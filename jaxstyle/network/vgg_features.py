@@ -110,7 +110,7 @@ def make_features(
             )
         _check_params(params, needed)
         with reverse_mode_only():
-            return network(params, image)
+            return dict(network(params, image))
 
     vars(features)["smallest_side"] = smallest  # what `features.smallest_side` would find, without tracing
     return features

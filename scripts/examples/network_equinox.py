@@ -56,7 +56,7 @@ content, style = js.read_image("sample:cat", SIZE), js.read_image("sample:mosaic
 objective = js.make_objective(features, content_layers="deep", style_layers="column", convention="relative")
 targets = objective.targets(params, content, style)
 transfer = js.make_transfer(objective.loss, js.lbfgs())
-weights = js.LossWeights(beta=3.0, tv=3.0)
+weights = js.LossWeights(beta=0.3, tv=1.0)
 run = jax.jit(lambda *args: js.run(transfer, *args, num_steps=STEPS))
 state, losses = run(transfer.init(content), params, targets, weights)
 print(f"style loss {losses.style[0]:.4g} to {losses.style[-1]:.4g}")
