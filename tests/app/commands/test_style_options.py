@@ -12,7 +12,15 @@ from jaxstyle.app import cli
 from jaxstyle.app.commands.options import read_settings
 from jaxstyle.app.execution.job import load_job
 from jaxstyle.app.pictures.image_sources import Picture
-from jaxstyle.app.pictures.job_pictures import Pictures, finish_images, load_pictures, start_image, style_images
+from jaxstyle.app.pictures.job_pictures import (
+    Pictures,
+    StyleChoice,
+    StyleSet,
+    finish_images,
+    load_pictures,
+    start_image,
+    style_images,
+)
 from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.colour import luminance, match_colours, match_luminance, to_gray
@@ -55,21 +63,21 @@ def test_a_grid_file_mixes_styles(more):
     layers = {"content_layers": ("relu1_2",), "style_layers": ("relu1_1",)}
     job = load_job(Settings("c.png", "s.png", blend=("t.png",), grid="grid.toml", weights="random:0", **layers))
     assert {row["style_mix"] for row in job.lanes} == {(1, 0), (0.5, 0.5)}
-    assert [picture.name for picture in job.pictures.blend] == ["t.png"]
+    assert [picture.name for picture in job.pictures.largest.blend] == ["t.png"]
 
 
 def test_style_scale_is_relative_to_the_size(images, capsys, rng):
     Image.fromarray(rng.integers(0, 256, (40, 80, 3), dtype=np.uint8)).save("wide.png")
     for scale, shape in ((0.5, (5, 10)), (1, (10, 20)), (1.5, (15, 30)), (9, (40, 80))):
-        found = load_pictures(Settings("c.png", "wide.png", blend=("wide.png",), size=20, style_scale=scale), 2)
-        assert [picture.image.shape[:2] for picture in (*found.styles, *found.blend)] == [shape] * 2
+        found = load_pictures(Settings("c.png", "wide.png", blend=("wide.png",), size=20, style_scale=scale), [{}], 2)
+        assert [picture.image.shape[:2] for picture in (*found.largest.styles, *found.largest.blend)] == [shape] * 2
     assert "wide.png has 80x40 pixels, fewer than --style-scale 9 (180 pixels): it keeps" in capsys.readouterr().err
 
 
 def pictures(*shapes):
     rng = np.random.default_rng(9)
     found = [Picture(f"{i}.png", rng.uniform(size=(*s, 3)).astype(np.float32), "") for i, s in enumerate(shapes)]
-    return Pictures(found[:2], found[2:3], found[3:], start=None, content_masks=[], style_masks=[], skipped={})
+    return Pictures(found[:2], {1.0: StyleSet(found[2:3], found[3:], [])}, start=None, content_masks=[], skipped={})
 
 
 def test_colours_of_each_pair():
@@ -77,9 +85,9 @@ def test_colours_of_each_pair():
     for number in (0, 1):
         content = jnp.asarray(inputs.contents[number].image)
         for colour, change in (("match", match_colours), ("content", match_luminance), ("style", lambda s, _: s)):
-            found = style_images(inputs, colour, number, 0)
+            found = style_images(inputs, colour, StyleChoice(None if colour == "style" else number, 0, 1.0))
             assert len(found) == 2
-            for one, picture in zip(found, (*inputs.styles, *inputs.blend), strict=True):
+            for one, picture in zip(found, (*inputs.largest.styles, *inputs.largest.blend), strict=True):
                 np.testing.assert_allclose(one, change(jnp.asarray(picture.image), content), atol=1e-5)
 
 
@@ -135,8 +143,8 @@ def test_colours_in_a_sweep_are_those_of_each_pair_alone(more, colour):
 @pytest.mark.slow
 def test_every_start(images):
     for init in ("content", "noise", "style", "gray", "statistics"):
-        found = load_pictures(Settings("c.png", "s.png", init=init), 2)
-        content, style = jnp.asarray(found.contents[0].image), jnp.asarray(found.styles[0].image)
+        found = load_pictures(Settings("c.png", "s.png", init=init), [{}], 2)
+        content, style = jnp.asarray(found.contents[0].image), jnp.asarray(found.largest.styles[0].image)
         one, two = (start_image(found, init, content, style, seed) for seed in (1, 2))
         assert one.shape == content.shape
         assert np.array_equal(one, two) == (init in ("content", "style"))
