@@ -130,7 +130,7 @@ def choose_style(settings: Settings, lane: LaneValues) -> StyleChoice:
     return StyleChoice(
         content=None if settings.colour == "style" else lane["content"],
         style=lane["style"],
-        scale=settings.style_scale,
+        scale=lane.get("style_scale", settings.lanes["style_scale"]),
     )
 
 
@@ -140,6 +140,8 @@ def _load_styles(settings: Settings, scales: Sequence[float], load: partial) -> 
     An image of a folder that is too small for the layers at the smallest scale is left out at all of them.
     """
     size, names = settings.size, (settings.style, *settings.blend)
+    if len(scales) > 1 and STDIN in names:
+        raise StartError("standard input can be read for one --style-scale only; give a file for the style image")
     found: dict[float, list[Source]] = {}
     for scale in scales:
 
