@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxstyle.app.execution.job import Job
 from jaxstyle.app.pictures.job_pictures import (
+    choose_style,
     content_image,
     content_regions,
     start_image,
@@ -58,21 +59,19 @@ def make_batch(job: Job, params: Params, lanes: list[int]) -> Batch:
     rows, settings, pictures = [job.lanes[i] for i in lanes], job.settings, job.pictures
     contents = list(dict.fromkeys(row["content"] for row in rows))
     images = {i: content_image(pictures, settings.colour, i) for i in contents}
-    # A style image whose colours depend on the content is another one for each.
-    pair_of = [(0 if settings.colour == "style" else row["content"], row["style"]) for row in rows]
-    pairs = list(dict.fromkeys(pair_of))
-    styles = {pair: style_images(pictures, settings.colour, *pair) for pair in pairs}
+    choices = [choose_style(settings, row) for row in rows]
+    styles = {choice: style_images(pictures, settings.colour, choice) for choice in dict.fromkeys(choices)}
     # Apart, so that neither is compiled again for each shape of the other.
     content_of = jax.jit(partial(content_targets, job.features, layers=settings.content_layers))
     style_of = jax.jit(
         partial(style_targets, job.features, layers=settings.style_layers, style_loss=settings.style_loss)
     )
     by_content = [content_of(params, images[i]) for i in contents]
-    by_style = [style_of(params, styles[pair], masks=style_regions(pictures, pair[1])) for pair in pairs]
+    by_style = [style_of(params, own, masks=style_regions(pictures, choice)) for choice, own in styles.items()]
     content, style = (jax.tree.map(lambda *x: jnp.stack(x), *parts) for parts in (by_content, by_style))
     starts = [
-        start_image(pictures, settings.init, images[row["content"]], styles[pair][0], row["seed"])
-        for row, pair in zip(rows, pair_of, strict=True)
+        start_image(pictures, settings.init, images[row["content"]], styles[choice][0], row["seed"])
+        for row, choice in zip(rows, choices, strict=True)
     ]
     weights = {
         setting.leaf: jnp.array([row[name] for row in rows], jnp.float32)
@@ -87,7 +86,7 @@ def make_batch(job: Job, params: Params, lanes: list[int]) -> Batch:
             content,
             style,
             jnp.array([contents.index(row["content"]) for row in rows]),
-            jnp.array([pairs.index(pair) for pair in pair_of]),
+            jnp.array([list(styles).index(choice) for choice in choices]),
             content_regions(pictures, settings.style_layers),
         ),
         LossWeights(**weights),

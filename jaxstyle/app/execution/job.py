@@ -64,8 +64,8 @@ class Job(NamedTuple):
 
     @property
     def styles(self) -> list[Picture]:
-        """The style images, without those of --blend."""
-        return self.pictures.styles
+        """The style images at their largest scale, without those of --blend."""
+        return self.pictures.largest.styles
 
     @property
     def params(self) -> Params:
@@ -89,9 +89,9 @@ def load_job(settings: Settings) -> Job:
     settings = _fill_in(settings)
     network = _load_network(settings)
     lanes = _read_lanes(settings)
-    pictures = load_pictures(settings, min_size(_layers(settings)))
+    pictures = load_pictures(settings, lanes, min_size(_layers(settings)))
     lanes = _check_mix(lanes, pictures)
-    pairs = make_pairs(range(len(pictures.contents)), range(len(pictures.styles)), settings.pair)
+    pairs = make_pairs(range(len(pictures.contents)), range(len(pictures.largest.styles)), settings.pair)
     check_count(len(pairs) * len(lanes))
     if settings.microbatch is None:
         settings = replace(settings, microbatch=_choose_microbatch(pictures))
@@ -225,11 +225,11 @@ def _check_convention(settings: Settings) -> None:
 def _check_mix(lanes: list[LaneValues], pictures: Pictures) -> list[LaneValues]:
     """Return the lanes with their style mix; raise StartError for one that does not fit the style images."""
     if "style_mix" not in lanes[0]:
-        if pictures.content_masks and pictures.blend and not pictures.style_masks:
+        if pictures.content_masks and pictures.largest.blend and not pictures.largest.masks:
             # Each region has one style image, which it takes in full.
             return [{**lane, "style_mix": (1.0,) * len(pictures.content_masks)} for lane in lanes]
         return lanes
-    given, images = len(lanes[0]["style_mix"]), 1 + len(pictures.blend)
+    given, images = len(lanes[0]["style_mix"]), 1 + len(pictures.largest.blend)
     if given != images:
         raise StartError(
             f"{given} weights of style images for {images}: give one for STYLE and one for each image of --blend"

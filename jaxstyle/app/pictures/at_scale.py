@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle.app.pictures.image_sources import Picture
-from jaxstyle.app.pictures.job_pictures import Pictures
+from jaxstyle.app.pictures.job_pictures import Pictures, StyleSet
 from jaxstyle.optimise.pyramid import resize
 from jaxstyle.optimise.schedule import Shape
 
@@ -34,8 +34,6 @@ def at_scale(pictures: Pictures, full: Shape, shape: Shape, *, least: int) -> Pi
 
     return pictures._replace(
         contents=[shrink(p, shape) if p.image.shape[:2] == full else p for p in pictures.contents],
-        styles=shrink_styles(pictures.styles),
-        blend=shrink_styles(pictures.blend),
+        style_sets={scale: StyleSet(*map(shrink_styles, found)) for scale, found in pictures.style_sets.items()},
         content_masks=[shrink(p, shape) for p in pictures.content_masks],
-        style_masks=shrink_styles(pictures.style_masks),
     )

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle.app.image_files.decode import MAX_PIXELS
-from jaxstyle.app.pictures.image_sources import Picture, load_source
+from jaxstyle.app.pictures.image_sources import Picture, Source, load_source
 from jaxstyle.app.pictures.masks import as_array, check_counts, load_masks, own_regions
 from jaxstyle.app.pictures.read_image import STDIN, parse_background, resolve_path
 from jaxstyle.app.pictures.shared_shapes import share_shapes
+from jaxstyle.app.settings.lane_settings import LaneValues
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.colour import match_colours, match_luminance, to_gray, with_colours_of
@@ -24,99 +25,163 @@ KINDS: tuple[str, ...] = ("content", "style", "blend", "start", "content_mask", 
 """What a picture is in a job, as run folders name it."""
 
 
+class StyleSet(NamedTuple):
+    """The style images at one scale.
+
+    Attributes:
+      styles: the images of STYLE.
+      blend: more style images, which every lane mixes with its own.
+      masks: one for each region of the style image, then of each image of `blend`; none if each image is one region.
+    """
+
+    styles: list[Picture]
+    blend: list[Picture]
+    masks: list[Picture]
+
+
+class StyleChoice(NamedTuple):
+    """The style images of a lane. Lanes with equal choices share their style targets.
+
+    Attributes:
+      content: the number of the content image whose colours they take; None if they keep their own.
+      style: the number of the image of STYLE.
+      scale: their scale.
+    """
+
+    content: int | None
+    style: int
+    scale: float
+
+
 class Pictures(NamedTuple):
     """The pictures of a job, as used.
 
     Attributes:
-      contents: the content images; of a texture, one canvas of its size.
-      styles: the style images.
-      blend: more style images, which every lane mixes with its own.
-      start: the image to start from, if it is one of a file.
-      content_masks: one a region of the content image, of its shape; none if the style goes everywhere.
-      style_masks: one a region of the style image, then of each of `blend`; none if each is all of one region.
+      contents: the content images; a texture has one canvas of its size.
+      style_sets: the style images at each scale that a lane has, from the smallest scale on.
+      start: the image to start from, if it is read from a file.
+      content_masks: one for each region of the content image, with its shape; none if the style goes everywhere.
       skipped: {name: reason} of images that could not be used.
     """
 
     contents: list[Picture]
-    styles: list[Picture]
-    blend: list[Picture]
+    style_sets: dict[float, StyleSet]
     start: Picture | None
     content_masks: list[Picture]
-    style_masks: list[Picture]
     skipped: dict[str, str]
 
+    @property
+    def largest(self) -> StyleSet:
+        """The style images at the largest scale, which the run folder holds and metrics look at."""
+        return self.style_sets[max(self.style_sets)]
+
     def by_kind(self) -> dict[str, list[Picture]]:
-        """{kind: pictures} of those that are there, as the run folder names them."""
+        """Return {kind: pictures} for the kinds that are there, as the run folder names them."""
         start = [self.start] if self.start else []
-        pictures = (self.contents, self.styles, self.blend, start, self.content_masks, self.style_masks)
+        styles, blend, style_masks = self.largest
+        pictures = (self.contents, styles, blend, start, self.content_masks, style_masks)
         return {kind: found for kind, found in zip(KINDS, pictures, strict=True) if found}
 
 
-def load_pictures(settings: Settings, smallest: int) -> Pictures:
-    """Read the pictures that the settings name, at the sizes that they ask for.
+def load_pictures(settings: Settings, lanes: Sequence[LaneValues], smallest: int) -> Pictures:
+    """Read the pictures that the settings name, at the sizes that they and the lanes ask for.
 
     Args:
       settings: of the job.
+      lanes: what the lanes of one pair of images are set to.
       smallest: shortest side in pixels that the network's layers need.
 
     Raises:
-      StartError: for the first that is wrong.
+      StartError: for the first thing that is wrong.
     """
-    of_start = [] if settings.init in STARTS else [settings.init]
-    if [settings.content, settings.style, *settings.blend, *of_start].count(STDIN) > 1:
+    from_file = [] if settings.init in STARTS else [settings.init]
+    if [settings.content, settings.style, *settings.blend, *from_file].count(STDIN) > 1:
         raise StartError("CONTENT and STYLE cannot both be standard input; give a file for one of them")
     load = partial(
         load_source,
         background=parse_background(settings.background),
         max_pixels=settings.max_pixels or MAX_PIXELS,
     )
-    size, scale = settings.size, settings.style_scale
+    size = settings.size
     if settings.content is None:
         if settings.init == "content":
             raise StartError("a texture has no content image to start from; give another --init")
         contents, skipped = [_canvas(size, smallest)], {}
     else:
         contents, skipped = load(settings.content, size, smallest=smallest)
-
-    def show_scale(pixels: int) -> str:
-        return f"--style-scale {pixels / size:.3g} ({pixels} pixels)" if scale != 1 else f"--size {pixels}"
-
-    sources = [
-        load(name, max(1, round(scale * size)), smallest=smallest, option=show_scale)
-        for name in (settings.style, *settings.blend)
-    ]
-    styles = [picture for source in sources for picture in source.pictures]
-    count = len(sources[0].pictures)
-    check_counts(settings, len(contents), count, len(styles) - count)
-    if not settings.style_mask:
-        styles = share_shapes(styles)
-    read_masks = partial(load_masks, max_pixels=settings.max_pixels)
-    of_style, regions = settings.style_mask, len(settings.content_mask)
+    scales = sorted({choose_style(settings, {"content": 0, "style": 0, **lane}).scale for lane in lanes})
+    sources = _load_styles(settings, scales, partial(load, smallest=smallest))
+    of_style, *of_blend = sources[scales[0]]
+    check_counts(settings, len(contents), len(of_style.pictures), sum(len(source.pictures) for source in of_blend))
     pictures = Pictures(
         contents=share_shapes(contents),
-        styles=styles[:count],
-        blend=styles[count:],
-        start=_load_start(settings.init, partial(load, size=size)) if of_start else None,
-        content_masks=read_masks(settings.content_mask, contents[0]),
-        style_masks=[
-            mask
-            for i in range(0, len(of_style), max(regions, 1))
-            for mask in read_masks(of_style[i : i + regions], styles[i // regions])
-        ],
-        skipped=dict(chain(skipped.items(), *(source.skipped.items() for source in sources))),
+        style_sets={scale: _make_style_set(settings, found) for scale, found in sources.items()},
+        start=_load_start(settings.init, partial(load, size=size)) if from_file else None,
+        content_masks=load_masks(settings.content_mask, contents[0], max_pixels=settings.max_pixels),
+        skipped=dict(chain(skipped.items(), *(source.skipped.items() for source in sources[scales[0]]))),
     )
     if pictures.content_masks:
         _check_regions(pictures, settings.style_layers)
     return pictures
 
 
+def choose_style(settings: Settings, lane: LaneValues) -> StyleChoice:
+    """Return which style images a lane has."""
+    return StyleChoice(
+        content=None if settings.colour == "style" else lane["content"],
+        style=lane["style"],
+        scale=lane.get("style_scale", settings.lanes["style_scale"]),
+    )
+
+
+def _load_styles(settings: Settings, scales: Sequence[float], load: partial) -> dict[float, list[Source]]:
+    """Read STYLE and each image of --blend at scales in increasing order.
+
+    An image of a folder that is too small for the layers at the smallest scale is left out at all of them.
+    """
+    size, names = settings.size, (settings.style, *settings.blend)
+    if len(scales) > 1 and STDIN in names:
+        raise StartError("standard input can be read for one --style-scale only; give a file for the style image")
+    found: dict[float, list[Source]] = {}
+    for scale in scales:
+
+        def show_scale(pixels: int, scale: float = scale) -> str:
+            return f"--style-scale {pixels / size:.3g} ({pixels} pixels)" if scale != 1 else f"--size {pixels}"
+
+        sources = [load(name, max(1, round(scale * size)), option=show_scale) for name in names]
+        usable = [{picture.name for picture in source.pictures} for source in found.get(scales[0], sources)]
+        found[scale] = [
+            source._replace(pictures=[picture for picture in source.pictures if picture.name in keep])
+            for source, keep in zip(sources, usable, strict=True)
+        ]
+    return found
+
+
+def _make_style_set(settings: Settings, sources: Sequence[Source]) -> StyleSet:
+    """Return the style images that were read at one scale, in few shapes, with their masks."""
+    pictures = [picture for source in sources for picture in source.pictures]
+    if not settings.style_mask:
+        pictures = share_shapes(pictures)
+    names, regions = settings.style_mask, len(settings.content_mask)
+    masks = [
+        mask
+        for i in range(0, len(names), max(regions, 1))
+        for mask in load_masks(names[i : i + regions], pictures[i // regions], max_pixels=settings.max_pixels)
+    ]
+    count = len(sources[0].pictures)
+    return StyleSet(pictures[:count], pictures[count:], masks)
+
+
 def _check_regions(pictures: Pictures, layers: Sequence[str]) -> None:
     """Raise StartError for a region that is empty in an image at one of the style layers."""
-    images = [jnp.asarray(picture.image) for picture in (pictures.styles[0], *pictures.blend)]
     try:
         content = jnp.asarray(pictures.contents[0].image)
         content_masks(as_array(pictures.content_masks), content, layer_sizes(layers, content.shape))
-        style_masks(style_regions(pictures, 0), images, [layer_sizes(layers, image.shape) for image in images])
+        for scale in pictures.style_sets:
+            choice = StyleChoice(None, 0, scale)
+            images = style_images(pictures, "style", choice)
+            sizes = [layer_sizes(layers, image.shape) for image in images]
+            style_masks(style_regions(pictures, choice), images, sizes)
     except ValueError as error:
         raise StartError(f"{error}; a mask is white where its region is") from error
 
@@ -142,11 +207,18 @@ def content_image(pictures: Pictures, colour: str, content: int) -> jax.Array:
     return to_gray(image) if colour == "content" else image
 
 
-def style_images(pictures: Pictures, colour: str, content: int, style: int) -> list[jax.Array]:
-    """What stands for a style image and those of --blend, with a content image: in the colours asked for."""
-    change = {"content": match_luminance, "match": match_colours}.get(colour)
-    images = [jnp.asarray(picture.image) for picture in (pictures.styles[style], *pictures.blend)]
-    return [change(image, jnp.asarray(pictures.contents[content].image)) for image in images] if change else images
+def style_images(pictures: Pictures, colour: str, choice: StyleChoice) -> list[jax.Array]:
+    """Return what stands for a lane's style images in the objective: its own, then those of --blend, in its colours."""
+    images = [jnp.asarray(picture.image) for picture in _pictures_of(pictures, choice)]
+    if choice.content is None:
+        return images
+    change = {"content": match_luminance, "match": match_colours}[colour]
+    return [change(image, jnp.asarray(pictures.contents[choice.content].image)) for image in images]
+
+
+def _pictures_of(pictures: Pictures, choice: StyleChoice) -> list[Picture]:
+    found = pictures.style_sets[choice.scale]
+    return [found.styles[choice.style], *found.blend]
 
 
 def start_image(pictures: Pictures, init: str, content: jax.Array, style: jax.Array, seed: int) -> jax.Array:
@@ -165,12 +237,12 @@ def content_regions(pictures: Pictures, layers: Sequence[str]) -> dict[str, jax.
     return {layer: mask[None] for layer, mask in found.items()}
 
 
-def style_regions(pictures: Pictures, style: int) -> list[jax.Array] | None:
-    """Masks (regions, h, w) of a style image and of each of --blend; None without --content-mask."""
-    masks, regions = pictures.style_masks, len(pictures.content_masks)
+def style_regions(pictures: Pictures, choice: StyleChoice) -> list[jax.Array] | None:
+    """Return masks (regions, h, w) for each of a lane's style images; None without --content-mask."""
+    masks, regions = pictures.style_sets[choice.scale].masks, len(pictures.content_masks)
     if masks:
         return [as_array(masks[i : i + regions]) for i in range(0, len(masks), regions)]
-    return own_regions([p.image.shape for p in (pictures.styles[style], *pictures.blend)]) if regions else None
+    return own_regions([picture.image.shape for picture in _pictures_of(pictures, choice)]) if regions else None
 
 
 def finish_images(

@@ -30,8 +30,8 @@ class LaneSetting(NamedTuple):
       parse: checks a value, given as text or as TOML has it, and returns it as lanes hold it; or raises StartError.
       help: what the option's help says, without the default.
       metavar: what the option's help calls a value.
-      default: values of the lanes if none are given; None if something else decides; or a function of the `Settings`
-        that returns either.
+      default: values of the lanes if none are given; None if something else decides; a number that holds for all lanes,
+        which then do not name it; or a function of the `Settings` that returns one of these.
       default_text: the default, as the help of a sweep shows it.
       single_default_text: the same for commands that make one picture, where it differs.
       scales: the value is a number above 0 whose ratios matter, so that a range LOW:HIGH:COUNT makes sense.
@@ -127,6 +127,14 @@ LANE_SETTINGS: dict[str, LaneSetting] = {
         default_text="equal, with sum 1",
         leaf="style_mix",
         term="style",
+    ),
+    "style_scale": LaneSetting(
+        parse_rate,
+        "longest side of style images, times --size: larger strokes above 1, finer ones below",
+        default=1.0,
+        default_text="1",
+        scales=True,
+        refined=False,  # the style images are read before the sweep
     ),
 }
 """Every lane setting by its name, in the order of options and columns."""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS
-from jaxstyle.app.settings.values import parse_fraction, parse_integer, parse_least, parse_rate
+from jaxstyle.app.settings.values import parse_fraction, parse_integer, parse_least
 from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
 from jaxstyle.optimise.presets import PRESETS
 from jaxstyle.optimise.schedule import COARSE_STEPS, SMALLEST, STEPS
@@ -74,12 +74,6 @@ class Settings:
     lanes: Mapping[str, Any] = field(default_factory=dict)
     grid: str | None = None
     size: int = _count(DEFAULT_SIZE, f"longest side in pixels; never scales up (default: {DEFAULT_SIZE})", metavar="PX")
-    style_scale: float = _option(
-        1.0,
-        "longest side of style images, times --size: larger strokes above 1, finer ones below (default: 1)",
-        parse=parse_rate,
-        metavar="X",
-    )
     blend: tuple[str, ...] = _option(
         (), "more style images, which each picture mixes with STYLE; see --style-mix", many=True, metavar="FILE"
     )

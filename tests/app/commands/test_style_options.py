@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,11 +12,22 @@ import jaxstyle as js
 from jaxstyle.app import cli
 from jaxstyle.app.commands.options import read_settings
 from jaxstyle.app.execution.job import load_job
+from jaxstyle.app.pictures.at_scale import at_scale
 from jaxstyle.app.pictures.image_sources import Picture
-from jaxstyle.app.pictures.job_pictures import Pictures, finish_images, load_pictures, start_image, style_images
+from jaxstyle.app.pictures.job_pictures import (
+    Pictures,
+    StyleChoice,
+    StyleSet,
+    finish_images,
+    load_pictures,
+    start_image,
+    style_images,
+)
 from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.colour import luminance, match_colours, match_luminance, to_gray
+from jaxstyle.network.layers import STYLE_LOSSES
+from jaxstyle.objective.style_statistics import style_statistic
 from jaxstyle.optimise.presets import PRESETS
 from tests.command import QUICK, fails, jaxstyle, read_table
 
@@ -55,21 +67,100 @@ def test_a_grid_file_mixes_styles(more):
     layers = {"content_layers": ("relu1_2",), "style_layers": ("relu1_1",)}
     job = load_job(Settings("c.png", "s.png", blend=("t.png",), grid="grid.toml", weights="random:0", **layers))
     assert {row["style_mix"] for row in job.lanes} == {(1, 0), (0.5, 0.5)}
-    assert [picture.name for picture in job.pictures.blend] == ["t.png"]
+    assert [picture.name for picture in job.pictures.largest.blend] == ["t.png"]
 
 
 def test_style_scale_is_relative_to_the_size(images, capsys, rng):
     Image.fromarray(rng.integers(0, 256, (40, 80, 3), dtype=np.uint8)).save("wide.png")
     for scale, shape in ((0.5, (5, 10)), (1, (10, 20)), (1.5, (15, 30)), (9, (40, 80))):
-        found = load_pictures(Settings("c.png", "wide.png", blend=("wide.png",), size=20, style_scale=scale), 2)
-        assert [picture.image.shape[:2] for picture in (*found.styles, *found.blend)] == [shape] * 2
+        settings = Settings("c.png", "wide.png", blend=("wide.png",), size=20, lanes={"style_scale": scale})
+        for lane in ({}, {"style_scale": scale}):
+            found = load_pictures(settings, [lane], 2)
+            assert [picture.image.shape[:2] for picture in (*found.largest.styles, *found.largest.blend)] == [shape] * 2
     assert "wide.png has 80x40 pixels, fewer than --style-scale 9 (180 pixels): it keeps" in capsys.readouterr().err
+
+
+def test_style_images_and_masks_have_the_scales_of_the_lanes(masks):
+    options = {"blend": ("t.png",), "content_mask": ("left.png", "right.png")}
+    options["style_mask"] = ("top.png", "bottom.png", "tall.png", "tall.png")
+    Image.new("L", (22, 44), 255).save("tall.png")
+    Image.new("RGB", (22, 44)).save("t.png")
+    lanes = [{"style_scale": scale} for scale in (1.0, 0.5, 1.0)]
+    found = load_pictures(Settings("c.png", "s.png", size=20, style_layers=("relu1_1",), **options), lanes, 2)
+    assert list(found.style_sets) == [0.5, 1]
+    for scale, (style, blend) in {0.5: ((6, 10), (10, 5)), 1: ((12, 20), (20, 10))}.items():
+        images = found.style_sets[scale]
+        assert [p.image.shape[:2] for kind in images for p in kind] == [style, blend, style, style, blend, blend]
+    assert [picture.image.shape[:2] for picture in found.by_kind()["style"]] == [(12, 20)]
+    coarse = at_scale(found, (16, 20), (8, 10), least=2)
+    for scale, images in found.style_sets.items():
+        half = [tuple(round(side / 2) for side in p.image.shape[:2]) for kind in images for p in kind]
+        assert [p.image.shape[:2] for kind in coarse.style_sets[scale] for p in kind] == half
+
+
+def test_a_style_too_small_at_one_scale_is_left_out_at_all(images, capsys, rng):
+    (images / "styles").mkdir()
+    for name, shape in (("long.png", (8, 80, 3)), ("wide.png", (40, 80, 3))):
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(images / "styles" / name)
+    lanes = [{"style_scale": scale} for scale in (1.0, 0.5)]
+    found = load_pictures(Settings("c.png", "styles", size=40), lanes, 4)
+    assert [[p.name for p in each.styles] for each in found.style_sets.values()] == [["wide.png"]] * 2
+    assert found.skipped == {"long.png": "20x2 pixels, fewer than the 4 a side that the layers need"}
+
+
+@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+def test_targets_of_all_scales_have_one_shape(style_loss):
+    """So lanes of several scales share a batch, whatever the statistic; a small image has fewer positions than bins."""
+    statistic = style_statistic(style_loss)
+
+    def shapes(h, w):
+        features = jax.ShapeDtypeStruct((h, w, 8), "float32")
+        target = jax.eval_shape(lambda f: statistic.to_target(statistic.measure(f, None)), features)
+        return [leaf.shape for leaf in jax.tree.leaves(target)]
+
+    assert shapes(2, 3) == shapes(7, 5) == shapes(40, 60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style_loss", ["wasserstein", "sliced"])
+def test_each_scale_of_a_sweep_is_that_of_a_transfer(images, style_loss, rng):
+    """In one batch, and at each of two sizes."""
+    Image.fromarray(rng.integers(0, 256, (48, 80, 3), dtype=np.uint8)).save("s.png")
+    options = [*QUICK, "--size", "24", "--min-size", "12", "--coarse-steps", "3", "--style-loss", style_loss]
+    options += ["--beta", "30", "--tv", "0", "--learning-rate", "0.05"]
+    assert jaxstyle("sweep", "c.png", "s.png", *options, "--style-scale", "0.5:2:3", "--out", "run") == 0
+    run = js.load_run("run")
+    assert [lane["style_scale"] for lane in run.lanes] == [0.5, 1, 2]
+    assert run.settings["options"]["style_scale"] == [0.5, 1, 2]
+    (style,) = run.settings["inputs"]["style"]
+    assert (style["height"], style["width"]) == (29, 48)
+    with Image.open("run/images/style_0000.png") as picture:
+        assert picture.size == (48, 29)
+    with Image.open("run/images/lane_0002.png") as picture:
+        assert json.loads(picture.text["jaxstyle"])["style_scale"] == 2
+    for lane, image in zip(run.lanes, run.images, strict=True):
+        words = [*options, "--style-scale", lane["style_scale"], "-o", "out.png", "--overwrite"]
+        assert jaxstyle("transfer", "c.png", "s.png", *words) == 0
+        with Image.open("out.png") as solo:
+            assert np.abs(np.asarray(solo) / 255 - image).mean() < 2e-3
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(run.images[i] - run.images[j]).mean() > 3e-3
+
+
+@pytest.mark.slow
+def test_a_grid_file_sets_scales(images):
+    (images / "grid.toml").write_text("[zip]\nstyle_scale = [0.5, 1]\nbeta = [1, 2]\n")
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--size", "24", "--grid", "grid.toml", "--out", "run") == 0
+    assert [(row["style_scale"], row["beta"]) for row in read_table(images / "run" / "lanes.csv")] == [
+        ("0.5", "1"),
+        ("1", "2"),
+    ]
 
 
 def pictures(*shapes):
     rng = np.random.default_rng(9)
     found = [Picture(f"{i}.png", rng.uniform(size=(*s, 3)).astype(np.float32), "") for i, s in enumerate(shapes)]
-    return Pictures(found[:2], found[2:3], found[3:], start=None, content_masks=[], style_masks=[], skipped={})
+    return Pictures(found[:2], {1.0: StyleSet(found[2:3], found[3:], [])}, start=None, content_masks=[], skipped={})
 
 
 def test_colours_of_each_pair():
@@ -77,9 +168,9 @@ def test_colours_of_each_pair():
     for number in (0, 1):
         content = jnp.asarray(inputs.contents[number].image)
         for colour, change in (("match", match_colours), ("content", match_luminance), ("style", lambda s, _: s)):
-            found = style_images(inputs, colour, number, 0)
+            found = style_images(inputs, colour, StyleChoice(None if colour == "style" else number, 0, 1.0))
             assert len(found) == 2
-            for one, picture in zip(found, (*inputs.styles, *inputs.blend), strict=True):
+            for one, picture in zip(found, (*inputs.largest.styles, *inputs.largest.blend), strict=True):
                 np.testing.assert_allclose(one, change(jnp.asarray(picture.image), content), atol=1e-5)
 
 
@@ -135,8 +226,8 @@ def test_colours_in_a_sweep_are_those_of_each_pair_alone(more, colour):
 @pytest.mark.slow
 def test_every_start(images):
     for init in ("content", "noise", "style", "gray", "statistics"):
-        found = load_pictures(Settings("c.png", "s.png", init=init), 2)
-        content, style = jnp.asarray(found.contents[0].image), jnp.asarray(found.styles[0].image)
+        found = load_pictures(Settings("c.png", "s.png", init=init), [{}], 2)
+        content, style = jnp.asarray(found.contents[0].image), jnp.asarray(found.largest.styles[0].image)
         one, two = (start_image(found, init, content, style, seed) for seed in (1, 2))
         assert one.shape == content.shape
         assert np.array_equal(one, two) == (init in ("content", "style"))
@@ -261,6 +352,12 @@ def test_a_texture_needs_no_content(images, capsys):
             ["--style-scale", "0.02"],
             r"--style-scale 0.\d+ \(\d pixels\) makes s.png .*works is --style-scale 0.\d+ \(\d+ pix",
         ),
+        (
+            ["--style-scale", "1", "0.02"],
+            r"--style-scale 0.\d+ \(\d pixels\) makes s.png .*works is --style-scale 0.\d+ \(\d+ pix",
+        ),
+        (["--style-scale", "2:1:3"], "argument --style-scale: 2:1:3: a range LOW:HIGH:COUNT needs 0 < LOW < HIGH"),
+        (["--style-scale", "1", "2", "--blend", "-"], "standard input can be read for one --style-scale only"),
         (["--colour", "both"], "argument --colour: invalid choice: 'both'"),
         (
             ["--init", "zeros"],

@@ -246,6 +246,7 @@ def test_refine_leaves_what_has_no_scale():
     assert [{**row, "beta": None} for row in finer] == [{**rows[index], "beta": None}] * 2
     np.testing.assert_allclose(np.log10(betas(finer)), [1 / 3, 2 / 3], atol=1e-6)
     assert refine(make_grid({"seed": [1, 2, 3]}), 1, [True] * 3, 5) == []
+    assert refine(make_grid({"style_scale": [0.5, 1, 2]}), 1, [True] * 3, 5) == []  # their images are not read
     assert refine([{"beta": 1.0, "tv": 2.0}], 0, [True], 5) == []
     rows = [{"beta": b, "picture": "cat.png"} for b in (1.0, 100.0)]
     assert refine(rows, 0, [True, True], 1) == [{"beta": 10.0, "picture": "cat.png"}]
