@@ -1,4 +1,7 @@
-"""The command `jaxstyle`: its subcommands, messages and exit status. Imports jax only once the arguments are read."""
+"""The command `jaxstyle`: its subcommands, messages and exit status.
+
+It imports jax only once the arguments are read.
+"""
 
 import argparse
 import sys
@@ -14,7 +17,7 @@ from jaxstyle.app.commands.resume import add_merge, add_resume
 from jaxstyle.app.commands.select import add_report, add_select
 from jaxstyle.app.commands.sweep import add_sweep
 from jaxstyle.app.commands.transfer import add_texture, add_transfer
-from jaxstyle.app.commands.weights import add_weights_parser
+from jaxstyle.app.commands.weights import add_weights
 from jaxstyle.app.system import signals
 from jaxstyle.app.system.errors import AppError
 from jaxstyle.app.system.screen import drop_output, hold_descriptors, tell
@@ -27,10 +30,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command and exit: 0 done, 1 something failed, 2 could not start, 130 and 143 stopped by a signal.
+    """Run the command and exit.
 
-    A line on stdout about files that are written is no part of the work: a stdout that can't take it changes nothing.
-    A table that stdout can't take is a failure, unless its reader is gone.
+    The exit status is 0 if all is done, 1 if something failed, 2 if nothing could start, and 130 or 143 after a signal.
+    A line on stdout about files that were written is no part of the work, so a stdout that can't take it changes
+    nothing. A table that stdout can't take is a failure, unless its reader is gone.
     """
     signals.install()
     hold_descriptors()
@@ -49,20 +53,20 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def call(arguments: list[str], *, on_chunk: Callable[[Any], object] | None = None) -> Path | None:
-    """Run the command from Python: errors are raised, and signals left alone.
+    """Run the command from Python. Errors are raised, and signals are left alone.
 
     Args:
-      arguments: its words, as ["sweep", "photo.jpg", "painting.jpg", "--out", "runs/first"].
-      on_chunk: is called after each chunk of steps, every second to five, with a `progress.Chunk`: the number of steps,
-        the lanes at work, their losses, and the step that those are of. What it raises stops the run as a signal does:
-        saved, to be resumed.
+      arguments: the words of the command, such as ["sweep", "photo.jpg", "painting.jpg", "--out", "runs/first"].
+      on_chunk: a function that is called after each chunk of steps, every one to five seconds, with a `progress.Chunk`.
+        It holds the number of steps, the lanes at work, their losses, and the step at which they had these losses. If
+        the function raises an exception, the run stops as it does after a signal: it is saved and can be resumed.
 
     Returns:
-      What it wrote: the run folder, the picture or the file; None of a command that only prints.
+      The path that the command wrote: the run folder, the picture or the file. A command that only prints gives None.
 
     Raises:
-      AppError: what the command would say on stderr.
-      SystemExit: for arguments that it doesn't know.
+      AppError: with the message that the command would print on stderr.
+      SystemExit: if the command doesn't know the arguments.
 
     Example:
       >>> call(["resume", "runs/first"], on_chunk=lambda chunk: print(chunk.steps_done))  # doctest: +SKIP
@@ -93,7 +97,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"jaxstyle {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     of_runs = (add_sweep, add_resume, add_merge, add_select, add_report, add_animate)
-    for add in (*of_runs, add_transfer, add_texture, add_plan, add_weights_parser):
+    for add in (*of_runs, add_transfer, add_texture, add_plan, add_weights):
         add(commands)
     return parser
 

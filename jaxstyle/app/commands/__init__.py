@@ -1,1 +1,4 @@
-"""One module a subcommand: its options, and the calls that carry it out. It imports every other part of the app."""
+"""The subcommands, one or two in a module: their options, and the calls that carry them out.
+
+This wing imports every other wing.
+"""

@@ -1,4 +1,7 @@
-"""The command `jaxstyle animate`: a lane on its way, out of the snapshots that --save-every keeps. It needs no jax."""
+"""The command `jaxstyle animate`, which shows how a lane came about, from the snapshots of --save-every.
+
+It needs no jax.
+"""
 
 import argparse
 import io
@@ -10,9 +13,9 @@ from jaxstyle.app.settings.values import parse_integer
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import say_done
 
-_MILLISECONDS = 100  # a frame
+_MILLISECONDS = 100  # The duration of a frame.
 _LAST_MILLISECONDS = 2000
-_LONGEST = 16_383
+_LONGEST = 16_383  # Pixels on a side that WebP can hold.
 _QUALITY = 85
 
 
@@ -47,7 +50,7 @@ def _animate(args: argparse.Namespace) -> Path:
 
 
 def _find_pictures(run: Path, lane: int) -> list[Path]:
-    """The snapshots of a lane, and its last picture if the run has finished.
+    """Return the snapshots of a lane, and its last picture if the run has finished.
 
     Raises:
       StartError: if there are no snapshots.
@@ -61,7 +64,7 @@ def _find_pictures(run: Path, lane: int) -> list[Path]:
 
 
 def _encode(files: list[Path]) -> bytes:
-    """Animated WebP of pictures; smaller ones, of coarser stages, are enlarged to the size of the last."""
+    """Encode pictures as an animated WebP. Those of coarser stages are enlarged to the size of the last one."""
     from PIL import Image
 
     from jaxstyle.app.image_files.encode import to_image

@@ -1,4 +1,4 @@
-"""Options that commands share, and how they are read. Imports no jax, so that the command's help is quick."""
+"""Options that commands share, and how they are read. It imports no jax, so that the command's help is quick."""
 
 import argparse
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from jaxstyle.optimise.presets import PRESETS
 
 
 def as_argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A reader that raises StartError, as argparse wants it."""
+    """Make a parser that raises StartError into one that argparse can call."""
 
     def read(text: str) -> Any:
         try:
@@ -29,7 +29,7 @@ def as_argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 positive = as_argument(parse_integer)
-"""Reads a whole number above 0."""
+"""Read a whole number from 1 to a million, for argparse."""
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
@@ -38,26 +38,26 @@ def add_debug(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add RUN and --debug, of a command about a run folder."""
+    """Add RUN and --debug to a command about a run folder."""
     parser.add_argument("run", metavar="RUN", help="run folder")
     add_debug(parser)
 
 
 _OUTPUTS = ("out", "output", "best_to", "log_json")
-_NO_NAMES = ("words", "coordinator")  # of files
+_NO_FILES = ("words", "coordinator")
 
 
 def check_addresses(args: argparse.Namespace) -> None:
-    """Raise StartError for an argument that is a URL: all names are of files and folders here."""
+    """Raise StartError if an argument is a URL, for every name here is that of a file or folder."""
     for option, value in vars(args).items():
         for word in value if isinstance(value, list | tuple) else [value]:
-            named = isinstance(word, str) and option not in _NO_NAMES
+            named = isinstance(word, str) and option not in _NO_FILES
             if named and (address := describe_address(word, output=option in _OUTPUTS)):
                 raise StartError(address)
 
 
 def add_inputs(parser: argparse.ArgumentParser, *, many: bool, content: bool = True) -> None:
-    """Add CONTENT and STYLE, each one image, or with `many` also a folder or a split of a dataset."""
+    """Add CONTENT and STYLE. Each names one image; with `many`, it may also be a folder or a split of a dataset."""
     several = ", a folder (its images), or tfds:NAME/SPLIT" if many else ""
     if content:
         files = f"image file to restyle, - for stdin, or sample:portrait, temple, cat or coffee{several}"
@@ -70,7 +70,7 @@ def add_inputs(parser: argparse.ArgumentParser, *, many: bool, content: bool = T
 
 
 def add_lane_options(parser: argparse.ArgumentParser, *, many: bool, content: bool = True) -> None:
-    """Add an option for each lane setting. With `many` it takes lists of values or ranges, without it one value."""
+    """Add an option for each lane setting, which takes one value; with `many`, it takes lists of values and ranges."""
     for name, setting in LANE_SETTINGS.items():
         if setting.needs_content and not content:
             continue
@@ -93,7 +93,7 @@ def _parse_one(text: str, name: str) -> tuple[Any, ...]:
 
 
 def add_shared_options(parser: argparse.ArgumentParser, *, content: bool = True) -> None:
-    """Add an option for each setting that all lanes share, without `content` only where no content image is needed."""
+    """Add an option for each setting that all lanes share, without `content` only those that need no content image."""
     for name, option in SHARED.items():
         if option.needs_content and not content:
             continue
@@ -119,7 +119,7 @@ def read_settings(args: argparse.Namespace) -> Settings:
 
 
 def _read_preset(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what --preset sets, if it is given, without the numbers that mean nothing beside what else is given."""
+    """Return what --preset sets, if it is given, without the numbers that other options make meaningless."""
     if given.get("preset") is None:
         return {}
     preset = PRESETS[given["preset"]]

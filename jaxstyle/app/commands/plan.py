@@ -1,4 +1,4 @@
-"""The command `jaxstyle plan`: its options and its table. Imports jax only once the options are read."""
+"""The command `jaxstyle plan`: its options and its table. It imports jax only once the options are read."""
 
 import argparse
 import json
@@ -14,13 +14,13 @@ from jaxstyle.objective.weight_defaults import default_style_loss
 
 ENVIRONMENT: dict[str, str] = {
     "JAX_PLATFORMS": "cpu",
-    "TPU_SKIP_MDS_QUERY": "1",  # no question to a metadata server that isn't there
+    "TPU_SKIP_MDS_QUERY": "1",  # There is no metadata server to ask.
     "TPU_WORKER_HOSTNAMES": "localhost",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # compiling needs no TPU for itself
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # Compiling takes no TPU for itself.
     "TPU_MIN_LOG_LEVEL": "3",
     "TPU_STDERR_LOG_LEVEL": "3",
 }
-"""What has to be set before jax is imported, for a topology."""
+"""Variables that must be set before jax is imported, to compile for a topology."""
 
 
 def add_plan(commands: Any) -> None:
@@ -71,16 +71,17 @@ def _plan(args: argparse.Namespace) -> None:
     found = machine.present() if args.topology is None else machine.topology(args.topology)
     make = plan_image_rows.make_rows_plan if args.rows else plan_lanes.make_plan
     result = {"topology": args.topology, **make(request, found)}
-    rows = _rows_of_picture(result) if args.rows else _rows(result)
-    say(json.dumps(result, indent=2) if args.json else "\n".join(_table(rows)))
+    entries = _describe_picture(result) if args.rows else _describe_lanes(result)
+    say(json.dumps(result, indent=2) if args.json else "\n".join(_align(entries)))
 
 
-def _table(rows: list[tuple[str, str]]) -> list[str]:
-    width = max(len(name) for name, _ in rows)
-    return [f"{name:{width}}  {value}" for name, value in rows]
+def _align(entries: list[tuple[str, str]]) -> list[str]:
+    """Return the lines of a table of names and values."""
+    width = max(len(name) for name, _ in entries)
+    return [f"{name:{width}}  {value}" for name, value in entries]
 
 
-def _machine_rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
+def _describe_machine(plan: dict[str, Any]) -> list[tuple[str, str]]:
     name = f"{plan['devices']} x {plan['device_kind']}" + (f" ({plan['topology']})" if plan["topology"] else "")
     return [
         ("machine", name),
@@ -92,13 +93,14 @@ def _peak(plan: dict[str, Any]) -> str:
     return _bytes(plan["peak_bytes_per_device"]) + ("" if plan["fits"] else ": more than it has")
 
 
-def _rows_of_picture(plan: dict[str, Any]) -> list[tuple[str, str]]:
+def _describe_picture(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the names and values that are shown for one picture whose rows all devices share."""
     most = "none of those compiled: take a smaller --size"
     if plan["max_size"]:
         side, peak = plan["max_size"], _bytes(plan["max_size_peak_bytes_per_device"])
         most = f"{side}x{side}, with {peak} on each device"
     return [
-        *_machine_rows(plan),
+        *_describe_machine(plan),
         (
             "compiled step",
             f"one picture of {plan['size']}x{plan['size']}, its rows shared by all devices, {plan['dtype']}, "
@@ -111,10 +113,11 @@ def _rows_of_picture(plan: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
+def _describe_lanes(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the names and values that are shown for lanes."""
     roofline = plan["roofline"]
     return [
-        *_machine_rows(plan),
+        *_describe_machine(plan),
         (
             "compiled step",
             f"{plan['lanes']} lanes of {plan['size']}x{plan['size']}, groups of {plan['microbatch']} on each device, "

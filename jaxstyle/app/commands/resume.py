@@ -1,4 +1,4 @@
-"""The commands `jaxstyle resume` and `jaxstyle merge`. Imports jax only once the arguments are read."""
+"""The commands `jaxstyle resume` and `jaxstyle merge`. They import jax only once the arguments are read."""
 
 import argparse
 from pathlib import Path
@@ -54,6 +54,7 @@ def _resume(args: argparse.Namespace) -> Path:
 
 
 def _go_on(folder: Path, args: argparse.Namespace) -> Path:
+    """Resume the run in a folder."""
     from jaxstyle.app.execution.checkpoint import has_checkpoints, read_record
     from jaxstyle.app.run_folder.folder import holds_run, own_run
     from jaxstyle.app.run_folder.run_json import check_options, check_same_job, load_again

@@ -1,4 +1,4 @@
-"""Options of how a run goes on, whatever it makes. It imports no jax, so that the command's help is quick."""
+"""Options of how a run proceeds, whatever it makes. It imports no jax, so that the command's help is quick."""
 
 import argparse
 from functools import partial
@@ -11,7 +11,7 @@ from jaxstyle.app.system.errors import StartError
 
 
 def add_watching(parser: argparse.ArgumentParser) -> None:
-    """Add the options that a resumed run may have others of."""
+    """Add the options that may change when a run is resumed."""
     parser.add_argument(
         "--checkpoint-every",
         type=as_argument(parse_least),
@@ -24,7 +24,7 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a sweep that are about the run."""
+    """Add the options of a sweep that are about its run."""
     parser.add_argument(
         "--refine", type=positive, metavar="K", help="after the sweep, K lanes more around the knee of each pair"
     )
@@ -53,7 +53,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_distributed(parser: argparse.ArgumentParser) -> None:
-    """Add the options of processes that share a run and start together."""
+    """Add the options for processes that share a run and start together."""
     parser.add_argument(
         "--distributed",
         action="store_true",
@@ -70,12 +70,12 @@ def add_distributed(parser: argparse.ArgumentParser) -> None:
 
 
 def read_run_options(args: argparse.Namespace) -> RunOptions:
-    """The run options that the arguments ask for."""
+    """Return the run options that the arguments ask for."""
     return RunOptions(**{name: getattr(args, name) for name in RunOptions.__dataclass_fields__ if hasattr(args, name)})
 
 
 def check_run_options(options: RunOptions, out: str | None, *, distributed: bool) -> None:
-    """Raise StartError for options that don't go together."""
+    """Raise StartError if options don't go together."""
     flag = "--distributed" if distributed else "--shard"
     if distributed and options.shard:
         raise StartError("--distributed gives each process its own shard: leave --shard out")
@@ -88,7 +88,7 @@ def check_run_options(options: RunOptions, out: str | None, *, distributed: bool
 
 
 def check_distributed(args: argparse.Namespace) -> None:
-    """Raise StartError for options of `add_distributed` that don't go together."""
+    """Raise StartError if options of `add_distributed` don't go together."""
     if (args.coordinator is None) != (args.process is None):
         raise StartError("--coordinator and --process go together: give both, or neither")
     if args.coordinator is not None and not args.distributed:
@@ -98,6 +98,7 @@ def check_distributed(args: argparse.Namespace) -> None:
 
 
 def _parse_part(text: str, what: str) -> tuple[int, int]:
+    """Read I/N, part I of N `what`, counted from 0."""
     number, _, count = text.partition("/")
     part = parse_integer(number, 0, 10**6), parse_integer(count, 1, 10**6)
     if part[0] >= part[1]:

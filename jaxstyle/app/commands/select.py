@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jaxstyle.evaluate.cross_validation import CrossValidation
 
 _HELD_OUT = ("style", "content")
-_WIDEST_TABLE = 40  # lanes of a pair that are listed; of more, those on the front
+_LONGEST_TABLE = 40  # If a pair has more lanes, only those on the front are listed.
 
 
 def add_report(commands: Any) -> None:
@@ -53,7 +53,7 @@ def add_select(commands: Any) -> None:
         nargs=2,
         metavar=("CONTENT", "STYLE"),
         default=("content_loss", "style_loss"),
-        help="columns of lanes.csv to compare (default: content_loss style_loss; lpips style_distance are judges "
+        help="columns of lanes.csv to compare (default: content_loss style_loss; lpips style_distance are metrics "
         "that did not make the pictures)",
     )
     parser.add_argument(
@@ -115,23 +115,26 @@ def _select(args: argparse.Namespace) -> Path | None:
         say(json.dumps(result, indent=2))
         return written
     for (_, lanes), pair in zip(pairs.items(), result["pairs"], strict=True):
-        say("\n".join([*map(printable, _table(lanes, pair, args.measures)), ""]))
+        say("\n".join([*map(printable, _describe_pair(lanes, pair, args.measures)), ""]))
     if result["cross_validation"]:
         say("\n".join(map(printable, _validation_lines(result["cross_validation"]))))
     return written
 
 
 def _measure(lane: "Lane", name: str) -> float:
+    """Return a column's value for a lane, with a sign such that lower is better."""
     value = lane.values.get(name, math.nan)
     return -value if name in HIGHER_IS_BETTER else value
 
 
 def _columns(lanes: "list[Lane]", args: argparse.Namespace) -> tuple[list[float], list[float], list[bool]]:
+    """Return both measures of each lane, and whether it is done."""
     content, style = ([_measure(lane, name) for lane in lanes] for name in args.measures)
     return content, style, [lane.status == "ok" for lane in lanes]
 
 
 def _pick(recorded: "Recorded", lanes: "list[Lane]", args: argparse.Namespace) -> dict[str, Any]:
+    """Pick one lane of a pair of images, and describe it and the front."""
     from jaxstyle.evaluate.select import closest, knee, pareto_front
 
     columns = _columns(lanes, args)
@@ -149,16 +152,16 @@ def _pick(recorded: "Recorded", lanes: "list[Lane]", args: argparse.Namespace) -
 
 
 def _cross_validate(pairs: "list[list[Lane]]", args: argparse.Namespace) -> dict[str, Any] | None:
-    """Whether one setting fits all pairs of images; None for one pair, or pairs of different settings."""
+    """Find whether one setting fits all pairs of images; None for a single pair, or if the pairs differ in settings."""
     settings = [[dict(lane.settings) for lane in lanes] for lanes in pairs]
-    if len(pairs) < 2 or any(rows != settings[0] for rows in settings):
+    if len(pairs) < 2 or any(of_pair != settings[0] for of_pair in settings):
         return None
     weight = 0.5 if args.content_weight is None else args.content_weight
     several = [kind for kind in _HELD_OUT if len({getattr(lanes[0], kind) for lanes in pairs}) > 1]
     by_kind = {kind: _hold_out(kind, pairs, weight, args) for kind in ([args.hold_out] if args.hold_out else several)}
     found = next(iter(by_kind.values()))
-    varying = [name for name in settings[0][0] if len({row[name] for row in settings[0]}) > 1]
-    labels = [", ".join(f"{name} {row[name]}" for name in varying) for row in settings[0]]
+    varying = [name for name in settings[0][0] if len({lane[name] for lane in settings[0]}) > 1]
+    labels = [", ".join(f"{name} {lane[name]}" for name in varying) for lane in settings[0]]
     return {
         "content_weight": weight,
         "settings": labels,
@@ -195,20 +198,20 @@ def _hold_out(kind: str, pairs: "list[list[Lane]]", weight: float, args: argpars
         raise StartError(f"no cross-validation by {kind}: {error}") from error
 
 
-def _table(lanes: "list[Lane]", pair: dict[str, Any], measures: tuple[str, str]) -> list[str]:
+def _describe_pair(lanes: "list[Lane]", pair: dict[str, Any], measures: tuple[str, str]) -> list[str]:
     front = set(pair["front"])
-    shown = lanes if len(lanes) <= _WIDEST_TABLE else [lane for lane in lanes if lane.number in front]
+    shown = lanes if len(lanes) <= _LONGEST_TABLE else [lane for lane in lanes if lane.number in front]
     names = list(shown[0].settings) if shown else []
     names = [name for name in names if len({lane.settings[name] for lane in lanes}) > 1] or names[:3]
-    rows = [["lane", *names, *measures, "", ""]]
+    cells = [["lane", *names, *measures, "", ""]]
     for lane in shown:
         values = [f"{lane.values.get(name, math.nan):.4g}" for name in measures]
         marks = ["front" if lane.number in front else "", "picked" if lane.number == pair["lane"] else ""]
         if lane.status != "ok":
             marks = [lane.status, ""]
-        rows.append([str(lane.number), *(lane.settings[name] for name in names), *values, *marks])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        cells.append([str(lane.number), *(lane.settings[name] for name in names), *values, *marks])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     omitted = [] if shown is lanes else [f"({len(lanes) - len(shown)} lanes that are not on the front are left out)"]
     picked = f"picked: {pair['image']}" if pair["image"] else "picked: none, every lane failed"
     return [f"{pair['content']} in the style of {pair['style']}", *lines, *omitted, picked]

@@ -1,4 +1,4 @@
-"""The commands `jaxstyle sweep` and `jaxstyle transfer`. Imports jax only once the arguments are read."""
+"""The command `jaxstyle sweep`. It imports jax only once the arguments are read."""
 
 import argparse
 import contextlib
@@ -19,7 +19,7 @@ from jaxstyle.app.settings.run_options import RunOptions, fixed_options
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import tell
 
-_MANY_LANES = 2000  # of which a person may not have thought
+_MANY_LANES = 2000  # A grid of more may be larger than its author thinks.
 
 
 def add_sweep(commands: Any) -> None:
@@ -82,6 +82,7 @@ def _carry_out(args: argparse.Namespace, options: RunOptions) -> Path:
 
 
 def _warn(job: Any) -> None:
+    """Print notes about lanes that repeat each other, and about very many lanes."""
     from jaxstyle.app.execution.optimizer_choice import OPTIMIZERS
 
     repeated = repeated_ratios(job.lanes)

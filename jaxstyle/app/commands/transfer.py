@@ -1,4 +1,4 @@
-"""The commands `jaxstyle transfer` and `jaxstyle texture`. It imports jax only once the arguments are read."""
+"""The commands `jaxstyle transfer` and `jaxstyle texture`. They import jax only once the arguments are read."""
 
 import argparse
 import contextlib
@@ -83,7 +83,7 @@ def _transfer(args: argparse.Namespace) -> Path:
         exif=content.exif if args.keep_metadata else None,
     )
     try:
-        to_file(content.image)  # what the kind of file can't hold shows before the work
+        to_file(content.image)  # What this kind of file can't hold fails here, before the work.
     except (OSError, ValueError) as error:
         raise StartError(f"cannot make {output}: {error}; choose another kind of file") from error
     announce(job)
@@ -102,16 +102,17 @@ def _quality(text: str) -> int:
 
 
 def _check_output(output: Path, args: argparse.Namespace) -> None:
+    """Raise StartError if the output can't be written, or would replace an input."""
     from jaxstyle.app.system.files import check_target
 
     for name in (args.content, args.style, *(name for option in _INPUTS for name in _listed(args, option))):
-        with contextlib.suppress(OSError, ValueError):  # what can't be an input's name is said later
+        with contextlib.suppress(OSError, ValueError):  # A name that no input can have is reported later.
             if name and output.samefile(name):
                 raise StartError(f"{output} is an input; give another file to write")
     check_target(output, overwrite=args.overwrite)
 
 
 def _listed(args: argparse.Namespace, option: str) -> list[str]:
-    """The values of an option that takes one or more, if it is given."""
+    """Return the values of an option that takes one or more; none if it is not given."""
     value = getattr(args, option, None) or []
     return [value] if isinstance(value, str) else value

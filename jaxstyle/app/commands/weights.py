@@ -1,11 +1,13 @@
-"""The command `jaxstyle weights`: list, fetch, port, verify and normalise weight sets."""
+"""The command `jaxstyle weights`, which lists, fetches, ports, verifies and normalises weight sets."""
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jaxstyle.app.commands.options import add_debug
+from jaxstyle.app.commands.options import add_debug, as_argument
+from jaxstyle.app.settings.values import parse_integer
 from jaxstyle.app.system.errors import AppError, RunError, StartError
 from jaxstyle.app.system.screen import say, say_done
 from jaxstyle.network.layers import POOLINGS
@@ -14,8 +16,8 @@ from jaxstyle.pretrained.weight_sets import LPIPS_SETS, PREPROCESSINGS, REGISTRY
 _DEFAULT_SIZE = 256
 
 
-def add_weights_parser(commands: Any) -> None:
-    """Add `weights` and its subcommands to the subparsers of the command line; imports nothing heavy."""
+def add_weights(commands: Any) -> None:
+    """Add the parser of `jaxstyle weights` and of its actions."""
     weights = commands.add_parser("weights", help="the networks' weights: list, fetch, port, verify, normalise")
     actions = weights.add_subparsers(metavar="ACTION", required=True)
 
@@ -64,7 +66,7 @@ def add_weights_parser(commands: Any) -> None:
     _add_name(normalise, "SET-normalised")
     normalise.add_argument(
         "--size",
-        type=_size,
+        type=as_argument(partial(parse_integer, low=32, high=10**5)),
         default=_DEFAULT_SIZE,
         metavar="PX",
         help=f"longest side of the images in pixels (default: {_DEFAULT_SIZE})",
@@ -74,12 +76,6 @@ def add_weights_parser(commands: Any) -> None:
 
 def _add_name(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--name", help=f"what to call the set (default: {default})")
-
-
-def _size(text: str) -> int:
-    if not text.isdecimal() or not 32 <= int(text) <= 10**5:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 32 to 100000")
-    return int(text)
 
 
 def _call(run: Callable[[argparse.Namespace], Path | None], args: argparse.Namespace) -> Path | None:

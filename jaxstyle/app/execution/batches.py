@@ -1,4 +1,4 @@
-"""Batches: the lanes of one image size with what each starts from, its targets and its loss weights."""
+"""Batches: lanes of one image size with everything that the compiled program takes for them."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,9 +25,15 @@ from jaxstyle.parallel.weight_grid import lane_axes
 
 
 class Batch(NamedTuple):
-    """Lanes of one image size: their numbers in the job, what they start from, targets and loss weights."""
+    """What lanes of one image size are computed from.
 
-    lanes: list[int]
+    Attributes:
+      starts: (lanes, h, w, 3) the images that they start from.
+      rates: (lanes,) their learning rates; 0 where the optimiser has none.
+      targets: the targets of their images.
+      weights: their loss weights, each leaf with an axis for lanes.
+    """
+
     starts: jax.Array
     rates: jax.Array
     targets: StackedTargets
@@ -35,13 +41,12 @@ class Batch(NamedTuple):
 
 
 def select(batch: Batch, index: np.ndarray) -> Batch:
-    """The lanes of a batch with these places in it, each as often as it is given."""
+    """Return the lanes of a batch that stand at these places, which may repeat."""
     axes = lane_axes(batch.weights)
     leaves: Any = zip(batch.weights, axes, strict=True)
     weights = (leaf if axis is None else leaf[index] for leaf, axis in leaves)
     targets = batch.targets
     return Batch(
-        [batch.lanes[i] for i in index],
         batch.starts[index],
         batch.rates[index],
         targets._replace(content_index=targets.content_index[index], style_index=targets.style_index[index]),
@@ -50,42 +55,41 @@ def select(batch: Batch, index: np.ndarray) -> Batch:
 
 
 def pad(members: np.ndarray, size: int) -> np.ndarray:
-    """The members, the last one repeated until there are `size`."""
+    """Repeat the last member until there are `size` of them."""
     return np.concatenate([members, np.repeat(members[-1:], size - len(members))])
 
 
-def make_batch(job: Job, params: Params, lanes: list[int]) -> Batch:
-    """The batch of the lanes with these numbers, whose content images have one shape."""
-    rows, settings, pictures = [job.lanes[i] for i in lanes], job.settings, job.pictures
-    contents = list(dict.fromkeys(row["content"] for row in rows))
-    images = {i: content_image(pictures, settings.colour, i) for i in contents}
-    choices = [choose_style(settings, row) for row in rows]
+def make_batch(job: Job, params: Params, numbers: list[int]) -> Batch:
+    """Make the batch of the lanes with these numbers, whose content images have one shape."""
+    lanes, settings, pictures = [job.lanes[i] for i in numbers], job.settings, job.pictures
+    shown = dict.fromkeys(lane["content"] for lane in lanes)
+    contents = {number: content_image(pictures, settings.colour, number) for number in shown}
+    choices = [choose_style(settings, lane) for lane in lanes]
     styles = {choice: style_images(pictures, settings.colour, choice) for choice in dict.fromkeys(choices)}
-    # Apart, so that neither is compiled again for each shape of the other.
+    # They are compiled apart, so that a new shape of the one does not compile the other again.
     content_of = jax.jit(partial(content_targets, job.features, layers=settings.content_layers))
     style_of = jax.jit(
         partial(style_targets, job.features, layers=settings.style_layers, style_loss=settings.style_loss)
     )
-    by_content = [content_of(params, images[i]) for i in contents]
+    by_content = [content_of(params, image) for image in contents.values()]
     by_style = [style_of(params, own, masks=style_regions(pictures, choice)) for choice, own in styles.items()]
     content, style = (jax.tree.map(lambda *x: jnp.stack(x), *parts) for parts in (by_content, by_style))
     starts = [
-        start_image(pictures, settings.init, images[row["content"]], styles[choice][0], row["seed"])
-        for row, choice in zip(rows, choices, strict=True)
+        start_image(pictures, settings.init, contents[lane["content"]], styles[choice][0], lane["seed"])
+        for lane, choice in zip(lanes, choices, strict=True)
     ]
     weights = {
-        setting.leaf: jnp.array([row[name] for row in rows], jnp.float32)
+        setting.leaf: jnp.array([lane[name] for lane in lanes], jnp.float32)
         for name, setting in LANE_SETTINGS.items()
-        if setting.leaf and name in rows[0]
+        if setting.leaf and name in lanes[0]
     }
     return Batch(
-        lanes,
         jnp.stack(starts),
-        jnp.array([row.get("learning_rate", 0) for row in rows], jnp.float32),
+        jnp.array([lane.get("learning_rate", 0) for lane in lanes], jnp.float32),
         StackedTargets(
             content,
             style,
-            jnp.array([contents.index(row["content"]) for row in rows]),
+            jnp.array([list(contents).index(lane["content"]) for lane in lanes]),
             jnp.array([list(styles).index(choice) for choice in choices]),
             content_regions(pictures, settings.style_layers),
         ),

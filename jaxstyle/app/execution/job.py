@@ -1,4 +1,4 @@
-"""What a job of the command works on: reads and checks all its inputs; nothing is compiled yet."""
+"""The job that a command carries out: its inputs are read and checked here, and nothing is compiled yet."""
 
 from dataclasses import replace
 from itertools import product
@@ -12,7 +12,7 @@ from jaxstyle.app.pictures.image_sources import Picture
 from jaxstyle.app.pictures.job_pictures import Pictures, load_pictures
 from jaxstyle.app.pictures.pairs import make_pairs
 from jaxstyle.app.settings.grid_files import read_grid
-from jaxstyle.app.settings.grids import check_count, make_grid
+from jaxstyle.app.settings.grids import check_count, combine_values
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, LaneValues
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.app.system.devices import find_devices
@@ -33,16 +33,16 @@ from jaxstyle.pretrained.load import Weights, load_weights
 from jaxstyle.pretrained.weight_files import default_set
 from jaxstyle.pretrained.weight_sets import DEFAULT
 
-_LEAST_WEIGHT = 1.18e-38  # smaller ones are 0 to float32
+_LEAST_WEIGHT = 1.18e-38  # Smaller weights are 0 to float32.
 
 
 class Job(NamedTuple):
     """A job whose inputs are read and checked.
 
     Attributes:
-      settings: as asked, with every default filled in.
+      settings: what was asked, with every default filled in.
       pictures: the content and style images, and more.
-      lanes: the settings of every lane, with "content" and "style", the numbers of its images.
+      lanes: the settings of every lane, and as "content" and "style" the numbers of its images.
       weights: the network's parameters with name and sha256.
       features: the network as a function.
       objective: what the lanes minimise.
@@ -69,7 +69,7 @@ class Job(NamedTuple):
 
     @property
     def params(self) -> Params:
-        """The parameters that the layers asked for need, without those of deeper convolutions."""
+        """The parameters that the layers need, without those of deeper convolutions."""
         return {
             name: self.weights.params[name]
             for name in (*convolutions_for(_layers(self.settings)), "mean")
@@ -78,7 +78,7 @@ class Job(NamedTuple):
 
 
 def load_job(settings: Settings) -> Job:
-    """Read and check everything a job needs.
+    """Read and check everything that a job needs.
 
     Raises:
       StartError: for the first thing that is wrong.
@@ -118,6 +118,7 @@ class _Network(NamedTuple):
 
 
 def _load_network(settings: Settings) -> _Network:
+    """Load the weights, and make the functions that use them."""
     of_loss = {
         "convention": settings.convention,
         "content_layers": settings.content_layers,
@@ -133,7 +134,7 @@ def _load_network(settings: Settings) -> _Network:
         if settings.colour == "content":
             objective = objective._replace(loss=of_luminance(objective.loss), terms=of_luminance(objective.terms))
         weights = load_weights(settings.weights or DEFAULT)
-    except ValueError as error:  # all of them say in one line what is wrong with an option
+    except ValueError as error:  # Each of them says in one line which option is wrong.
         raise StartError(str(error)) from error
     return _Network(weights, features, objective)
 
@@ -154,24 +155,24 @@ def _make_transfer(settings: Settings, loss: Loss, optimizer: optax.GradientTran
     return transfer if settings.average is None else make_averaging(transfer, decay=settings.average)
 
 
-def slow_down(job: Job, retry: int) -> Job:
-    """The job as lanes are retried: each time with a tenth of the learning rate, or of the longest step of lbfgs."""
+def with_smaller_steps(job: Job, retry: int) -> Job:
+    """Return the job for a retry: each retry has a tenth of the learning rate, or of the longest step of lbfgs."""
     factor = 0.1**retry
     choice = OPTIMIZERS[job.settings.optimizer]
     if choice.learning_rate is None:
         return job._replace(transfer=_make_transfer(job.settings, job.objective.loss, choice.make(factor)))
-    return job._replace(lanes=[slow_lane(row, retry) for row in job.lanes])
+    return job._replace(lanes=[with_smaller_rate(lane, retry) for lane in job.lanes])
 
 
-def slow_lane(row: LaneValues, retry: int) -> LaneValues:
-    """The settings of a lane as it is retried, its learning rate rounded to what float32 holds, if it has one."""
-    if not retry or "learning_rate" not in row:
-        return row
-    return {**row, "learning_rate": float(f"{row['learning_rate'] * 0.1**retry:.7g}")}
+def with_smaller_rate(lane: LaneValues, retry: int) -> LaneValues:
+    """Return a lane for a retry. Its learning rate, if it has one, is rounded to the digits that float32 holds."""
+    if not retry or "learning_rate" not in lane:
+        return lane
+    return {**lane, "learning_rate": float(f"{lane['learning_rate'] * 0.1**retry:.7g}")}
 
 
 def _fill_in(settings: Settings) -> Settings:
-    """Return the settings with all defaults, but for those that depend on the pictures."""
+    """Return the settings with all defaults, except those that depend on the pictures."""
     if settings.optimizer not in OPTIMIZERS:
         raise StartError(f"unknown optimizer {settings.optimizer!r}; valid: {', '.join(OPTIMIZERS)}")
     rate, given = OPTIMIZERS[settings.optimizer].learning_rate, settings.lanes["learning_rate"]
@@ -183,12 +184,12 @@ def _fill_in(settings: Settings) -> Settings:
 
 
 def _read_lanes(settings: Settings) -> list[LaneValues]:
-    """Return the lanes of one pair of images: those of the grid file, times the lists of the other settings."""
+    """Return the lanes of one pair of images: those of the grid file, combined with the lists of other settings."""
     of_file = read_grid(settings.grid) if settings.grid else [{}]
     lists = {name: values for name, values in settings.lanes.items() if isinstance(values, tuple)}
-    of_lists = make_grid({name: values for name, values in lists.items() if name not in of_file[0]})
-    together = [row | lane for lane, row in product(of_file, of_lists)]
-    lanes = [{name: lane[name] for name in LANE_SETTINGS if name in lane} for lane in together]
+    of_lists = combine_values({name: values for name, values in lists.items() if name not in of_file[0]})
+    combined = [one | other for one, other in product(of_file, of_lists)]
+    lanes = [{name: values[name] for name in LANE_SETTINGS if name in values} for values in combined]
     check_count(len(lanes))
     for number, lane in enumerate(lanes):
         if max(lane["alpha"], lane["beta"], lane["tv"]) < _LEAST_WEIGHT:
@@ -201,7 +202,7 @@ def _read_lanes(settings: Settings) -> list[LaneValues]:
 
 
 def _check_lengths(settings: Settings, lane: LaneValues) -> None:
-    """Raise StartError for a list that has not one weight for each of what it is for."""
+    """Raise StartError if a list has not exactly one weight for each of its names."""
     for name, setting in LANE_SETTINGS.items():
         names = getattr(settings, setting.one_for_each) if setting.one_for_each else ()
         if setting.one_for_each and name in lane and len(lane[name]) != len(names):
@@ -212,7 +213,7 @@ def _check_lengths(settings: Settings, lane: LaneValues) -> None:
 
 
 def _check_convention(settings: Settings) -> None:
-    """Raise ValueError if the way to compare styles doesn't take the convention, which else shows when it is traced."""
+    """Raise ValueError if the style loss doesn't take the convention, which would show only when it is traced."""
     statistic = style_statistic(settings.style_loss)
 
     def distance(f: jax.Array) -> jax.Array:
@@ -223,7 +224,7 @@ def _check_convention(settings: Settings) -> None:
 
 
 def _check_mix(lanes: list[LaneValues], pictures: Pictures) -> list[LaneValues]:
-    """Return the lanes with their style mix; raise StartError for one that does not fit the style images."""
+    """Return the lanes with their style mix, or raise StartError if it does not fit the style images."""
     if "style_mix" not in lanes[0]:
         if pictures.content_masks and pictures.largest.blend and not pictures.largest.masks:
             # Each region has one style image, which it takes in full.

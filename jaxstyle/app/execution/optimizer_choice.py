@@ -1,4 +1,4 @@
-"""The optimisers that the command offers, with their learning rates and the memory they take."""
+"""The optimisers that the command offers, with their learning rates and the memory that they take."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,9 +9,13 @@ from jaxstyle.optimise.lbfgs import lbfgs
 
 
 class OptimizerChoice(NamedTuple):
-    """An optimiser of the command: the optimiser, its default learning rate, how many images it keeps of a lane.
+    """An optimiser of the command.
 
-    `make` takes the rate; of an optimiser without one, which finds its steps itself, a factor for how long they may be.
+    Attributes:
+      make: makes the optimiser. It takes the learning rate; an optimiser without one, which finds its steps itself,
+        takes a factor for their longest length.
+      learning_rate: the default; None if the optimiser has none.
+      images: how many images it keeps for each lane.
     """
 
     make: Callable[..., optax.GradientTransformation]
@@ -20,7 +24,8 @@ class OptimizerChoice(NamedTuple):
 
 
 def _adam(learning_rate: Any) -> optax.GradientTransformation:
-    # Faster forgetting than optax's 0.999 (crowsonkb/style-transfer-pytorch): less noise after few steps.
+    # It forgets faster than with optax's 0.999, which leaves less noise after few steps (as in
+    # crowsonkb/style-transfer-pytorch).
     return optax.adam(learning_rate, b2=0.99)
 
 
@@ -29,7 +34,7 @@ def _lbfgs(scale: float = 1.0) -> optax.GradientTransformation:
 
 
 OPTIMIZERS: dict[str, OptimizerChoice] = {
-    # The rate is part of the state, so that each lane has its own.
+    # The learning rate is part of the state, so that each lane has its own.
     "adam": OptimizerChoice(optax.inject_hyperparams(_adam), 0.03, 3),
     "lbfgs": OptimizerChoice(_lbfgs, None, 15),
 }

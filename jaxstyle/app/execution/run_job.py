@@ -10,7 +10,7 @@ import numpy as np
 from jaxstyle.app.execution.batches import make_batch
 from jaxstyle.app.execution.checkpoint import Checkpoints
 from jaxstyle.app.execution.compilation_cache import use_compilation_cache
-from jaxstyle.app.execution.job import Job, slow_down
+from jaxstyle.app.execution.job import Job, with_smaller_steps
 from jaxstyle.app.execution.lanes_of_shape import Part, Snapshot, run_part
 from jaxstyle.app.execution.outcome import Outcome, join_outcomes, retried, unpack
 from jaxstyle.app.execution.progress import Progress, watchers
@@ -121,7 +121,7 @@ def _retry(part: Part, outcome: Outcome, retry: int, progress: Progress) -> Outc
     if not failed.size:
         return outcome
     lanes = [part.lanes[i] for i in failed]
-    again = part._replace(job=slow_down(part.job, retry), lanes=lanes, name=f"{part.name}_retry{retry}")
+    again = part._replace(job=with_smaller_steps(part.job, retry), lanes=lanes, name=f"{part.name}_retry{retry}")
     progress.extend(again.steps(), again.work())
     return retried(outcome, failed, _run_part(again, progress))
 

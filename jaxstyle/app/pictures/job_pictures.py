@@ -1,4 +1,4 @@
-"""The pictures of a job: read and checked, and made into what the lanes of a pair of them work on."""
+"""The pictures of a job: how they are read and checked, and what the lanes of each pair make of them."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -22,7 +22,7 @@ from jaxstyle.objective.regions import content_masks, layer_masks, layer_sizes, 
 from jaxstyle.optimise.initial_images import STARTS, cover, starting_image
 
 KINDS: tuple[str, ...] = ("content", "style", "blend", "start", "content_mask", "style_mask")
-"""What a picture is in a job, as run folders name it."""
+"""The kinds of pictures in a job, as run folders name them."""
 
 
 class StyleSet(NamedTuple):
@@ -72,7 +72,7 @@ class Pictures(NamedTuple):
 
     @property
     def largest(self) -> StyleSet:
-        """The style images at the largest scale, which the run folder holds and metrics look at."""
+        """The style images at the largest scale. The run folder holds them, and metrics compare with them."""
         return self.style_sets[max(self.style_sets)]
 
     def by_kind(self) -> dict[str, list[Picture]]:
@@ -173,7 +173,7 @@ def _make_style_set(settings: Settings, sources: Sequence[Source]) -> StyleSet:
 
 
 def _check_regions(pictures: Pictures, layers: Sequence[str]) -> None:
-    """Raise StartError for a region that is empty in an image at one of the style layers."""
+    """Raise StartError if a region is empty in one of its images at one of the style layers."""
     try:
         content = jnp.asarray(pictures.contents[0].image)
         content_masks(as_array(pictures.content_masks), content, layer_sizes(layers, content.shape))
@@ -187,12 +187,14 @@ def _check_regions(pictures: Pictures, layers: Sequence[str]) -> None:
 
 
 def _canvas(size: int, smallest: int) -> Picture:
+    """Return the gray square in the place of a texture's content image."""
     if size < smallest:
         raise StartError(f"--size {size} is too small for the layers asked for: the smallest is {smallest}")
     return Picture("", np.full((size, size, 3), 0.5, np.float32), "")
 
 
 def _load_start(name: str, load: partial) -> Picture:
+    """Read the image that lanes start from."""
     if name != STDIN:
         try:
             resolve_path(name)
@@ -202,13 +204,13 @@ def _load_start(name: str, load: partial) -> Picture:
 
 
 def content_image(pictures: Pictures, colour: str, content: int) -> jax.Array:
-    """What stands for a content image in the objective: itself, or its luminance."""
+    """Return what stands for a content image in the objective: the image itself, or its luminance."""
     image = jnp.asarray(pictures.contents[content].image)
     return to_gray(image) if colour == "content" else image
 
 
 def style_images(pictures: Pictures, colour: str, choice: StyleChoice) -> list[jax.Array]:
-    """Return what stands for a lane's style images in the objective: its own, then those of --blend, in its colours."""
+    """Return a lane's style images, its own and then those of --blend, in the colours that the objective compares."""
     images = [jnp.asarray(picture.image) for picture in _pictures_of(pictures, choice)]
     if choice.content is None:
         return images
@@ -222,14 +224,14 @@ def _pictures_of(pictures: Pictures, choice: StyleChoice) -> list[Picture]:
 
 
 def start_image(pictures: Pictures, init: str, content: jax.Array, style: jax.Array, seed: int) -> jax.Array:
-    """The image (h, w, 3) that a lane starts from, for its content and style image as used in the objective."""
+    """Return the image (h, w, 3) that a lane starts from, given its content and style image as in the objective."""
     if pictures.start is not None:
         return cover(jnp.asarray(pictures.start.image), content.shape[0], content.shape[1])
     return starting_image(init, content, style, jax.random.key(seed))
 
 
 def content_regions(pictures: Pictures, layers: Sequence[str]) -> dict[str, jax.Array] | None:
-    """`StackedTargets.masks` of the content image, of which there is one then; None without --content-mask."""
+    """Return `StackedTargets.masks` for the only content image; None without --content-mask."""
     if not pictures.content_masks:
         return None
     masks = as_array(pictures.content_masks)
@@ -248,7 +250,7 @@ def style_regions(pictures: Pictures, choice: StyleChoice) -> list[jax.Array] | 
 def finish_images(
     pictures: Pictures, colour: str, images: Iterable[np.ndarray], contents: Iterable[int]
 ) -> list[np.ndarray]:
-    """The lanes' images (h, w, 3), for the numbers of their contents: with the contents' colours if asked for."""
+    """Return the lanes' images (h, w, 3), with the colours of their numbered contents if asked for."""
     if colour != "content":
         return list(images)
     finish = jax.jit(with_colours_of)

@@ -1,4 +1,4 @@
-"""Which settings vary over the lanes of a run, and the command that repeats a lane."""
+"""The axes of a sweep, which are the settings that vary over its lanes; and the command that repeats a lane."""
 
 import math
 import shlex
@@ -9,10 +9,9 @@ from jaxstyle.app.run_folder.contents import Lane, to_number
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, flag_of
 from jaxstyle.app.settings.settings import SHARED, Settings
 
-# The setting that this program is about comes first.
-_FIRST = "beta"
-_ALWAYS = ("size",)  # the command of a lane gives these even at their default
-_LEFT_OUT = ("preset", "microbatch")  # a preset stands resolved in the other options; groups do not change pictures
+_FIRST = "beta"  # The setting that this program is about comes first.
+_ALWAYS = ("size",)  # The command of a lane gives this even at its default.
+_LEFT_OUT = ("preset", "microbatch")  # What a preset sets is in the other options. Groups do not change pictures.
 
 
 class Axis(NamedTuple):
@@ -22,12 +21,12 @@ class Axis(NamedTuple):
     values: list[str]
 
     def rank(self, lane: Lane) -> int:
-        """Place of the lane's value among the values."""
+        """Return the place of the lane's value among the values."""
         return self.values.index(lane.settings[self.name])
 
 
 def find_axes(lanes: Sequence[Lane], names: Iterable[str]) -> list[Axis]:
-    """The settings that every lane has and that differ between lanes."""
+    """Return the settings that every lane has and that differ between lanes."""
     axes = []
     for name in sorted(names, key=lambda name: name != _FIRST):
         if all(name in lane.settings for lane in lanes):
@@ -45,7 +44,7 @@ def _order(text: str) -> tuple[bool, float, str]:
 def transfer_command(
     record: Mapping[str, Any], lane: Lane, contents: Sequence[Mapping[str, Any]], styles: Sequence[Mapping[str, Any]]
 ) -> str | None:
-    """The command that makes a lane's picture alone; None where `jaxstyle transfer` has no such setting."""
+    """Return the command that makes a lane's picture alone; None if `jaxstyle transfer` lacks a setting of it."""
     if not lane.settings or not set(lane.settings) <= set(LANE_SETTINGS):
         return None
     options = record.get("options", {})
@@ -56,6 +55,8 @@ def transfer_command(
     for name, value in lane.settings.items():
         words += [flag_of(name), value]
     for name, value in options.items():
+        if name == "min_size" and value is None:  # There is one size.
+            value = options.get("size")
         if name not in lane.settings and _is_repeated(name, value):
             words += [flag_of(name), *(_plain(value) if isinstance(value, list | tuple) else [str(value)])]
     return shlex.join([*words, "-o", f"lane_{lane.number:04d}.png"])
@@ -65,7 +66,7 @@ def _is_repeated(name: str, value: Any) -> bool:
     """Return whether the command of a lane repeats an option of its run that the lane itself does not set."""
     if value is None or name in _LEFT_OUT:
         return False
-    if name in LANE_SETTINGS:  # a list of values belongs to the lanes
+    if name in LANE_SETTINGS:  # A list of values belongs to the lanes.
         return not isinstance(value, list | tuple) and value != LANE_SETTINGS[name].default
     return name in SHARED and (name in _ALWAYS or _plain(value) != _plain(getattr(Settings, name)))
 

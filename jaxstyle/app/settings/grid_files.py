@@ -1,8 +1,8 @@
-"""Grid files: the lanes of a sweep, read from TOML or CSV. Imports neither jax nor NumPy.
+"""Grid files, which hold the lanes of a sweep as TOML or CSV. The module imports neither jax nor NumPy.
 
-A grid file in TOML holds lists, whose combinations are the lanes, or the lanes one by one:
+A grid file in TOML holds either lists of values, of which every combination is a lane:
 
-    [product]                            # every combination; the last one varies fastest
+    [product]                            # lists that are combined; the last one varies fastest
     alpha = 1
     beta = "0.1:100:4"                   # or [0.1, 1, 10, 100]
     style_layer_weights = [[1, 1, 1, 0, 0], [0, 0, 1, 1, 1]]
@@ -11,14 +11,14 @@ A grid file in TOML holds lists, whose combinations are the lanes, or the lanes 
     learning_rate = [0.01, 0.03]
     seed = [1, 2]
 
-or
+or the lanes one by one:
 
-    [[lane]]                             # one a lane; all name the same settings
+    [[lane]]                             # a table for each lane; all name the same settings
     beta = 0.3
     tv = 10
 
-In CSV, the first line names the settings and each further line is a lane: weights of layers stand in one cell, between
-spaces.
+In CSV, the first line names the settings, and each further line is a lane. Weights of layers stand in one cell, with
+spaces between them.
 """
 
 import csv
@@ -28,7 +28,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from jaxstyle.app.settings.grids import check_count, check_lengths, make_grid
+from jaxstyle.app.settings.grids import check_count, check_lengths, combine_values
 from jaxstyle.app.settings.lane_settings import LaneValues, lane_setting
 from jaxstyle.app.settings.values import show
 from jaxstyle.app.system.errors import StartError
@@ -40,11 +40,11 @@ MAX_FILE_BYTES = 64_000_000
 
 
 def read_grid(path: str | os.PathLike[str]) -> list[LaneValues]:
-    """The lanes of a grid file, .toml or .csv; the module's docstring has the format.
+    """Read the lanes of a grid file, .toml or .csv; the module's docstring has the format.
 
     Raises:
-      StartError: for a file that can't be read, is too large, is not text or not in the format, or a wrong value: one
-        line with the file, the line or key, and what is wrong.
+      StartError: if the file can't be read, is too large, is not in the format, or holds a wrong value. The message is
+        one line with the file, the line or key, and what is wrong.
     """
     if address := describe_address(os.fspath(path)):
         raise StartError(f"the grid {address}")
@@ -97,7 +97,7 @@ def _read_toml(text: str) -> list[LaneValues]:
     both = next((name for name in together if name in document.get("product", {})), None)
     if both is not None:
         raise StartError(f"{both} is in [product] and in [zip]; keep one of them")
-    return make_grid(axes, zip_=tuple(together))
+    return combine_values(axes, zip_=tuple(together))
 
 
 def _lanes_of_toml(tables: list[Any]) -> list[LaneValues]:
@@ -108,7 +108,7 @@ def _lanes_of_toml(tables: list[Any]) -> list[LaneValues]:
             lane_setting(name)
         if set(table) != set(tables[0]):
             raise StartError(f"[[lane]] {i + 1} names {', '.join(table)}, but the first one {', '.join(tables[0])}")
-    return _parse_rows([(f"[[lane]] {i + 1}", table) for i, table in enumerate(tables)])
+    return _parse_lanes([(f"[[lane]] {i + 1}", table) for i, table in enumerate(tables)])
 
 
 def _read_csv(text: str) -> list[LaneValues]:
@@ -132,20 +132,20 @@ def _read_csv(text: str) -> list[LaneValues]:
     for number, cells in lines[1:]:
         if len(cells) != len(names):
             raise StartError(f"line {number}: {len(cells)} values for {len(names)} settings")
-    return _parse_rows([(f"line {number}", dict(zip(names, cells, strict=True))) for number, cells in lines[1:]])
+    return _parse_lanes([(f"line {number}", dict(zip(names, cells, strict=True))) for number, cells in lines[1:]])
 
 
-def _parse_rows(tables: list[tuple[str, dict[str, Any]]]) -> list[LaneValues]:
-    """Rows out of (where it stands, {setting: value}), which all name the same settings."""
-    rows: list[LaneValues] = []
+def _parse_lanes(tables: list[tuple[str, dict[str, Any]]]) -> list[LaneValues]:
+    """Read lanes from pairs (where it stands in the file, {setting: value}), which all name the same settings."""
+    lanes: list[LaneValues] = []
     for where, table in tables:
-        row = {}
+        lane = {}
         for name, value in table.items():
             try:
-                row[name] = lane_setting(name).parse(value)
+                lane[name] = lane_setting(name).parse(value)
             except StartError as error:
                 raise StartError(f"{where}, {name}: {error}") from error
-        rows.append(row)
-    for name in rows[0]:
-        check_lengths(name, (row[name] for row in rows))
-    return rows
+        lanes.append(lane)
+    for name in lanes[0]:
+        check_lengths(name, (lane[name] for lane in lanes))
+    return lanes

@@ -1,7 +1,7 @@
-"""The lanes of a sweep as rows of settings: products and zips of lists, and finer grids around a lane.
+"""The lanes of a sweep, made by combining lists of values, and finer grids around a lane.
 
-A row is {setting: value}, with the settings of `LANE_SETTINGS`. Imports neither jax nor NumPy, so that the command's
-help is quick.
+Each lane is {setting: value}, with names from `LANE_SETTINGS`. The module imports neither jax nor NumPy, so that the
+command's help is quick.
 """
 
 import math
@@ -20,22 +20,22 @@ from jaxstyle.app.settings.lane_settings import (
 )
 from jaxstyle.app.system.errors import StartError
 
-_SAME = 2e-6  # ratios closer than this (relative) are one: values of a range are rounded to 7 digits
+_SAME = 2e-6  # Ratios that differ by less than this, relatively, are equal: values of a range have 7 digits.
 
 
-def make_grid(axes: Mapping[str, Sequence[Any]], *, zip_: Sequence[str] = ()) -> list[LaneValues]:
-    """All combinations of the values of the axes, in their order: the last one varies fastest.
+def combine_values(axes: Mapping[str, Sequence[Any]], *, zip_: Sequence[str] = ()) -> list[LaneValues]:
+    """Make a lane for each combination of values. The axes keep their order, and the last one varies fastest.
 
     Args:
-      axes: values of each setting: numbers, lists of layer weights, or texts that `parse_values` reads.
+      axes: {setting: values}; values are numbers, lists of weights, or texts that `parse_values` reads.
       zip_: names of axes that vary together, as one axis in the place of the first of them.
 
     Returns:
-      A row a lane, each with all the settings of `axes`; one empty row without axes.
+      The lanes, each with all the settings of `axes`; one empty lane if there are no axes.
 
     Raises:
-      StartError: for an unknown setting, a wrong value, an axis without values, axes to zip that are not there or of
-        different lengths, or too many lanes.
+      StartError: if a setting is unknown, a value is wrong, an axis has no values, the axes to zip are missing or have
+        different lengths, or there are too many lanes.
     """
     parsed = {name: _parse_axis(name, values) for name, values in axes.items()}
     for name in zip_:
@@ -48,31 +48,34 @@ def make_grid(axes: Mapping[str, Sequence[Any]], *, zip_: Sequence[str] = ()) ->
     zipped = tuple(name for name in parsed if name in lengths)
     groups = dict.fromkeys(zipped if name in lengths else (name,) for name in parsed)
     check_count(math.prod(len(parsed[group[0]]) for group in groups))
-    factors = [[dict(zip(g, row, strict=True)) for row in zip(*map(parsed.get, g), strict=True)] for g in groups]
+    factors = [
+        [dict(zip(group, values, strict=True)) for values in zip(*(parsed[name] for name in group), strict=True)]
+        for group in groups
+    ]
     return [{name: value for part in parts for name, value in part.items()} for parts in product(*factors)]
 
 
-def repeated_ratios(rows: Sequence[LaneValues]) -> str | None:
-    """A warning of one line if lanes repeat each other under an optimiser that is invariant to the loss's scale.
+def repeated_ratios(lanes: Sequence[LaneValues]) -> str | None:
+    """Warn in one line if lanes repeat each other under an optimiser that is invariant to the loss's scale.
 
-    Such an optimiser (Adam) makes the same picture, to rounding, of (alpha, beta, tv) and (k alpha, k beta, k tv) for
-    every k > 0, if all else is equal. Weights of style layers and style images multiply beta, so they count as part of
-    it. A weight that the rows leave out counts as one value, not 0, for all of them.
+    Such an optimiser (Adam) makes the same picture, to rounding, from (alpha, beta, tv) and (k alpha, k beta, k tv) for
+    every k > 0, if all else is equal. Weights of layers and of style images multiply alpha or beta, so they count as a
+    part of it. A weight that no lane names counts as one value, not 0, for all lanes.
 
     Args:
-      rows: a row a lane, from `make_grid` or `read_grid`, with the defaults filled in.
+      lanes: the lanes, with the defaults filled in.
 
     Returns:
-      The warning, or None if every lane is a picture of its own.
+      The warning, or None if every lane makes a picture of its own.
     """
-    weights = [_weights_of_terms(row) for row in rows]
+    weights = [_weights_of_terms(lane) for lane in lanes]
     ratios = [_log_ratios(terms) for terms in weights]
     columns = zip_longest(*ratios, fillvalue=0.0)
-    labels = zip(*map(_cluster, columns), strict=True)
+    labels = zip(*map(_label_equals, columns), strict=True)
     first: dict[object, int] = {}
     repeats: list[tuple[int, int]] = []
-    for i, (row, terms, label) in enumerate(zip(rows, weights, labels, strict=True)):
-        others = tuple(sorted((name, row[name]) for name in row if not _term_of(name)))
+    for i, (lane, terms, label) in enumerate(zip(lanes, weights, labels, strict=True)):
+        others = tuple(sorted((name, lane[name]) for name in lane if not _term_of(name)))
         original = first.setdefault((others, tuple(x > 0 for x in terms), label), i)
         if original != i:
             repeats.append((original, i))
@@ -80,41 +83,40 @@ def repeated_ratios(rows: Sequence[LaneValues]) -> str | None:
         return None
     count, (a, b) = len(repeats), repeats[0]
     return (
-        f"{count} of {len(rows)} lanes repeat{'s' * (count == 1)} the ratio alpha : beta : tv of another (lane {b} "
+        f"{count} of {len(lanes)} lanes repeat{'s' * (count == 1)} the ratio alpha : beta : tv of another (lane {b} "
         f"that of lane {a}), of which an optimizer that is invariant to the loss's scale makes the same picture"
     )
 
 
-def refine(rows: Sequence[LaneValues], index: int, front: Sequence[bool] | Any, count: int) -> list[LaneValues]:
-    """A finer grid around one lane of a sweep, such as its knee.
+def refine(lanes: Sequence[LaneValues], index: int, front: Sequence[bool] | Any, count: int) -> list[LaneValues]:
+    """Make a finer grid around one lane of a sweep, such as its knee.
 
-    Each number above 0 that varied over the sweep (`LaneSetting.scales`) is given new values between the neighbours of
-    that lane's value: the nearest values, below and above, of lanes on the front; beyond the front's end, of any lane;
-    at the end of the sweep, none, so that one side only is refined. They are log-spaced, and none has run: one after
-    the other goes where the gap is widest between values that have. With several such settings, zipped ones too, the
-    lanes are the product of their new values; where `count` leaves a setting one value, it keeps the picked lane's.
-    All else stays as in the picked lane.
+    Each setting that varied over the sweep, and whose ratios matter (`LaneSetting.scales`), gets new values around the
+    picked lane's value. They lie between the nearest values, below and above, of lanes on the front; beyond the front's
+    end, of any lane. A value at the end of the sweep is refined on one side only. New values are log-spaced, and none
+    has run: each goes where the gap between values is widest. The lanes are the product of the new values of all these
+    settings, zipped or not. A setting for which `count` leaves one value keeps the picked lane's, and so do all others.
 
     Args:
-      rows: the lanes that have run.
+      lanes: the lanes that have run.
       index: the picked lane.
       front: (lanes,) booleans, from `jaxstyle.evaluate.select.pareto_front`.
-      count: lanes to make; with several settings their product is at most that.
+      count: lanes to make; the product over several settings has at most that many.
 
     Returns:
-      At most `count` rows; none if nothing varied that can be refined.
+      At most `count` lanes; none if nothing varied that can be refined.
 
     Raises:
-      ValueError: for an index that is no lane, a front of another length, or a count below 1.
+      ValueError: if the index is no lane, the front has another length, or the count is below 1.
     """
-    if not 0 <= index < len(rows) or len(front) != len(rows) or count < 1:
+    if not 0 <= index < len(lanes) or len(front) != len(lanes) or count < 1:
         raise ValueError(
-            f"refine needs an index below {len(rows)}, a front of {len(rows)} and a count of 1 or more, "
+            f"refine needs an index below {len(lanes)}, a front of {len(lanes)} and a count of 1 or more, "
             f"got {index}, {len(front)} and {count}"
         )
-    picked = rows[index]
+    picked = lanes[index]
     names = [name for name, setting in LANE_SETTINGS.items() if name in picked and setting.scales and setting.refined]
-    edges = {name: _run_values(rows, front, index, name) for name in names}
+    edges = {name: _values_around(lanes, front, index, name) for name in names}
     names = [name for name in names if len(edges[name]) > 1]
     new: dict[str, list[float]] = {}
     for i, name in enumerate(names):
@@ -146,25 +148,25 @@ def _parse_axis(name: str, values: Any) -> list[Any]:
 
 
 def check_count(count: int) -> None:
-    """Raise StartError for more lanes than `MAX_LANES`."""
+    """Raise StartError if there are more lanes than `MAX_LANES`."""
     if count > MAX_LANES:
         raise StartError(f"more than {MAX_LANES:,} lanes; take fewer values")
 
 
 def check_lengths(name: str, values: Iterable[Any]) -> None:
-    """Raise StartError unless all values of a setting that are lists have one length."""
+    """Raise StartError if values of a setting are lists of different lengths."""
     lengths = sorted({len(value) for value in values if isinstance(value, tuple)})
     if len(lengths) > 1:
         raise StartError(f"{name}: lists of {lengths[0]} and of {lengths[1]} weights; all must have the same number")
 
 
 def _term_of(name: str) -> str:
-    """Return the term of the objective that a setting weighs; "" for none, and for what is no lane setting."""
+    """Return the term of the objective that a setting weighs; "" if it weighs none, or is no lane setting."""
     return LANE_SETTINGS[name].term if name in LANE_SETTINGS else ""
 
 
 def _weights_of_terms(lane: LaneValues) -> list[float]:
-    """Return the weights that the optimiser sees: of each layer, and of each layer of each style image."""
+    """Return the weights that the optimiser sees: one for each layer of a term, and for each of its style images."""
     factors: dict[str, list[tuple[float, ...]]] = {}
     for name, setting in LANE_SETTINGS.items():
         if setting.term:
@@ -174,13 +176,13 @@ def _weights_of_terms(lane: LaneValues) -> list[float]:
 
 
 def _log_ratios(weights: list[float]) -> list[float]:
-    """Logarithm of each weight over the first that isn't 0; 0 for those that are."""
+    """Return the logarithm of each weight over the first weight that isn't 0; weights of 0 give 0."""
     first = next((w for w in weights if w > 0), 1.0)
     return [math.log(w) - math.log(first) if w > 0 else 0.0 for w in weights]
 
 
-def _cluster(values: Sequence[float]) -> list[int]:
-    """A number for each value, the same for values that differ by rounding."""
+def _label_equals(values: Sequence[float]) -> list[int]:
+    """Return a number for each value, which is the same for values that differ by rounding only."""
     order = sorted(range(len(values)), key=values.__getitem__)
     labels = [0] * len(values)
     for a, b in pairwise(order):
@@ -188,13 +190,13 @@ def _cluster(values: Sequence[float]) -> list[int]:
     return labels
 
 
-def _run_values(rows: Sequence[LaneValues], front: Sequence[bool], index: int, name: str) -> list[float]:
-    """The values of a setting that have run, from one neighbour of the picked lane's to the other."""
-    picked = rows[index][name]
-    values = sorted({row[name] for row in rows if row[name] > 0})
+def _values_around(lanes: Sequence[LaneValues], front: Sequence[bool], index: int, name: str) -> list[float]:
+    """Return the values of a setting that have run, from one neighbour of the picked lane's value to the other."""
+    picked = lanes[index][name]
+    values = sorted({lane[name] for lane in lanes if lane[name] > 0})
     if picked not in values:
         return []
-    on_front = {row[name] for row, is_on in zip(rows, front, strict=True) if is_on}
+    on_front = {lane[name] for lane, is_on in zip(lanes, front, strict=True) if is_on}
     i = bisect_left(values, picked)
     low = next((v for v in reversed(values[:i]) if v in on_front), values[max(i - 1, 0)])
     high = next((v for v in values[i + 1 :] if v in on_front), values[min(i + 1, len(values) - 1)])
@@ -202,12 +204,12 @@ def _run_values(rows: Sequence[LaneValues], front: Sequence[bool], index: int, n
 
 
 def _fill_gaps(edges: list[float], count: int) -> list[float]:
-    """`count` new values between the edges, evenly by ratios within each gap, most of them where it is widest."""
+    """Return `count` new values between the edges: evenly by ratios within each gap, and more in wider gaps."""
     gaps = list(pairwise(edges))
     counts = [0] * len(gaps)
     for _ in range(count):
         widths = [(math.log(high) - math.log(low)) / (n + 1) for (low, high), n in zip(gaps, counts, strict=True)]
-        widest = max(widths) * (1 - 1e-6)  # the first of equals, whatever their rounding
+        widest = max(widths) * (1 - 1e-6)  # Rounding must not decide between equal gaps.
         counts[next(i for i, width in enumerate(widths) if width >= widest)] += 1
     new = {between(a, b, k / (n + 1)) for (a, b), n in zip(gaps, counts, strict=True) for k in range(1, n + 1)}
     return sorted(new - set(edges))

@@ -1,4 +1,4 @@
-"""Options of how a run goes on, whatever it makes. Imports no jax, so that the command's help is quick."""
+"""Options of how a run proceeds, whatever it makes. The module imports no jax, so that the command's help is quick."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -6,18 +6,23 @@ from typing import Any
 
 CHECKPOINT_MINUTES = 5.0
 
-
 FIXED: tuple[str, ...] = ("refine", "retry", "save_every", "shard")
-"""The run options that a resumed run has from its start."""
+"""The options that a resumed run keeps from its start."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a run beside its `Settings`, named as the command's.
+    """Options of a run beside its `Settings`, named as those of the command.
 
-    refine is a number of lanes; retry one of times; save_every is in steps, None for no snapshots; shard (i, n) is part
-    i, from 0, of n; checkpoint_every is in minutes; log_json is a file's name; on_chunk, which only Python code can
-    give, is called after each chunk of steps.
+    Attributes:
+      refine: how many lanes to add around each knee.
+      retry: how often a failed lane is started again.
+      save_every: steps between snapshots; None makes none.
+      shard: (i, n) computes part i of n only, counted from 0.
+      checkpoint_every: minutes between checkpoints.
+      quiet: no lines of progress.
+      log_json: the file that progress is appended to.
+      on_chunk: called after each chunk of steps; only Python code can give it.
     """
 
     refine: int | None = None
@@ -31,11 +36,11 @@ class RunOptions:
 
 
 def fixed_options(options: RunOptions) -> dict[str, Any]:
-    """Those that a resumed run has from its start, by name."""
+    """Return {name: value} of the options that a resumed run keeps from its start."""
     return {name: getattr(options, name) for name in FIXED}
 
 
 def with_fixed(options: RunOptions, fixed: Mapping[str, Any]) -> RunOptions:
-    """The options with those that run.json says the run was started with."""
+    """Return the options with the values that run.json has from the run's start."""
     shard = fixed["shard"]
     return replace(options, **{**fixed, "shard": tuple(shard) if shard else None})

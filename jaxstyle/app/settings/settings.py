@@ -52,20 +52,20 @@ def _option(default: Any, help_text: str, **how: Any) -> Any:
     return field(default=default, metadata={"option": Option(help_text, **how)})
 
 
-_count = partial(_option, parse=parse_integer)
+_count_option = partial(_option, parse=parse_integer)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `jaxstyle sweep` and `jaxstyle transfer` were asked; fields are named as their options.
+    """What `jaxstyle sweep` or `jaxstyle transfer` was asked; fields are named as the options.
 
-    None means something else for each setting. A texture has no `content`. `grid` None is no file, `max_pixels` None is
-    what is safe, and `microbatch` None is what suits the device. `weights` None is the best set that is here.
-    `min_size` None leaves out the sizes smaller than `size`. `tolerance` None takes all steps, and `average` None keeps
-    the last image.
+    None has a meaning for each field: `content` None makes a texture, `grid` None reads no file, `max_pixels` None
+    allows what is safe, `microbatch` None suits the device, `weights` None takes the best set that is here, `min_size`
+    None leaves out the sizes below `size`, `tolerance` None takes all steps, and `average` None keeps the last image.
 
-    `lanes` gives each lane setting the values that lanes combine, or None for what nothing decides yet. Those left out
-    when it is made get the registry's defaults.
+    `lanes` has an entry for each lane setting: a tuple of the values that lanes combine; a single value that holds for
+    all lanes, which then do not name it; or None if something else decides. Entries that are not given get the
+    registry's defaults.
     """
 
     content: str | None
@@ -73,7 +73,9 @@ class Settings:
     pair: str = "all"
     lanes: Mapping[str, Any] = field(default_factory=dict)
     grid: str | None = None
-    size: int = _count(DEFAULT_SIZE, f"longest side in pixels; never scales up (default: {DEFAULT_SIZE})", metavar="PX")
+    size: int = _count_option(
+        DEFAULT_SIZE, f"longest side in pixels; never scales up (default: {DEFAULT_SIZE})", metavar="PX"
+    )
     blend: tuple[str, ...] = _option(
         (), "more style images, which each picture mixes with STYLE; see --style-mix", many=True, metavar="FILE"
     )
@@ -99,7 +101,7 @@ class Settings:
         metavar="FILE",
         needs_content=True,
     )
-    steps: int = _count(STEPS, f"optimisation steps at full size (default: {STEPS})", metavar="N")
+    steps: int = _count_option(STEPS, f"optimisation steps at full size (default: {STEPS})", metavar="N")
     optimizer: str = _option(
         "lbfgs", "lbfgs, or adam, which keeps 3 images a lane instead of 15 (default: lbfgs)", metavar="NAME"
     )
@@ -149,7 +151,7 @@ class Settings:
         "(default: noise)",
         metavar="NAME",
     )
-    microbatch: int | None = _count(
+    microbatch: int | None = _count_option(
         None, "lanes computed at once, which sets the memory (default: by device)", metavar="N"
     )
     background: str = _option(
@@ -167,13 +169,15 @@ class Settings:
         "been fetched, else bundled)",
         metavar="SET",
     )
-    min_size: int | None = _count(
+    min_size: int | None = _count_option(
         SMALLEST,
         f"longest side of the first size, from which each is about twice the one before (default: {SMALLEST}); that of "
         "--size leaves one size",
         metavar="PX",
     )
-    coarse_steps: int = _count(COARSE_STEPS, f"steps at each smaller size (default: {COARSE_STEPS})", metavar="N")
+    coarse_steps: int = _count_option(
+        COARSE_STEPS, f"steps at each smaller size (default: {COARSE_STEPS})", metavar="N"
+    )
     tolerance: float | None = _option(
         None,
         "a lane whose total fell by less than this fraction in 25 steps has converged and stops (default: none does)",

@@ -1,4 +1,4 @@
-"""The sizes that lanes go through, from coarse to fine, and the steps at each."""
+"""The stages of a lane: the sizes that it goes through, from coarse to fine, and the steps at each."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,14 @@ from jaxstyle.optimise.schedule import Shape, scales, steps_of
 
 
 class Stage(NamedTuple):
-    """Steps at one size, (h, w)."""
+    """One size (h, w), and the steps at it."""
 
     shape: Shape
     steps: int
 
 
 def plan_stages(settings: Settings, shape: Shape) -> list[Stage]:
-    """The stages of lanes of this shape, the coarsest first: see `schedule.scales`."""
+    """Return the stages of lanes of this shape, the coarsest first, as `schedule.scales` chooses their sizes."""
     shapes = (shape,)
     if settings.min_size is not None:
         shapes = scales(shape, smallest=settings.min_size, least=smallest_side(settings))
@@ -24,5 +24,5 @@ def plan_stages(settings: Settings, shape: Shape) -> list[Stage]:
 
 
 def smallest_side(settings: Settings) -> int:
-    """Pixels that the layers of a job need on each side of an image."""
+    """Return how many pixels the layers of a job need on each side of an image."""
     return min_size(tuple(dict.fromkeys(settings.content_layers + settings.style_layers)))

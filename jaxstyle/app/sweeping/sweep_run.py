@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxstyle.app.execution import run_job
 from jaxstyle.app.execution.checkpoint import Checkpoints, has_checkpoints
-from jaxstyle.app.execution.job import Job, slow_lane
+from jaxstyle.app.execution.job import Job, with_smaller_rate
 from jaxstyle.app.execution.lane_metrics import judge
 from jaxstyle.app.execution.outcome import Outcome, join_outcomes
 from jaxstyle.app.run_folder.folder import check_places
@@ -118,7 +118,7 @@ def _keep(job: Job, outcome: Outcome, record: Mapping[str, Any]) -> Path | None:
 def write_results(job: Job, outcome: Outcome, folder: Path, record: Mapping[str, Any]) -> None:
     """Judge the pictures, and write all files of a run; of a lane that was retried, with its last learning rate."""
     write_record(folder, {**record, "lanes": len(job.lanes)})
-    job = job._replace(lanes=[slow_lane(*lane) for lane in zip(job.lanes, outcome.retries, strict=True)])
+    job = job._replace(lanes=[with_smaller_rate(*lane) for lane in zip(job.lanes, outcome.retries, strict=True)])
     results.write_run(folder, job, outcome, judge(job, outcome.images))
 
 

@@ -51,7 +51,7 @@ def test_lanes_one_by_one(grid):
 
 def test_the_format_of_the_docstring(grid):
     text = re.sub(r"^    ", "", grid_files.__doc__, flags=re.MULTILINE)
-    product = text[text.index("[product]") : text.index("\nor\n")]
+    product = text[text.index("[product]") : text.index("\nor the lanes")]
     assert len(grid("a.toml", product)) == 4 * 2 * 2
     lane = text[text.index("[[lane]]") : text.index("In CSV")]
     assert grid("b.toml", lane) == [{"beta": 0.3, "tv": 10}]

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxstyle.app.settings import grids
-from jaxstyle.app.settings.grids import make_grid, refine, repeated_ratios
+from jaxstyle.app.settings.grids import combine_values, refine, repeated_ratios
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, MAX_LANES, LaneSetting
 from jaxstyle.app.settings.values import parse_weight
 from jaxstyle.app.system.errors import StartError
@@ -17,35 +17,35 @@ from jaxstyle.app.system.errors import StartError
 
 
 def test_product_varies_the_last_axis_fastest():
-    rows = make_grid({"alpha": [1, 2], "seed": [5], "beta": ["0.1:10:3"]})
+    rows = combine_values({"alpha": [1, 2], "seed": [5], "beta": ["0.1:10:3"]})
     assert [list(row) for row in rows] == [["alpha", "seed", "beta"]] * 6
     assert [tuple(row.values()) for row in rows] == list(itertools.product([1, 2], [5], [0.1, 1, 10]))
 
 
 def test_zip_varies_axes_together():
-    rows = make_grid({"alpha": [1, 2], "beta": [3, 4, 5], "tv": [6, 7], "seed": [8, 9]}, zip_=("tv", "alpha"))
+    rows = combine_values({"alpha": [1, 2], "beta": [3, 4, 5], "tv": [6, 7], "seed": [8, 9]}, zip_=("tv", "alpha"))
     got = [(r["alpha"], r["tv"], r["beta"], r["seed"]) for r in rows]
     assert got == [(a, t, b, s) for (a, t), b, s in itertools.product([(1, 6), (2, 7)], [3, 4, 5], [8, 9])]
-    assert make_grid({"beta": [1, 2], "tv": [3, 4]}, zip_=("beta", "tv")) == [
+    assert combine_values({"beta": [1, 2], "tv": [3, 4]}, zip_=("beta", "tv")) == [
         {"beta": 1, "tv": 3},
         {"beta": 2, "tv": 4},
     ]
 
 
 def test_values_of_an_axis():
-    assert make_grid({"beta": [1, "2", "3:300:3"]}) == [{"beta": b} for b in (1, 2, 3, 30, 300)]
-    assert make_grid({"beta": 3, "tv": "1:2:2"}) == [{"beta": 3, "tv": 1}, {"beta": 3, "tv": 2}]
-    assert make_grid({"beta": np.array([1.5, 2])}) == [{"beta": 1.5}, {"beta": 2}]
-    assert make_grid({"style_layer_weights": [[1, 0], "0 1"]}) == [
+    assert combine_values({"beta": [1, "2", "3:300:3"]}) == [{"beta": b} for b in (1, 2, 3, 30, 300)]
+    assert combine_values({"beta": 3, "tv": "1:2:2"}) == [{"beta": 3, "tv": 1}, {"beta": 3, "tv": 2}]
+    assert combine_values({"beta": np.array([1.5, 2])}) == [{"beta": 1.5}, {"beta": 2}]
+    assert combine_values({"style_layer_weights": [[1, 0], "0 1"]}) == [
         {"style_layer_weights": (1, 0)},
         {"style_layer_weights": (0, 1)},
     ]
-    assert make_grid({}) == [{}]
+    assert combine_values({}) == [{}]
 
 
 def test_a_new_setting_is_one_line(monkeypatch):
     monkeypatch.setitem(LANE_SETTINGS, "histogram", LaneSetting(parse_weight, scales=True))
-    rows = make_grid({"beta": [1], "histogram": ["1:100:3"]})
+    rows = combine_values({"beta": [1], "histogram": ["1:100:3"]})
     assert [row["histogram"] for row in rows] == [1, 10, 100]
     assert [row["histogram"] for row in refine(rows, 1, [True] * 3, 2)] == pytest.approx([10**0.5, 10**1.5], rel=1e-6)
 
@@ -72,12 +72,12 @@ def test_a_new_setting_is_one_line(monkeypatch):
 )
 def test_wrong_axes(axes, zip_, message):
     with pytest.raises(StartError, match=message):
-        make_grid(axes, zip_=zip_)
+        combine_values(axes, zip_=zip_)
 
 
 def test_zips_count_once():
     axes = {"beta": [f"1:2:{MAX_LANES // 4}"], "tv": [f"1:2:{MAX_LANES // 4}"]}
-    assert len(make_grid(axes, zip_=("beta", "tv"))) == MAX_LANES // 4
+    assert len(combine_values(axes, zip_=("beta", "tv"))) == MAX_LANES // 4
 
 
 # Lanes that repeat each other.
@@ -144,9 +144,9 @@ def test_repeats_are_counted_exactly(seed):
 
 
 def test_values_of_ranges_repeat_though_rounded():
-    rows = make_grid({"alpha": ["0.1:10:9"], "beta": ["0.01:1:9"], "tv": [0]})
+    rows = combine_values({"alpha": ["0.1:10:9"], "beta": ["0.01:1:9"], "tv": [0]})
     assert repeated_ratios(rows).startswith("64 of 81 lanes")  # 17 ratios
-    assert repeated_ratios(make_grid({"alpha": [1], "beta": ["0.01:1:900"], "tv": [30]})) is None
+    assert repeated_ratios(combine_values({"alpha": [1], "beta": ["0.01:1:900"], "tv": [30]})) is None
 
 
 def test_adam_is_invariant_to_what_is_called_a_repeat(x64):
@@ -175,7 +175,7 @@ def betas(rows):
 
 
 def test_refine_fills_both_sides_evenly():
-    rows = make_grid({"beta": ["0.01:100:5"], "tv": [30], "seed": [1]})
+    rows = combine_values({"beta": ["0.01:100:5"], "tv": [30], "seed": [1]})
     finer = refine(rows, 2, [True] * 5, 4)
     np.testing.assert_allclose(np.log10(betas(finer)), [-2 / 3, -1 / 3, 1 / 3, 2 / 3], rtol=0, atol=1e-6)
     assert all(row["tv"] == 30 and row["seed"] == 1 for row in finer)
@@ -183,13 +183,13 @@ def test_refine_fills_both_sides_evenly():
 
 
 def test_refine_at_the_end_of_the_sweep_has_one_side():
-    rows = make_grid({"beta": [1, 10, 100]})
+    rows = combine_values({"beta": [1, 10, 100]})
     np.testing.assert_allclose(np.log10(betas(refine(rows, 2, [True] * 3, 3))), [1.25, 1.5, 1.75], atol=1e-6)
     np.testing.assert_allclose(np.log10(betas(refine(rows, 0, [True] * 3, 1))), [0.5], atol=1e-6)
 
 
 def test_refine_reaches_to_the_neighbours_on_the_front():
-    rows = make_grid({"beta": ["0.001:1000:7"]})
+    rows = combine_values({"beta": ["0.001:1000:7"]})
     front = [False, True, False, True, False, False, True]
     found = np.log10(betas(refine(rows, 3, front, 5)))
     np.testing.assert_allclose(found, [-1.5, -0.5, 0.5, 1.5, 2.5], atol=1e-6)
@@ -199,7 +199,7 @@ def test_refine_reaches_to_the_neighbours_on_the_front():
 
 
 def test_refine_two_settings_is_a_product():
-    rows = make_grid({"beta": ["0.1:10:3"], "tv": ["1:100:3"]})
+    rows = combine_values({"beta": ["0.1:10:3"], "tv": ["1:100:3"]})
     finer = refine(rows, 4, [True] * 9, 4)
     assert [(r["beta"], r["tv"]) for r in finer] == list(itertools.product([0.3162278, 3.162278], [3.162278, 31.62278]))
     for count, lanes in [(1, 1), (2, 2), (3, 3), (5, 4), (6, 6), (7, 6), (9, 9), (16, 16), (1000, 31 * 32)]:
@@ -210,7 +210,7 @@ def test_refine_two_settings_is_a_product():
 
 
 def test_refine_three_settings():
-    rows = make_grid({"beta": ["0.1:10:3"], "tv": ["1:100:3"], "learning_rate": ["0.01:1:3"]})
+    rows = combine_values({"beta": ["0.1:10:3"], "tv": ["1:100:3"], "learning_rate": ["0.01:1:3"]})
     assert len(refine(rows, 13, [True] * 27, 8)) == 8
     assert len(refine(rows, 13, [True] * 27, 64)) == 64
 
@@ -218,7 +218,7 @@ def test_refine_three_settings():
 @pytest.mark.parametrize("seed", range(30))
 def test_refine_never_repeats_and_stays_between_the_neighbours(seed):
     rng = np.random.default_rng(seed)
-    rows = make_grid({"beta": rng.choice(np.logspace(-3, 3, 13), rng.integers(2, 9), replace=False), "tv": [0, 5]})
+    rows = combine_values({"beta": rng.choice(np.logspace(-3, 3, 13), rng.integers(2, 9), replace=False), "tv": [0, 5]})
     front, index, count = rng.random(len(rows)) < 0.5, int(rng.integers(len(rows))), int(rng.integers(1, 12))
     picked = rows[index]["beta"]
     below = [r["beta"] for r in rows if r["beta"] < picked]
@@ -240,13 +240,13 @@ def test_refine_never_repeats_and_stays_between_the_neighbours(seed):
 
 
 def test_refine_leaves_what_has_no_scale():
-    rows = make_grid({"beta": [1, 10], "tv": [0, 30], "seed": [1, 2], "style_layer_weights": [[1, 0], [0, 1]]})
+    rows = combine_values({"beta": [1, 10], "tv": [0, 30], "seed": [1, 2], "style_layer_weights": [[1, 0], [0, 1]]})
     index = rows.index({"beta": 10, "tv": 0, "seed": 2, "style_layer_weights": (0, 1)})
     finer = refine(rows, index, [True] * 16, 2)  # from tv 0 no ratio leads anywhere
     assert [{**row, "beta": None} for row in finer] == [{**rows[index], "beta": None}] * 2
     np.testing.assert_allclose(np.log10(betas(finer)), [1 / 3, 2 / 3], atol=1e-6)
-    assert refine(make_grid({"seed": [1, 2, 3]}), 1, [True] * 3, 5) == []
-    assert refine(make_grid({"style_scale": [0.5, 1, 2]}), 1, [True] * 3, 5) == []  # their images are not read
+    assert refine(combine_values({"seed": [1, 2, 3]}), 1, [True] * 3, 5) == []
+    assert refine(combine_values({"style_scale": [0.5, 1, 2]}), 1, [True] * 3, 5) == []  # their images are not read
     assert refine([{"beta": 1.0, "tv": 2.0}], 0, [True], 5) == []
     rows = [{"beta": b, "picture": "cat.png"} for b in (1.0, 100.0)]
     assert refine(rows, 0, [True, True], 1) == [{"beta": 10.0, "picture": "cat.png"}]
@@ -262,7 +262,7 @@ def test_refine_where_no_number_is_left_between():
 )
 def test_refine_refuses_what_is_no_lane(index, front, count):
     with pytest.raises(ValueError, match="refine needs an index below 3, a front of 3 and a count of 1 or more"):
-        refine(make_grid({"beta": [1, 2, 3]}), index, front, count)
+        refine(combine_values({"beta": [1, 2, 3]}), index, front, count)
 
 
 def test_refining_the_knee_goes_on_from_a_sweep():
@@ -273,7 +273,7 @@ def test_refining_the_knee_goes_on_from_a_sweep():
         x = np.log10([row["beta"] / 2 for row in rows])
         return 1 / (1 + 10.0**-x), 1 / (1 + 10.0**x) ** 2
 
-    rows = make_grid({"beta": ["0.001:1000:7"]})
+    rows = combine_values({"beta": ["0.001:1000:7"]})
     widths = []
     for _ in range(3):
         content, style = losses(rows)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.commands.weights import add_weights_parser
+from jaxstyle.app.commands.weights import add_weights
 from jaxstyle.app.pictures.image_sources import load_source
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.weights import normalise
@@ -32,7 +32,7 @@ def cache_folder(tmp_path, monkeypatch):
 
 def run(*arguments):
     parser = argparse.ArgumentParser()
-    add_weights_parser(parser.add_subparsers(required=True))
+    add_weights(parser.add_subparsers(required=True))
     args = parser.parse_args(["weights", *map(str, arguments)])
     args.command(args)
 
@@ -97,8 +97,8 @@ def test_errors_are_those_of_the_command(tmp_path):
 def test_the_parser_imports_nothing_heavy():
     code = (
         "import sys, argparse\n"
-        "from jaxstyle.app.commands.weights import add_weights_parser\n"
-        "add_weights_parser(argparse.ArgumentParser().add_subparsers())\n"
+        "from jaxstyle.app.commands.weights import add_weights\n"
+        "add_weights(argparse.ArgumentParser().add_subparsers())\n"
         "print([m for m in ('jax', 'numpy', 'requests', 'PIL') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
