@@ -9,7 +9,7 @@ import numpy as np
 from jaxstyle.app.report import plots
 from jaxstyle.app.report.axes import Axis
 from jaxstyle.app.report.sheet import even_sample
-from jaxstyle.app.run_folder.contents import Lane, Recorded
+from jaxstyle.app.run_folder.stored_run import Lane, StoredRun
 from jaxstyle.app.settings.columns import LOSSES
 from jaxstyle.evaluate.select import knee, pareto_front
 
@@ -74,11 +74,11 @@ def place_points(plane: Plane, lanes: Sequence[Lane], labels: Sequence[str], axe
     return {"title": plane.title, "svg": plane.plane.svg, "points": points}
 
 
-def draw_curves(recorded: Recorded, lanes: Sequence[Lane], axes: Sequence[Axis]) -> list[dict[str, Any]]:
+def draw_curves(run: StoredRun, lanes: Sequence[Lane], axes: Sequence[Axis]) -> list[dict[str, Any]]:
     """Plots of the losses over the steps and of the style loss over the layers."""
     index = {lane.number: i for i, lane in enumerate(lanes)}
     colours = [colour_of(axes, axes[0].rank(lane) if axes else 0) for lane in lanes]
-    history = recorded.history
+    history = run.history
     points = even_sample(len(history.steps), _MAX_POINTS)
     found = []
     for name, title in _CURVES.items():
@@ -86,7 +86,7 @@ def draw_curves(recorded: Recorded, lanes: Sequence[Lane], axes: Sequence[Axis])
         rows = {index[lane]: row for lane, row in zip(history.lanes.tolist(), losses, strict=True) if lane in index}
         svg = _draw_sample(f"curve-{name}", "step", history.steps[points], rows, colours)
         found.append({"title": title, "svg": svg, "drawn": min(len(rows), _MAX_CURVES), "of": len(rows)})
-    layers = [name for name in recorded.columns("layers") if any(name in lane.values for lane in lanes)]
+    layers = [name for name in run.columns("layers") if any(name in lane.values for lane in lanes)]
     rows = {i: np.array([lane.values.get(name, math.nan) for name in layers]) for i, lane in enumerate(lanes)}
     svg = _draw_sample(
         "layers", "layer", [name.removeprefix("style_") for name in layers], rows if layers else {}, colours

@@ -14,7 +14,7 @@ from PIL import Image
 from jaxstyle.app.report import figures
 from jaxstyle.app.report.axes import Axis, find_axes, transfer_command
 from jaxstyle.app.report.sheet import even_sample
-from jaxstyle.app.run_folder.contents import Lane, Recorded, read_folder
+from jaxstyle.app.run_folder.stored_run import Lane, StoredRun, read_stored_run
 from jaxstyle.app.system.files import write_atomic
 
 MAX_LANES = 1000
@@ -43,49 +43,49 @@ def write_report(folder: Path) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "words": _words}
-    recorded = read_folder(folder)
-    page = environment.get_template("report.html").render(_describe(recorded))
+    run = read_stored_run(folder)
+    page = environment.get_template("report.html").render(_describe(run))
     # A command may name files whose bytes are no letters.
     write_atomic(folder / "report.html", page.encode("utf-8", "backslashreplace"))
     return folder / "report.html"
 
 
-def _describe(recorded: Recorded) -> dict[str, Any]:
+def _describe(run: StoredRun) -> dict[str, Any]:
     """What the template shows."""
-    total = len(recorded.lanes)
-    lanes = [recorded.lanes[i] for i in even_sample(total, MAX_LANES)]
-    axes = find_axes(lanes, recorded.columns("settings"))
-    contents, styles = (_inputs(recorded, kind) for kind in ("content", "style"))
+    total = len(run.lanes)
+    lanes = [run.lanes[i] for i in even_sample(total, MAX_LANES)]
+    axes = find_axes(lanes, run.columns("settings"))
+    contents, styles = (_inputs(run, kind) for kind in ("content", "style"))
     labels = [_label(lane, axes, contents, styles) for lane in lanes]
     planes = figures.find_planes(lanes)
-    cards = _cards(recorded, lanes, labels, planes)
+    cards = _cards(run, lanes, labels, planes)
     if not any(card["thumbnail"] or card["lane"].settings for card in cards):
         cards = []  # the run has only begun: nothing to pick from
     order, columns = _arrange(lanes, axes)
     kinds = {"Losses": "losses", "Metrics": "metrics", figures.LAYERS_TITLE: "layers"}
     return {
         "title": _title(contents, styles),
-        "facts": _facts(recorded, total),
-        "recorded": recorded,
-        "record": recorded.record,
+        "facts": _facts(run, total),
+        "run": run,
+        "record": run.record,
         "total": total,
         "shown": len(lanes),
         "failed": [card for card in cards if card["failed"]],
         "contents": contents,
         "styles": styles,
         "axes": axes,
-        "fixed": _fixed(lanes, recorded.columns("settings"), axes),
+        "fixed": _fixed(lanes, run.columns("settings"), axes),
         "cards": cards and [cards[i] for i in order],
         "columns": columns,
         "planes": [figures.place_points(plane, lanes, labels, axes) for plane in planes],
-        "curves": figures.draw_curves(recorded, lanes, axes),
+        "curves": figures.draw_curves(run, lanes, axes),
         "colours": [(value, figures.colour_of(axes, i)) for i, value in enumerate(axes[0].values)] if axes else [],
         "groups": [
-            (title, [name for name in recorded.columns(kind) if any(name in lane.values for lane in lanes)])
+            (title, [name for name in run.columns(kind) if any(name in lane.values for lane in lanes)])
             for title, kind in kinds.items()
         ],
         "data": {
-            "lanes": [_entry(recorded, card, axes, contents, styles) for card in cards],
+            "lanes": [_entry(run, card, axes, contents, styles) for card in cards],
             "axes": [axis.values for axis in axes],
             "content": contents,
             "style": styles,
@@ -96,7 +96,7 @@ def _describe(recorded: Recorded) -> dict[str, Any]:
 
 
 def _entry(
-    recorded: Recorded, card: Mapping[str, Any], axes: Sequence[Axis], contents: list[Any], styles: list[Any]
+    run: StoredRun, card: Mapping[str, Any], axes: Sequence[Axis], contents: list[Any], styles: list[Any]
 ) -> dict[str, Any]:
     """What the script knows about a lane."""
     lane = card["lane"]
@@ -108,7 +108,7 @@ def _entry(
         "ranks": [axis.rank(lane) for axis in axes],
         "picture": card["picture"],
         "alt": card["alt"],
-        "command": transfer_command(recorded.record, lane, contents, styles),
+        "command": transfer_command(run.record, lane, contents, styles),
     }
 
 
@@ -119,10 +119,10 @@ def _title(contents: Sequence[Mapping[str, Any]], styles: Sequence[Mapping[str, 
     )
 
 
-def _facts(recorded: Recorded, total: int) -> list[str]:
-    options = recorded.record.get("options", {})
-    sizes = {f"{one['width']} × {one['height']} pixels" for one in recorded.inputs("content") if "width" in one}
-    total = max(total, int(recorded.record.get("lanes", 0)))
+def _facts(run: StoredRun, total: int) -> list[str]:
+    options = run.record.get("options", {})
+    sizes = {f"{one['width']} × {one['height']} pixels" for one in run.inputs("content") if "width" in one}
+    total = max(total, int(run.record.get("lanes", 0)))
     facts = [f"{total:,} lane{'s' * (total != 1)}", *(sizes if len(sizes) == 1 else ())]
     if "steps" in options:
         where = " at full size" if options.get("min_size") else ""
@@ -134,17 +134,17 @@ def _facts(recorded: Recorded, total: int) -> list[str]:
     return facts
 
 
-def _inputs(recorded: Recorded, kind: str) -> list[dict[str, Any]]:
+def _inputs(run: StoredRun, kind: str) -> list[dict[str, Any]]:
     found = []
-    side = _side(len(recorded.inputs(kind)))
-    for one in recorded.inputs(kind):
-        picture = recorded.picture(one.get("image"))
+    side = _side(len(run.inputs(kind)))
+    for one in run.inputs(kind):
+        picture = run.picture(one.get("image"))
         found.append(
             {
                 "name": PurePath(str(one["file"])).stem or str(one["file"]),
                 "file": str(one["file"]),
                 "picture": quote(picture) if picture else None,
-                "thumbnail": picture and _thumbnail(recorded.folder / picture, side),
+                "thumbnail": picture and _thumbnail(run.folder / picture, side),
                 "size": f"{one['width']} × {one['height']}" if "width" in one else "",
                 "sha256": str(one.get("sha256", "")),
             }
@@ -160,12 +160,12 @@ def _label(lane: Lane, axes: Sequence[Axis], contents: list[Any], styles: list[A
 
 
 def _cards(
-    recorded: Recorded, lanes: Sequence[Lane], labels: Sequence[str], planes: Sequence[figures.Plane]
+    run: StoredRun, lanes: Sequence[Lane], labels: Sequence[str], planes: Sequence[figures.Plane]
 ) -> list[dict[str, Any]]:
     side = _side(len(lanes))
     cards = []
     for i, (lane, label) in enumerate(zip(lanes, labels, strict=True)):
-        picture = recorded.picture(f"images/lane_{lane.number:04d}.png")
+        picture = run.picture(f"images/lane_{lane.number:04d}.png")
         cards.append(
             {
                 "index": i,
@@ -173,7 +173,7 @@ def _cards(
                 "label": label,
                 "alt": f"Result of lane {lane.number}: {label}",
                 "picture": quote(picture) if picture else None,
-                "thumbnail": picture and _thumbnail(recorded.folder / picture, side),
+                "thumbnail": picture and _thumbnail(run.folder / picture, side),
                 "failed": lane.status == "failed",
                 "front": bool(planes) and i in planes[0].front,
                 "knee": bool(planes) and i in planes[0].knees,

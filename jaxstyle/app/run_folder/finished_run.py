@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxstyle.app.execution.checkpoint import has_checkpoints
 from jaxstyle.app.pictures.read_image import read_image
-from jaxstyle.app.run_folder.contents import read_table
 from jaxstyle.app.run_folder.folder import image_name
+from jaxstyle.app.run_folder.stored_run import read_table
 from jaxstyle.app.settings.columns import HISTORY_COLUMNS
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.texts import read_text

@@ -85,7 +85,7 @@ def test_the_pace_leaves_out_the_first_chunk_and_what_was_done_before(monkeypatc
     now, chunks = [100.0], []
     monkeypatch.setattr("jaxstyle.app.execution.progress.time.monotonic", lambda: now[0])
     progress = Progress(20, 40.0, [chunks.append], first_lane=6)
-    progress.restart(16.0, 8)
+    progress.resume_at(16.0, 8)
     losses = Losses(*(np.array([1.0, np.nan]) for _ in range(4)))
     for steps, seconds, active in ((1, 30.0, 2), (4, 8.0, 2), (4, 2.0, 1)):
         now[0] += seconds

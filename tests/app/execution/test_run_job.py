@@ -113,13 +113,13 @@ def test_what_lbfgs_is_retried_with():
 
 def test_small_sizes_take_more_lanes_at_once(images, monkeypatch):
     """As many as take the memory of one group at full size; sizes of 6x5, 12x10 and 24x20 pixels."""
-    built, build = [], lanes_of_shape.Lanes
+    built, build = [], lanes_of_shape.CompiledLanes
 
     def record(*args, group, **options):
         built.append(group)
         return build(*args, group=group, **options)
 
-    monkeypatch.setattr(lanes_of_shape, "Lanes", record)
+    monkeypatch.setattr(lanes_of_shape, "CompiledLanes", record)
     small = ["--min-size", "6", "--coarse-steps", "1", "--microbatch", "1", "--beta", "1:7:7"]
     assert jaxstyle("sweep", "c.png", "s.png", *QUICK, *small, "--out", "run") == 0
     assert built == [1, 7, 4]  # of the full size, made first; of 16 and 4 times as small images, and 7 lanes
@@ -137,9 +137,9 @@ def test_the_length_of_chunks_changes_no_bit(images, monkeypatch):
     np.testing.assert_array_equal(runs[0].history["total"], runs[1].history["total"])
 
 
-def test_the_loop_rests_where_the_state_is_wanted():
-    """A program that counts steps: nothing is dispatched ahead of a rest, and chunks end at multiples of a stride."""
-    calls, reports, rests = [], [], []
+def test_the_loop_pauses_where_the_state_is_wanted():
+    """The program counts steps: no chunk is dispatched ahead of a pause, and chunks end at multiples of a stride."""
+    calls, reports, pauses = [], [], []
 
     def program(state, count):
         calls.append((state, count))
@@ -152,11 +152,11 @@ def test_the_loop_rests_where_the_state_is_wanted():
         steps=40,
         strides=[7],
         report=lambda steps, losses: reports.append(losses.total[:steps]),
-        wanted=lambda step: step % 7 == 0,
-        rest=lambda step, state: rests.append((step, state)) or step == 35,
+        wants_state=lambda step: step % 7 == 0,
+        show_state=lambda step, state: pauses.append((step, state)) or step == 35,
     )
     assert (state, done) == (35, 35)
-    assert rests == [(7 * i, 7 * i) for i in range(1, 6)]
+    assert pauses == [(7 * i, 7 * i) for i in range(1, 6)]
     np.testing.assert_array_equal(np.concatenate(reports), np.arange(3, 35))
     assert all(before // 7 == (before + count - 1) // 7 for before, count in calls)
 

@@ -66,7 +66,7 @@ def whole(shared_images):
         (sweep_run.results, "write_atomic", 3),
         pytest.param(run_job, "prepare", 0, marks=pytest.mark.slow),
         pytest.param(lanes_of_shape, "take_steps", 0, marks=pytest.mark.slow),
-        pytest.param(sweep_run, "judge", 0, marks=pytest.mark.slow),
+        pytest.param(sweep_run, "measure_lanes", 0, marks=pytest.mark.slow),
         pytest.param(sweep_run.results, "write_report", 0, marks=pytest.mark.slow),
         pytest.param(sweep_run.Checkpoints, "remove", 0, marks=pytest.mark.slow),
     ],
@@ -183,7 +183,7 @@ def test_a_run_killed_after_lanes_have_converged_and_been_left_out(images, monke
         patch.setattr(Progress, "advance", dies)
         killed(*sweep, "--out", "run")
     newest = max((images / "run" / "checkpoint").glob("lanes_0000.*"))
-    assert 0 < len(read_saved(newest).arrays["members"]) < 3
+    assert 0 < len(read_saved(newest).arrays["computed"]) < 3
     assert jaxstyle("resume", "run") == 0
     assert results(images / "run") == results(images / "whole")
 
@@ -248,10 +248,10 @@ def test_a_run_whose_content_was_piped_in_asks_for_it_again(images, monkeypatch,
         data = (images / name).read_bytes() if name else b""
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
 
-    def carry_out(*_):
+    def run_sweep(*_):
         raise KilledError
 
-    monkeypatch.setattr(sweep_run, "carry_out", carry_out)
+    monkeypatch.setattr(sweep_run, "run_sweep", run_sweep)
     pipe("c.png")
     killed("sweep", "-", "s.png", *QUICK, "--beta", "1", "--out", "a run")
     again = "cannot resume a run: its content image came through a pipe; pipe the same one in again: "

@@ -10,8 +10,8 @@ import platformdirs
 import pytest
 
 import jaxstyle as js
-from jaxstyle.app.execution.compilation_cache import use_compilation_cache
-from jaxstyle.app.system import cache
+from jaxstyle.app.system import compilation_cache
+from jaxstyle.app.system.compilation_cache import use_compilation_cache
 from jaxstyle.app.weights.store import make_folder
 from jaxstyle.pretrained.cache_folder import cache_folder
 from jaxstyle.pretrained.weight_files import WeightsError
@@ -29,7 +29,7 @@ def setting(monkeypatch):
         yield
     for name, value in before.items():
         jax.config.update(name, value)
-    cache._note.cache_clear()
+    compilation_cache._note.cache_clear()
 
 
 def test_folder_is_the_users_unless_named(monkeypatch, tmp_path):

@@ -52,7 +52,7 @@ class History(NamedTuple):
     losses: dict[str, np.ndarray]
 
 
-class Recorded(NamedTuple):
+class StoredRun(NamedTuple):
     """A run folder, read as far as it is there.
 
     Attributes:
@@ -89,7 +89,7 @@ class Recorded(NamedTuple):
             return None
 
 
-def read_folder(folder: Path) -> Recorded:
+def read_stored_run(folder: Path) -> StoredRun:
     """Read a run folder of which only run.json has to be there.
 
     Raises:
@@ -97,10 +97,10 @@ def read_folder(folder: Path) -> Recorded:
     """
     try:
         record = json.loads(read_text(folder / "run.json"))
-        recorded = Recorded(folder, record, [], History(np.zeros(0), np.zeros(0, int), {}), finished=False)
-        names = [name for kind in ("losses", "layers", "metrics") for name in recorded.columns(kind)]
-        known = [[str(one["file"]) for one in recorded.inputs(kind)] for kind in ("content", "style")]
-        lanes = list(_lanes(folder / "lanes.csv", recorded.columns("settings"), names))
+        run = StoredRun(folder, record, [], History(np.zeros(0), np.zeros(0, int), {}), finished=False)
+        names = [name for kind in ("losses", "layers", "metrics") for name in run.columns(kind)]
+        known = [[str(one["file"]) for one in run.inputs(kind)] for kind in ("content", "style")]
+        lanes = list(_lanes(folder / "lanes.csv", run.columns("settings"), names))
         if any(not 0 <= lane.content < len(known[0]) or not 0 <= lane.style < len(known[1]) for lane in lanes):
             raise ValueError("lanes.csv names an input that run.json does not have")
         history = _history(folder / "history.csv")
@@ -115,7 +115,7 @@ def read_folder(folder: Path) -> Recorded:
     if not lanes:
         drawn = {int(file.stem[5:]) for file in folder.glob("images/lane_*.png") if file.stem[5:].isdecimal()}
         lanes = [Lane(number) for number in sorted(drawn | set(history.lanes.tolist())) if all(known)]
-    return recorded._replace(lanes=lanes, history=history, finished=finished)
+    return run._replace(lanes=lanes, history=history, finished=finished)
 
 
 def _lanes(file: Path, settings: list[str], values: list[str]) -> Iterator[Lane]:
