@@ -56,7 +56,7 @@ def _resume(args: argparse.Namespace) -> Path:
 def _go_on(folder: Path, args: argparse.Namespace) -> Path:
     from jaxstyle.app.execution.checkpoint import has_checkpoints, read_record
     from jaxstyle.app.run_folder.folder import holds_run, own_run
-    from jaxstyle.app.run_folder.run_json import check_options, check_same_job, load_again
+    from jaxstyle.app.run_folder.recorded_job import check_same_job, load_recorded_job, restore_run_json
     from jaxstyle.app.sweeping.shards import run_shard
     from jaxstyle.app.sweeping.sweep_run import run_sweep
 
@@ -67,8 +67,8 @@ def _go_on(folder: Path, args: argparse.Namespace) -> Path:
             tell(f"the run in {folder} has finished: nothing to resume")
             return folder
         record = read_record(folder)
-        check_options(folder, record)
-        job = load_again(folder, record, "resume")
+        restore_run_json(folder, record)
+        job = load_recorded_job(folder, record, "resume")
         check_same_job(folder, record, job)
         options = with_fixed(read_run_options(args), record["run"])
         (run_shard if options.shard else run_sweep)(job, folder, record, options)

@@ -1,4 +1,4 @@
-"""report.html: one page that shows a run, finished or not, and needs nothing but itself."""
+"""Writes report.html: one self-contained page that shows a run, finished or not."""
 
 import base64
 import io
@@ -19,25 +19,25 @@ from jaxstyle.app.system.files import write_atomic
 
 MAX_LANES = 1000
 _MAX_COLUMNS = 10
-_ONE_PAGE, _PAGE = 100, 60  # cards: as many on one page; more in pages of so many
-_THUMBNAILS = ((100, 320), (300, 224), (math.inf, 160))  # up to how many lanes, longest side in pixels
+_ONE_PAGE, _PAGE = 100, 60  # up to 100 cards stand on one page, more in pages of 60
+_THUMBNAILS = ((100, 320), (300, 224), (math.inf, 160))  # (most lanes, longest side in pixels)
 
 
 def write_report(folder: Path) -> Path:
-    """Write report.html into a run folder, from what is there; equal runs give equal reports.
+    """Write report.html into a run folder, from what the folder holds; equal runs give equal reports.
 
     Returns:
-      The file.
+      Path of report.html.
 
     Raises:
-      StartError: if it isn't a run folder, or a file of it is damaged.
+      StartError: if it isn't a run folder, or one of its files is damaged.
       RunError: if the file can't be written.
     """
     import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxstyle.app.report"),
-        autoescape=True,  # names of files and commands come from anywhere
+        autoescape=True,  # names of files and commands may hold anything
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -45,13 +45,13 @@ def write_report(folder: Path) -> Path:
     environment.filters |= {"number": _number, "words": _words}
     run = read_stored_run(folder)
     page = environment.get_template("report.html").render(_describe(run))
-    # A command may name files whose bytes are no letters.
+    # A command may name files whose bytes are not text.
     write_atomic(folder / "report.html", page.encode("utf-8", "backslashreplace"))
     return folder / "report.html"
 
 
 def _describe(run: StoredRun) -> dict[str, Any]:
-    """What the template shows."""
+    """Describe a run for the template."""
     total = len(run.lanes)
     lanes = [run.lanes[i] for i in even_sample(total, MAX_LANES)]
     axes = find_axes(lanes, run.columns("settings"))
@@ -60,7 +60,7 @@ def _describe(run: StoredRun) -> dict[str, Any]:
     planes = figures.find_planes(lanes)
     cards = _cards(run, lanes, labels, planes)
     if not any(card["thumbnail"] or card["lane"].settings for card in cards):
-        cards = []  # the run has only begun: nothing to pick from
+        cards = []  # the run has only begun, and there is nothing to pick from
     order, columns = _arrange(lanes, axes)
     kinds = {"Losses": "losses", "Metrics": "metrics", figures.LAYERS_TITLE: "layers"}
     return {
@@ -98,7 +98,7 @@ def _describe(run: StoredRun) -> dict[str, Any]:
 def _entry(
     run: StoredRun, card: Mapping[str, Any], axes: Sequence[Axis], contents: list[Any], styles: list[Any]
 ) -> dict[str, Any]:
-    """What the script knows about a lane."""
+    """Describe a lane for the page's script."""
     lane = card["lane"]
     return {
         "lane": lane.number,
@@ -187,7 +187,7 @@ def _side(count: int) -> int:
 
 
 def _thumbnail(file: Path, side: int) -> str | None:
-    """A data URI of the picture, at most `side` pixels wide and high; None if it can't be read."""
+    """Make a data URI of the picture, at most `side` pixels wide and high; None if it can't be read."""
     buffer = io.BytesIO()
     try:
         with Image.open(file) as image:
@@ -200,7 +200,11 @@ def _thumbnail(file: Path, side: int) -> str | None:
 
 
 def _arrange(lanes: Sequence[Lane], axes: Sequence[Axis]) -> tuple[list[int], int]:
-    """The order of the cards, and the columns of a table with the first axis across, or 0 if they make no table."""
+    """Arrange the cards as a table with the first axis across.
+
+    Returns:
+      The order of the cards, and the number of columns; 0 if the cards make no table.
+    """
     if not axes or len(axes[0].values) > _MAX_COLUMNS:
         return list(range(len(lanes))), 0
 
@@ -220,7 +224,7 @@ def _fixed(lanes: Sequence[Lane], names: Sequence[str], axes: Sequence[Axis]) ->
 
 
 def _words(name: str) -> str:
-    """The name of a column as words; relu1_1 stays."""
+    """Write the name of a column in words; relu1_1 stays as it is."""
     return re.sub(r"_(?!\d)", " ", name)
 
 

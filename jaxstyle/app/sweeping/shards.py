@@ -13,7 +13,7 @@ from jaxstyle.app.execution.checkpoint import FOLDER, Checkpoints, Saved, read_r
 from jaxstyle.app.execution.job import Job
 from jaxstyle.app.execution.outcome import join_outcomes
 from jaxstyle.app.run_folder.folder import SHARDS, own_run
-from jaxstyle.app.run_folder.run_json import check_same_job, load_again
+from jaxstyle.app.run_folder.recorded_job import check_same_job, load_recorded_job
 from jaxstyle.app.settings.run_options import RunOptions, with_fixed
 from jaxstyle.app.sweeping import sweep_run
 from jaxstyle.app.system.errors import RunError, StartError, WriteError
@@ -86,7 +86,7 @@ def merge(run: Path) -> None:
                 raise StartError(f"{folder} and {folders[0]} are not of one run: they were started with other options")
             if not is_done(folder):
                 raise RunError(f"shard {folder.name} is not done: jaxstyle resume {folder} goes on with it")
-        job = load_again(run, records[0], "merge")
+        job = load_recorded_job(run, records[0], "merge")
         check_same_job(run, records[0], job)
         outcomes = []
         for number, (folder, record) in enumerate(zip(folders, records, strict=True)):

@@ -87,9 +87,7 @@ def advising_resume(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def rescuing_results(
-    job: Job, outcome: Outcome, record: Mapping[str, Any], checkpoints: Checkpoints
-) -> Iterator[None]:
+def rescuing_results(job: Job, outcome: Outcome, record: Mapping[str, Any], checkpoints: Checkpoints) -> Iterator[None]:
     """If the results can't be written and no checkpoint holds them, write them into another folder.
 
     Raises:

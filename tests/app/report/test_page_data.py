@@ -78,7 +78,7 @@ def assert_self_contained(page):
     assert "url(" not in style
     assert "@import" not in style
     addresses = set(re.findall(r"\w+://[^\s\"'<)]+", page.source))
-    assert all(address.startswith("http://www.w3.org/") for address in addresses)  # names of vocabularies
+    assert all(address.startswith("http://www.w3.org/") for address in addresses)  # these are names of vocabularies
 
 
 def test_everything_is_on_the_page(run):
@@ -105,7 +105,7 @@ def test_front_and_knee_are_those_of_each_pair(tmp_path):
     run = make_run(tmp_path / "run", contents=("cat", "coffee"), tvs=(1, 30), failed=(3,))
     page = Page(run)
     rows = list(csv.DictReader((run / "lanes.csv").read_text().splitlines()))
-    points = page.all("a", "point")[:20]  # of the first plane
+    points = page.all("a", "point")[:20]  # those of the first plane
     assert sorted(int(point["data-index"]) for point in points) == list(range(20))
     for point in points:
         me = rows[int(point["data-index"])]
@@ -298,7 +298,7 @@ def test_damaged_folders_are_refused_in_one_line(run, file, text):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_tables_that_excel_or_an_editor_saved_are_read_as_before(run, encoding):
-    """With a byte order mark, and with lines that end in carriage return and line feed."""
+    """Tables have a byte order mark, and lines that end in carriage return and line feed."""
     wanted, loaded = read_stored_run(run), load_run(run)
     for name in ("run.json", "lanes.csv", "history.csv"):
         text = (run / name).read_text()
