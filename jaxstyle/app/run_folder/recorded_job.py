@@ -30,7 +30,7 @@ def load_recorded_job(folder: Path, record: Mapping[str, Any], command: str) -> 
     """
     try:
         with _in_recorded_directory(record):
-            return load_job(_read_settings(record))
+            return load_job(recorded_settings(record))
     except NothingPipedError as error:
         raise StartError(
             f"cannot {command} {folder}: its {_piped_kind(record)} image came through a pipe; pipe the same one in "
@@ -51,7 +51,12 @@ def _in_recorded_directory(record: Mapping[str, Any]) -> contextlib.AbstractCont
     return contextlib.chdir(directory) if Path(directory).is_dir() else contextlib.nullcontext()
 
 
-def _read_settings(record: Mapping[str, Any]) -> Settings:
+def recorded_settings(record: Mapping[str, Any]) -> Settings:
+    """Read the settings of a run.
+
+    Raises:
+      StartError: if another version of jaxstyle wrote the record.
+    """
     try:
         return Settings(**from_options({name: _to_tuples(value) for name, value in record["options"].items()}))
     except (KeyError, TypeError) as error:
