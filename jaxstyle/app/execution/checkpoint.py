@@ -1,4 +1,4 @@
-"""Checkpoints, from which a killed run goes on, in files that show whether they are whole.
+"""Writes and reads checkpoints, from which a killed run goes on; a file shows whether it is whole.
 
 A file holds a magic line, the length of a JSON header, the header (what was saved, and name, dtype and shape of each
 array), the bytes of the arrays, and the SHA-256 of all that.
@@ -29,7 +29,7 @@ _LENGTH = struct.Struct("<Q")
 _DIGEST = hashlib.sha256().digest_size
 _SUFFIX = ".ckpt"
 _START = "start"
-_KEPT = 2  # newest files of a series
+_KEPT = 2  # so many files of a series are kept
 _BLOCK = 2**22
 
 Arrays = dict[str, np.ndarray]
@@ -137,7 +137,7 @@ class Checkpoints:
         self.insist(_START, Saved({}, {}))
 
     def due(self) -> bool:
-        """Whether it is time for another checkpoint, and the last one is on the disk."""
+        """Return whether it is time for another checkpoint, and the last one is on the disk."""
         if self._seconds == 0:
             self.wait()
         writing = self._thread is not None and self._thread.is_alive()
@@ -209,7 +209,7 @@ class Checkpoints:
         return None
 
     def whole(self) -> bool:
-        """Whether checkpoints hold everything that is computed, so that resuming costs nothing."""
+        """Return whether checkpoints hold everything that is computed, so that resuming costs nothing."""
         return self.complete and has_checkpoints(self._folder.parent)
 
     def remove(self) -> None:
@@ -238,7 +238,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Whether a run folder holds checkpoints, so that its run can be resumed."""
+    """Return whether a run folder holds checkpoints, so that its run can be resumed."""
     return any((folder / FOLDER).glob(f"*{_SUFFIX}"))
 
 

@@ -1,4 +1,4 @@
-"""The loop over chunks of steps: it dispatches them, fetches their losses, and pauses where the state is wanted."""
+"""Takes steps in chunks: dispatches them, fetches their losses, and pauses where somebody wants the state."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ CAPACITY = 50
 _STEPS, _LEAST_SECONDS, _MOST_SECONDS = 8, 1.0, 5.0
 
 Program = Callable[[Any, int], tuple[Any, Losses]]
-"""Takes (state, count) and returns (state, losses); the first `count` of (CAPACITY, lanes) losses are set."""
+"""Takes (state, count) and returns (state, losses); the losses are (CAPACITY, lanes), and the first `count` are set."""
 
 
 def take_steps(

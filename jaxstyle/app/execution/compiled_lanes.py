@@ -1,4 +1,4 @@
-"""Lanes of one size as compiled programs, on one device or shared out among all devices, in groups that fit."""
+"""Compiles the lanes of one size, for one device or shared out among all devices, in groups that fit into memory."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Metrics of a job's pictures, by networks and formulas that did not make the pictures."""
+"""Measures the pictures of a job by networks and formulas that did not make the pictures."""
 
 from functools import partial
 from itertools import groupby

@@ -24,7 +24,8 @@ from jaxstyle.network.features import Params
 from jaxstyle.objective.objective import LayerLosses, Losses
 from jaxstyle.optimise.stopping import CONVERGED, DIVERGED, NOT_FINITE, RUNNING, WINDOW, StoppingState
 
-_DIVERGENCE = 100.0  # a total above so many times that of an all-grey picture, or of the start, has diverged
+# A lane has diverged if its total is so many times that of an all-grey picture, or of the start.
+_DIVERGENCE = 100.0
 
 SnapshotWriter = Callable[[int, Sequence[int], np.ndarray], None]
 """Writes pictures of lanes on their way: takes the number of steps, lane numbers, images (lanes, h, w, 3)."""
@@ -56,11 +57,11 @@ class LanesOfShape(NamedTuple):
     write_snapshot: SnapshotWriter | None
 
     def steps(self) -> int:
-        """Number of steps of all stages."""
+        """Count the steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
     def work(self, steps: int | None = None) -> float:
-        """Lane-steps times pixels of the first `steps` steps, or of all."""
+        """Return lane-steps times pixels of the first `steps` steps, or of all."""
         rest, pixels = self.steps() if steps is None else steps, 0
         for stage in self.stages:
             pixels += min(rest, stage.steps) * math.prod(stage.shape)
@@ -140,7 +141,7 @@ class _LanesRunner:
         return pad(index, count * self.devices)
 
     def _lanes_of_stage(self) -> CompiledLanes:
-        """The computed lanes at the size of the present stage."""
+        """Make the computed lanes at the size of the present stage."""
         index = self._pad(self.so_far.computed)
         if self._is_last_stage():
             if np.array_equal(index, self.everyone):
@@ -156,7 +157,7 @@ class _LanesRunner:
         return self.so_far.stage == len(self.lanes.stages) - 1
 
     def _limits(self) -> np.ndarray:
-        """Totals above which a lane has diverged; infinite where the grey picture's total is not a number."""
+        """Return the totals above which lanes have diverged: infinity where the grey picture has no total."""
         grey = np.full((len(self.everyone), *self.shape, 3), 0.5, np.float32)
         return np.nan_to_num(_DIVERGENCE * self.full_size.evaluate(grey)[2], nan=np.inf)
 
@@ -230,7 +231,7 @@ class _LanesRunner:
         return compacting and self._would_shrink(state)
 
     def _would_shrink(self, state: StoppingState) -> bool:
-        """Whether fewer lanes would be computed without those that have stopped; True every WINDOW steps at most."""
+        """Return whether fewer lanes would be computed without those that have stopped; every WINDOW steps at most."""
         running = self.so_far.running
         return self.so_far.step % WINDOW == 0 and (not len(running) or len(self._pad(running)) < len(state.steps))
 
@@ -247,10 +248,10 @@ class _LanesRunner:
         return compiled, compiled.adopt([leaf[index] for leaf in jax.tree.leaves(state)])
 
     def _finish(self, state: StoppingState) -> Outcome:
-        """The outcome; a lane whose last step went wrong gets the image before that step."""
+        """Make the outcome; a lane whose last step went wrong gets the image before that step."""
         so_far, computed = self.so_far, self.so_far.computed
         count = len(computed)
-        so_far.images[computed] = np.clip(np.asarray(state.picture)[:count], 0, 1)  # a start may be outside
+        so_far.images[computed] = np.clip(np.asarray(state.picture)[:count], 0, 1)  # a start may be outside [0, 1]
         so_far.note_status(state)
         final, layers, totals = self._evaluate()
         history = so_far.complete_history(final, self.lanes.steps())

@@ -1,4 +1,4 @@
-"""How far the lanes of one shape are: noted on the host after each chunk, saved into checkpoints and restored."""
+"""Notes on the host how far the lanes of one shape are, and saves that into checkpoints and restores it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The outcome of lanes: their images, the history of their losses, and how each of them ended."""
+"""Holds and joins outcomes of lanes: their images, the history of their losses, and how each of them ended."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
         return (self.status == RUNNING) | (self.status == CONVERGED)
 
     def reason(self, lane: int) -> str:
-        """Why a lane stopped; "" if it took all its steps."""
+        """Say why a lane stopped; "" if it took all its steps."""
         step = self.steps[lane]
         return {
             RUNNING: "",

@@ -1,4 +1,4 @@
-"""The plots of a report: content against style with the Pareto fronts, and the curves of the losses."""
+"""Makes the plots of a report: content against style with the Pareto fronts, and the curves of the losses."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -114,5 +114,5 @@ def _draw_sample(name: str, label: str, x: Any, curves: Mapping[int, np.ndarray]
 
 
 def colour_of(axes: Sequence[Axis], rank: int) -> str:
-    """Colour of the value of the first axis that has this rank."""
+    """Return the colour of the value of the first axis that has this rank."""
     return plots.scale_colour(rank / max(len(axes[0].values) - 1, 1) if axes else 0)

@@ -55,7 +55,7 @@ class Plane(NamedTuple):
 
 
 def scale_colour(position: float) -> str:
-    """Colour of a position from 0 to 1 on a setting's scale; it can be read on white and on black."""
+    """Return the colour of a position from 0 to 1 on a setting's scale; it can be read on white and on black."""
     x = position * (len(_SCALE) - 1)
     i = min(int(x), len(_SCALE) - 2)
     red, green, blue = np.round(_SCALE[i] + (x - i) * (_SCALE[i + 1] - _SCALE[i])).astype(int)

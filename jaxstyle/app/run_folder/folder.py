@@ -79,7 +79,7 @@ def check_places(folder: Path) -> None:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run has begun in a folder; it may have finished."""
+    """Return whether a run has begun in a folder; it may have finished."""
     return (folder / "run.json").exists() or has_checkpoints(folder)
 
 
@@ -121,5 +121,5 @@ def _remove_run(folder: Path) -> None:
 
 
 def image_name(lane: int) -> str:
-    """Path of a lane's picture in the run folder."""
+    """Return the path of a lane's picture in the run folder."""
     return f"images/lane_{lane:04d}.png"

@@ -1,4 +1,4 @@
-"""The job of a run that run.json records: loads it again, and checks that everything is as it was."""
+"""Loads the job that run.json records again, and checks that everything is as it was."""
 
 import contextlib
 import json
@@ -39,7 +39,7 @@ def load_recorded_job(folder: Path, record: Mapping[str, Any], command: str) -> 
 
 
 def _piped_kind(record: Mapping[str, Any]) -> str | None:
-    """Which kind of image the run read from standard input; None if it read none."""
+    """Return which kind of image the run read from standard input; None if it read none."""
     options = record["options"]
     given = {"content": [options["content"]], "style": [options["style"]], "start": [options["init"]]}
     return next((kind for kind, names in {**given, "blend": options["blend"]}.items() if STDIN in names), None)

@@ -1,4 +1,4 @@
-"""run.json: what a run was asked for, and with what it is computed."""
+"""Writes run.json, which says what a run was asked for and with what it is computed."""
 
 import hashlib
 import importlib.metadata
@@ -93,15 +93,15 @@ def describe_inputs(kind: str, pictures: Sequence[Picture]) -> list[dict[str, ob
 
 
 def setting_columns(lanes: Sequence[LaneValues]) -> list[str]:
-    """Columns of lanes.csv that hold the lanes' settings."""
+    """Return the columns of lanes.csv that hold the lanes' settings."""
     return [name for name in lanes[0] if name not in ("content", "style")]
 
 
 def layer_columns(job: Job) -> list[str]:
-    """Columns of lanes.csv that hold the style losses of single layers."""
+    """Return the columns of lanes.csv that hold the style losses of single layers."""
     return [f"style_{layer}" for layer in job.settings.style_layers]
 
 
 def hash_lanes(lanes: Sequence[LaneValues]) -> str:
-    """SHA-256 of the settings of all lanes."""
+    """Return the SHA-256 of the settings of all lanes."""
     return hashlib.sha256(json.dumps(lanes, sort_keys=True).encode()).hexdigest()

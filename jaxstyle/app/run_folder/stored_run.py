@@ -70,11 +70,11 @@ class StoredRun(NamedTuple):
     finished: bool
 
     def columns(self, kind: str) -> list[str]:
-        """Columns of lanes.csv of a kind: "settings", "losses", "layers" or "metrics"."""
+        """Return the columns of lanes.csv of a kind: "settings", "losses", "layers" or "metrics"."""
         return [str(name) for name in (self.record.get("columns") or {}).get(kind, [])]
 
     def inputs(self, kind: str) -> list[dict[str, Any]]:
-        """Entries of run.json for the images of a kind, such as "content"."""
+        """Return the entries of run.json for the images of a kind, such as "content"."""
         return list(self.record.get("inputs", {}).get(kind, []))
 
     def picture(self, name: object) -> str | None:

@@ -1,4 +1,4 @@
-"""A sweep in several processes that start together, on hosts that share its folder: each process computes one shard.
+"""Runs a sweep in several processes that start together, on hosts that share its folder; each computes one shard.
 
 The processes find each other by jax.distributed, and leave it before they compute: lanes need nothing from each other,
 and a process that is killed would take the others along. From then on, each shows in its folder that it is alive.

@@ -1,4 +1,4 @@
-"""Writes what a run writes when it is done: images/, history.csv, lanes.csv, sheet.png and report.html."""
+"""Writes the results of a run that is done: images/, history.csv, lanes.csv, sheet.png and report.html."""
 
 import csv
 import io
@@ -43,7 +43,7 @@ def write_run(folder: Path, job: Job, outcome: Outcome, metrics: Mapping[str, np
 
 
 def picture_text(job: Job, lane: LaneValues) -> dict[str, str]:
-    """Text of a lane's PNG file: its settings, and the version of jaxstyle."""
+    """Make the text that a lane's PNG file holds: its settings, and the version of jaxstyle."""
     settings = to_options(job.settings) | lane
     # Pictures go by the names of their files; their folders are left out.
     settings |= {kind: [picture.name for picture in pictures] for kind, pictures in job.pictures.by_kind().items()}

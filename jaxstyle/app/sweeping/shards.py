@@ -1,4 +1,4 @@
-"""A sweep in n independent processes that share a run folder: each computes a shard of the lanes; merge joins them."""
+"""Runs a sweep in n independent processes that share a run folder: each computes a shard, and merge joins them."""
 
 import re
 import shlex
@@ -26,7 +26,7 @@ _SAME = ("options", "lanes_sha256", "weights")  # entries of run.json that all s
 
 
 def shard_folder(run: Path, shard: tuple[int, int]) -> Path:
-    """Folder of a shard, where it stays until it is merged."""
+    """Return the folder where a shard stays until it is merged."""
     return run / SHARDS / f"{shard[0]}-of-{shard[1]}"
 
 
@@ -70,7 +70,7 @@ def run_shard(job: Job, folder: Path, record: Mapping[str, Any], options: RunOpt
 
 
 def merge(run: Path) -> None:
-    """Write the tables, pictures, sheet and report of a run whose shards are all done, as one process would have.
+    """Write the tables, pictures, sheet and report of a run whose shards are all done, as one process would have done.
 
     Raises:
       StartError: if there are no shards, they belong to different runs, or one is missing.
@@ -102,7 +102,7 @@ def merge(run: Path) -> None:
 
 
 def is_done(folder: Path) -> bool:
-    """Whether all lanes of a shard have come to their end."""
+    """Return whether all lanes of a shard have come to their end."""
     return any(folder.glob(f"{FOLDER}/{_DONE}.*"))
 
 

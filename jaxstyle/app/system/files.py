@@ -177,7 +177,7 @@ def _keep(path: Path, data: bytes) -> Path | None:
 
 
 def places() -> Iterator[Path]:
-    """Folders for files that can't be written where they should be: the working folder, and that of temporary files."""
+    """List where else a file can be kept: in the working folder, and in the folder of temporary files."""
     yield Path()
     with contextlib.suppress(OSError):
         yield Path(tempfile.gettempdir())

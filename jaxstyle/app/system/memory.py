@@ -12,7 +12,7 @@ import jax
 import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
-_M_MMAP_THRESHOLD = -3  # of malloc.h
+_M_MMAP_THRESHOLD = -3  # malloc.h defines it
 _SECONDS_TO_ANSWER = 10
 _GIB = 2**30
 
@@ -87,7 +87,7 @@ def _ask_driver(device: Any) -> Memory | None:
 
 
 def available_memory() -> int:
-    """Bytes that a program may still take on the default device; 0 means unknown. A CPU has the machine's memory."""
+    """Return the bytes that a program may still take on the default device: 0 if unknown, the machine's for a CPU."""
     return device_memory(jax.local_devices()[0]).free
 
 

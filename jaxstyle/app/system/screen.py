@@ -64,7 +64,7 @@ def _put(stream: IO[str] | None, text: str) -> None:
 
 
 def is_terminal() -> bool:
-    """Whether stderr leads to a terminal."""
+    """Return whether stderr leads to a terminal."""
     try:
         return sys.stderr is not None and sys.stderr.isatty()
     except (OSError, ValueError):  # it is closed

@@ -14,7 +14,7 @@ _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class _State:
-    """State of the signal handler; the process has one handler, and so one state."""
+    """Holds the state of the signal handler; the process has one handler, and so one state."""
 
     advice: str = ""
     deferring: bool = False
@@ -68,7 +68,7 @@ def deferred() -> Iterator[None]:
 
 
 def pending() -> bool:
-    """Whether a signal has come that is deferred."""
+    """Return whether a deferred signal has come."""
     return _State.pending is not None
 
 
