@@ -22,7 +22,7 @@ from jaxstyle.app.settings.stages import Stage, smallest_side
 from jaxstyle.app.system import signals
 from jaxstyle.network.features import Params
 from jaxstyle.objective.objective import LayerLosses, Losses
-from jaxstyle.optimise.stopping import CONVERGED, DIVERGED, NOT_FINITE, RUNNING, WINDOW, StoppingState
+from jaxstyle.optimise.stopping import CONVERGED, WINDOW, StoppingState
 
 # A lane has diverged if its total is so many times that of an all-grey picture, or of the start.
 _DIVERGENCE = 100.0
@@ -249,17 +249,11 @@ class _LanesRunner:
 
     def _finish(self, state: StoppingState) -> Outcome:
         """Make the outcome; a lane whose last step went wrong gets the image before that step."""
-        so_far, computed = self.so_far, self.so_far.computed
-        count = len(computed)
-        so_far.images[computed] = np.clip(np.asarray(state.picture)[:count], 0, 1)  # a start may be outside [0, 1]
-        so_far.note_status(state)
+        so_far = self.so_far
+        so_far.take_pictures(state)
         final, layers, totals = self._evaluate()
         history = so_far.complete_history(final, self.lanes.steps())
-        totals, limits = totals[computed], np.asarray(state.limit)[:count]
-        failed = (so_far.status[computed] == RUNNING) & ~(totals <= limits)
-        if failed.any():
-            so_far.images[computed[failed]] = np.asarray(state.good)[:count][failed] / np.float32(255)
-            so_far.status[computed[failed]] = np.where(np.isfinite(totals[failed]), DIVERGED, NOT_FINITE)
+        if so_far.undo_failed_steps(state, totals):
             final, layers, _ = self._evaluate()
         retries = np.zeros_like(so_far.steps)
         return Outcome(list(so_far.images), history, final, layers, so_far.steps, so_far.status, retries)

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxstyle.app.execution.checkpoint import Saved
 from jaxstyle.objective.objective import Losses
-from jaxstyle.optimise.stopping import CONVERGED, RUNNING, StoppingState
+from jaxstyle.optimise.stopping import CONVERGED, DIVERGED, NOT_FINITE, RUNNING, StoppingState
 
 
 class LanesSoFar:
@@ -105,6 +105,28 @@ class LanesSoFar:
 
     def _ended(self) -> np.ndarray:
         return np.setdiff1d(np.arange(len(self.status)), self.computed)
+
+    def take_pictures(self, state: StoppingState) -> None:
+        """Take the pictures of the computed lanes after their last step; a start may lie outside [0, 1]."""
+        self.images[self.computed] = np.clip(np.asarray(state.picture)[: len(self.computed)], 0, 1)
+        self.note_status(state)
+
+    def undo_failed_steps(self, state: StoppingState, totals: np.ndarray) -> bool:
+        """Give lanes whose last step went wrong the image before that step.
+
+        Args:
+          state: the state after the last step.
+          totals: (lanes,) totals of `images`, as optimisers see them.
+
+        Returns:
+          Whether there are such lanes.
+        """
+        count = len(self.computed)
+        totals, limits = totals[self.computed], np.asarray(state.limit)[:count]
+        failed = (self.status[self.computed] == RUNNING) & ~(totals <= limits)
+        self.images[self.computed[failed]] = np.asarray(state.good)[:count][failed] / np.float32(255)
+        self.status[self.computed[failed]] = np.where(np.isfinite(totals[failed]), DIVERGED, NOT_FINITE)
+        return bool(failed.any())
 
     def complete_history(self, final: Losses, steps: int) -> Losses:
         """Build the history of all lanes.
