@@ -101,13 +101,13 @@ def remembered_work() -> Iterator[None]:
         made.compile = once(made.compile, lambda _: None)
         return made
 
-    real_lanes = lanes_of_shape.Lanes
+    real_lanes = lanes_of_shape.CompiledLanes
     with contextlib.ExitStack() as stack:
         for owner, name, function in (
             (job, "load_weights", functools.cache(job.load_weights)),
             (run_job, "prepare", once(run_job.prepare, lambda _: None)),
             (run_job, "make_batch", once(run_job.make_batch, lambda job, params, lanes: len(lanes))),
-            (lanes_of_shape, "Lanes", once(make_lanes, lambda job, params, batch: len(batch.lanes))),
+            (lanes_of_shape, "CompiledLanes", once(make_lanes, lambda job, params, batch: len(batch.lanes))),
             (page, "_describe", once(page._describe, lambda _: None)),
             (jinja2.Environment, "get_template", once(jinja2.Environment.get_template, lambda _, name, *rest: name)),
         ):

@@ -15,7 +15,7 @@ from pathlib import Path
 from trial_runs import SWEEP, Verdict, finish, go_on, moments, phase, reference, results, start
 
 from jaxstyle.app.execution.checkpoint import DamagedError, read_record, read_saved
-from jaxstyle.app.run_folder.run_json import check_options
+from jaxstyle.app.run_folder.recorded_job import restore_run_json
 from jaxstyle.app.system.errors import StartError
 
 _LONGEST_STOP = 3.5  # a chunk of a second (a step takes far less than an eighth of it), half of one over, and 2 seconds
@@ -167,7 +167,7 @@ def try_damage(folder: Path, args: argparse.Namespace) -> Verdict:
             try:
                 if file.name == "run.json":
                     with contextlib.redirect_stderr(io.StringIO()):
-                        check_options(run, record)
+                        restore_run_json(run, record)
                     missed += file.read_bytes() != data  # damage that it says is written anew
                 else:
                     read_saved(file)

@@ -126,7 +126,7 @@ def _chunks_and_scan(folder: Path, args: argparse.Namespace) -> tuple[Callable[[
     from jaxstyle.app.execution.batches import make_batch
     from jaxstyle.app.execution.checkpoint import Checkpoints, Saved
     from jaxstyle.app.execution.chunk_loop import take_steps
-    from jaxstyle.app.execution.compiled_lanes import Lanes
+    from jaxstyle.app.execution.compiled_lanes import CompiledLanes
     from jaxstyle.app.execution.job import load_job
     from jaxstyle.app.settings.settings import Settings
     from jaxstyle.network.vgg import prepare
@@ -140,7 +140,7 @@ def _chunks_and_scan(folder: Path, args: argparse.Namespace) -> tuple[Callable[[
     job = load_job(settings)
     params, group = prepare(job.params), job.settings.microbatch or 1
     batch = make_batch(job, params, list(range(8)))
-    lanes = Lanes(job, params, batch, group=group, mesh=None)
+    lanes = CompiledLanes(job, params, batch, group=group, mesh=None)
     limits = np.full(8, np.inf, np.float32)
     program = lanes.compile(lanes.start(limits))
     bare = make_lanes(make_stopping(job.transfer), batch.weights, microbatch=group)
@@ -162,8 +162,8 @@ def _chunks_and_scan(folder: Path, args: argparse.Namespace) -> tuple[Callable[[
             steps=args.steps,
             strides=[],
             report=lambda *_: None,
-            wanted=lambda _: checkpoints.due(),
-            rest=save,
+            wants_state=lambda _: checkpoints.due(),
+            show_state=save,
         )
         checkpoints.wait()
 

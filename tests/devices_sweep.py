@@ -1,4 +1,4 @@
-"""The command on eight simulated devices; run by test_engine.py in a process of its own."""
+"""The command on eight simulated devices; test_run_job.py runs it in a process of its own."""
 
 import sys
 from functools import partial

@@ -1,4 +1,4 @@
-"""Run folders as the command writes them, made up: pictures between content and style, losses that trade off."""
+"""Makes up run folders as the command writes them: pictures between content and style, and losses that trade off."""
 
 import csv
 import hashlib
@@ -35,7 +35,7 @@ def sample(name, size):
 
 
 def blend(content, style, beta, tv):
-    """What a lane shows: the larger beta, the more of the style."""
+    """Make the picture of a lane: the larger beta is, the more it shows of the style."""
     painted = Image.blend(content, style.resize(content.size), float(np.log10(1 + beta) / np.log10(1 + beta + 8)))
     return painted.reduce(2).resize(content.size) if tv > 30 else painted
 
@@ -53,7 +53,7 @@ def make_run(
     picture=blend,
     command="jaxstyle sweep sample:cat sample:swirls --beta 0.01:100:5",
 ):
-    """Write a finished run: every pair of images with every beta and tv."""
+    """Write a finished run of every pair of images with every beta and tv."""
     (folder / "images").mkdir(parents=True)
     images = {name: sample(name, size) for name in (*contents, *styles)}
     inputs = {"content": [], "style": []}

@@ -22,7 +22,7 @@ ALLOWED = {
     "hypergradient": "common network objective optimise",
     "evaluate": "common colour network objective",
     "pretrained": "common network",
-    "app.system": "common",
+    "app.system": "common pretrained",
     "app.settings": "common network objective optimise app.system",
     "app.image_files": "common app.system",
     "app.pictures": "common colour network objective optimise app.system app.settings app.image_files",

@@ -43,13 +43,13 @@ def _resume(args: argparse.Namespace) -> Path:
     if not args.distributed:
         return _go_on(folder, args)
     from jaxstyle.app.run_folder.folder import SHARDS
-    from jaxstyle.app.sweeping.hosts import join, together
+    from jaxstyle.app.sweeping.hosts import computing_shard, join_processes
     from jaxstyle.app.sweeping.shards import shard_folder
 
     if not (folder / SHARDS).is_dir():
         raise StartError(f"{folder} holds no shards of a run: there is nothing to resume in several processes")
-    shard = join(args.coordinator, args.process)
-    with together(folder, shard):
+    shard = join_processes(args.coordinator, args.process)
+    with computing_shard(folder, shard):
         return _go_on(shard_folder(folder, shard), args)
 
 
@@ -57,9 +57,9 @@ def _go_on(folder: Path, args: argparse.Namespace) -> Path:
     """Resume the run in a folder."""
     from jaxstyle.app.execution.checkpoint import has_checkpoints, read_record
     from jaxstyle.app.run_folder.folder import holds_run, own_run
-    from jaxstyle.app.run_folder.run_json import check_options, check_same_job, load_again
-    from jaxstyle.app.sweeping.shards import carry_out_shard
-    from jaxstyle.app.sweeping.sweep_run import carry_out
+    from jaxstyle.app.run_folder.recorded_job import check_same_job, load_recorded_job, restore_run_json
+    from jaxstyle.app.sweeping.shards import run_shard
+    from jaxstyle.app.sweeping.sweep_run import run_sweep
 
     if not holds_run(folder):
         raise StartError(f"{folder} is not a run folder: it has no run.json")
@@ -68,11 +68,11 @@ def _go_on(folder: Path, args: argparse.Namespace) -> Path:
             tell(f"the run in {folder} has finished: nothing to resume")
             return folder
         record = read_record(folder)
-        check_options(folder, record)
-        job = load_again(folder, record, "resume")
+        restore_run_json(folder, record)
+        job = load_recorded_job(folder, record, "resume")
         check_same_job(folder, record, job)
         options = with_fixed(read_run_options(args), record["run"])
-        (carry_out_shard if options.shard else carry_out)(job, folder, record, options)
+        (run_shard if options.shard else run_sweep)(job, folder, record, options)
     return folder
 
 

@@ -12,7 +12,7 @@ from jaxstyle.app.system.screen import printable, say, say_done
 from jaxstyle.evaluate.metric_names import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
-    from jaxstyle.app.run_folder.contents import Lane, Recorded
+    from jaxstyle.app.run_folder.stored_run import Lane, StoredRun
     from jaxstyle.evaluate.cross_validation import CrossValidation
 
 _HELD_OUT = ("style", "content")
@@ -89,27 +89,27 @@ def _fraction(text: str) -> float:
 
 
 def _select(args: argparse.Namespace) -> Path | None:
-    from jaxstyle.app.run_folder.contents import read_folder
+    from jaxstyle.app.run_folder.stored_run import read_stored_run
 
-    recorded = read_folder(Path(args.run))
-    if not any(lane.status == "ok" for lane in recorded.lanes):
+    run = read_stored_run(Path(args.run))
+    if not any(lane.status == "ok" for lane in run.lanes):
         raise StartError(f"the run in {args.run} has no lane that is done, so there is nothing to select")
     for name in args.measures:
-        known = [name for kind in ("losses", "layers", "metrics") for name in recorded.columns(kind)]
-        if name not in known or all(math.isnan(_measure(lane, name)) for lane in recorded.lanes):
-            there = [n for n in known if not all(math.isnan(_measure(lane, n)) for lane in recorded.lanes)]
+        known = [name for kind in ("losses", "layers", "metrics") for name in run.columns(kind)]
+        if name not in known or all(math.isnan(_measure(lane, name)) for lane in run.lanes):
+            there = [n for n in known if not all(math.isnan(_measure(lane, n)) for lane in run.lanes)]
             raise StartError(f"the run in {args.run} has no column {name!r}; it has {', '.join(there)}")
     pairs: dict[tuple[int, int], list[Lane]] = {}
-    for lane in recorded.lanes:
+    for lane in run.lanes:
         pairs.setdefault((lane.content, lane.style), []).append(lane)
     result = {
         "measures": list(args.measures),
         "content_weight": args.content_weight,
-        "pairs": [_pick(recorded, lanes, args) for lanes in pairs.values()],
+        "pairs": [_pick(run, lanes, args) for lanes in pairs.values()],
         "cross_validation": _cross_validate(list(pairs.values()), args),
     }
     if args.best_to:
-        _copy_best(recorded, result["pairs"], Path(args.best_to), overwrite=args.overwrite)
+        _copy_best(run, result["pairs"], Path(args.best_to), overwrite=args.overwrite)
     written = Path(args.best_to) if args.best_to else None
     if args.json:
         say(json.dumps(result, indent=2))
@@ -133,7 +133,7 @@ def _columns(lanes: "list[Lane]", args: argparse.Namespace) -> tuple[list[float]
     return content, style, [lane.status == "ok" for lane in lanes]
 
 
-def _pick(recorded: "Recorded", lanes: "list[Lane]", args: argparse.Namespace) -> dict[str, Any]:
+def _pick(run: "StoredRun", lanes: "list[Lane]", args: argparse.Namespace) -> dict[str, Any]:
     """Pick one lane of a pair of images, and describe it and the front."""
     from jaxstyle.evaluate.select import closest, knee, pareto_front
 
@@ -141,13 +141,13 @@ def _pick(recorded: "Recorded", lanes: "list[Lane]", args: argparse.Namespace) -
     weight = args.content_weight
     index = knee(*columns) if weight is None else closest(columns[0], columns[1], weight, columns[2])
     front = [lane.number for lane, on_front in zip(lanes, pareto_front(*columns), strict=True) if on_front]
-    files = {kind: recorded.inputs(kind) for kind in ("content", "style")}
+    files = {kind: run.inputs(kind) for kind in ("content", "style")}
     found: dict[str, Any] = {kind: files[kind][getattr(lanes[0], kind)]["file"] for kind in files}
     found |= {"front": front, "lane": None, "settings": None, "image": None}
     if index is not None:
         picked = lanes[index]
         found |= {"lane": picked.number, "settings": dict(picked.settings)}
-        found["image"] = str(recorded.folder / f"images/lane_{picked.number:04d}.png")
+        found["image"] = str(run.folder / f"images/lane_{picked.number:04d}.png")
     return found
 
 
@@ -239,7 +239,7 @@ def _held_out_line(kind: str, found: dict[str, Any]) -> str:
     )
 
 
-def _copy_best(recorded: "Recorded", pairs: list[dict[str, Any]], target: Path, *, overwrite: bool) -> None:
+def _copy_best(run: "StoredRun", pairs: list[dict[str, Any]], target: Path, *, overwrite: bool) -> None:
     from jaxstyle.app.system.files import explain, follow, write_atomic
 
     picked = [pair for pair in pairs if pair["image"]]

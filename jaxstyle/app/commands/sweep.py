@@ -50,11 +50,11 @@ def _sweep(args: argparse.Namespace) -> Path:
     check_run_options(options, args.out, distributed=args.distributed)
     processes: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if args.distributed:
-        from jaxstyle.app.sweeping.hosts import join, together
+        from jaxstyle.app.sweeping.hosts import computing_shard, join_processes
 
-        shard = join(args.coordinator, args.process)
+        shard = join_processes(args.coordinator, args.process)
         options = replace(options, shard=shard)
-        processes = together(Path(args.out), shard)
+        processes = computing_shard(Path(args.out), shard)
     with processes:
         return _carry_out(args, options)
 
@@ -63,8 +63,8 @@ def _carry_out(args: argparse.Namespace, options: RunOptions) -> Path:
     from jaxstyle.app.execution.job import load_job
     from jaxstyle.app.run_folder.folder import create_run, holds_run
     from jaxstyle.app.run_folder.run_json import make_record
-    from jaxstyle.app.sweeping.shards import carry_out_shard, shard_folder, take_shard
-    from jaxstyle.app.sweeping.sweep_run import begin, carry_out
+    from jaxstyle.app.sweeping.shards import run_shard, shard_folder, take_shard
+    from jaxstyle.app.sweeping.sweep_run import record_start, run_sweep
 
     job = load_job(read_settings(args))
     _warn(job)
@@ -76,8 +76,8 @@ def _carry_out(args: argparse.Namespace, options: RunOptions) -> Path:
             raise StartError(f"{args.out} holds a run of one process; give another folder with --out")
         out = str(shard_folder(Path(args.out), options.shard))
     with create_run(out, overwrite=args.overwrite) as folder:
-        begin(folder, record)
-        (carry_out_shard if options.shard else carry_out)(job, folder, record, options)
+        record_start(folder, record)
+        (run_shard if options.shard else run_sweep)(job, folder, record, options)
     return folder
 
 

@@ -59,7 +59,7 @@ def _transfer(args: argparse.Namespace) -> Path:
     from jaxstyle.app.execution.job import load_job
     from jaxstyle.app.image_files.encode import check_output, encode
     from jaxstyle.app.sweeping import results
-    from jaxstyle.app.sweeping.sweep_run import announce
+    from jaxstyle.app.sweeping.sweep_run import tell_start
     from jaxstyle.app.system.files import write_or_keep
 
     output = Path(args.output)
@@ -86,7 +86,7 @@ def _transfer(args: argparse.Namespace) -> Path:
         to_file(content.image)  # What this kind of file can't hold fails here, before the work.
     except (OSError, ValueError) as error:
         raise StartError(f"cannot make {output}: {error}; choose another kind of file") from error
-    announce(job)
+    tell_start(job)
     outcome = run_job.run_job(job, read_run_options(args))
     if not outcome.ok[0]:
         raise RunError(f"{outcome.reason(0)}; take smaller weights or a smaller --learning-rate")

@@ -1,4 +1,4 @@
-"""From a job to its outcome: lanes of one shape, compiled, run in chunks and checkpointed.
+"""Computes a job: compiles its lanes, runs them in chunks of steps with checkpoints, and gives their outcome.
 
-It imports `pictures` and all below it.
+It may import `pictures` and all wings below that.
 """

@@ -1,7 +1,7 @@
-"""Checkpoints: what a killed run goes on from, in files that say whether they are whole.
+"""Writes and reads checkpoints, from which a killed run goes on; a file shows whether it is whole.
 
-A file holds a line of magic, the length of a JSON header, the header (what was saved, and name, dtype and shape of each
-array), the arrays' bytes, and the SHA-256 of all that.
+A file holds a magic line, the length of a JSON header, the header (what was saved, and name, dtype and shape of each
+array), the bytes of the arrays, and the SHA-256 of all that.
 """
 
 import contextlib
@@ -24,40 +24,40 @@ from jaxstyle.app.system.files import explain, open_atomic, remove_temporary
 from jaxstyle.app.system.screen import tell
 
 FOLDER = "checkpoint"
-_MAGIC = b"jaxstyle checkpoint 2\n"
+_MAGIC = b"jaxstyle checkpoint 3\n"
 _LENGTH = struct.Struct("<Q")
 _DIGEST = hashlib.sha256().digest_size
 _SUFFIX = ".ckpt"
 _START = "start"
-_KEPT = 2
+_KEPT = 2  # so many files of a series are kept
 _BLOCK = 2**22
 
 Arrays = dict[str, np.ndarray]
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds: any JSON, and arrays."""
+    """Contents of a checkpoint: any JSON, and arrays by name."""
 
     about: dict[str, Any]
     arrays: Arrays
 
 
 class DamagedError(Exception):
-    """A file is not what was written."""
+    """A file does not hold what was written."""
 
 
 def write_saved(path: Path, saved: Saved) -> None:
     """Write a checkpoint's file.
 
     Raises:
-      RunError: disk full, or the write failed.
+      RunError: if the disk is full, or writing failed.
     """
     arrays = {name: np.asarray(array, order="C") for name, array in saved.arrays.items()}
     described = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
     header = json.dumps({"about": saved.about, "arrays": described}).encode()
     digest = hashlib.sha256()
     with open_atomic(path) as file:
-        # .data rather than the array: that NumPy before 2.2 has no buffer's type is no reason to copy it.
+        # The arrays are not copied: .data is taken because NumPy before 2.2 does not count arrays as buffers.
         parts = (
             _MAGIC,
             _LENGTH.pack(len(header)),
@@ -77,7 +77,7 @@ def read_saved(path: Path) -> Saved:
     """Read a checkpoint's file.
 
     Raises:
-      DamagedError: unless it is, to the last bit, what was written.
+      DamagedError: if any bit differs from what was written.
     """
     try:
         with path.open("rb") as file:
@@ -105,9 +105,17 @@ def read_saved(path: Path) -> Saved:
 
 
 class Checkpoints:
-    """The checkpoints of a run folder, a series for each part of the run, of which the newest two are kept.
+    """The checkpoints of a run folder, in a series for the lanes of each shape; the newest two of a series are kept.
 
-    Every file holds the run's record, too, so that any of them says what the run is.
+    Every file also holds the run's record, so that any one of them says what the run is.
+
+    Args:
+      folder: the run folder.
+      record: contents of run.json.
+      minutes: time between two checkpoints; with 0, one is made after every chunk.
+
+    Attributes:
+      complete: False once the outcome of some lanes could not be saved.
     """
 
     def __init__(self, folder: Path, record: Mapping[str, Any], *, minutes: float) -> None:
@@ -116,12 +124,12 @@ class Checkpoints:
         self._seconds = minutes * 60
         self._saved_at = time.monotonic()
         self._thread: threading.Thread | None = None
-        self._error: AppError | None = None  # of the last one
+        self._error: AppError | None = None  # why the last one could not be written
         self._told = False
-        self.complete = True  # whether every part of the run that is done is in one
+        self.complete = True
 
     def start(self) -> None:
-        """Write the first one, which says what the run is."""
+        """Write the first checkpoint, which holds the record alone."""
         try:
             self._folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -129,19 +137,19 @@ class Checkpoints:
         self.insist(_START, Saved({}, {}))
 
     def due(self) -> bool:
-        """Whether it is time for another one, and the last one is on the disk."""
+        """Return whether it is time for another checkpoint, and the last one is on the disk."""
         if self._seconds == 0:
             self.wait()
         writing = self._thread is not None and self._thread.is_alive()
         return not writing and time.monotonic() - self._saved_at >= self._seconds
 
     def save(self, name: str, saved: Saved, *, wait: bool = False) -> bool:
-        """Write another one of a series, in the background unless `wait`; the arrays must not change meanwhile.
+        """Write another checkpoint of a series, in the background unless `wait`; the arrays must not change meanwhile.
 
-        One that can't be written is no reason to stop: a line says so, once until one can be.
+        If it can't be written, the run goes on; a line says so the first time, and again after one could be written.
 
         Returns:
-          Whether it was written; in the background, True.
+          Whether it was written; True if it is written in the background.
         """
         self.wait()
         full = Saved({**saved.about, "record": self._record}, saved.arrays)
@@ -153,19 +161,19 @@ class Checkpoints:
         return not wait or self._error is None
 
     def insist(self, name: str, saved: Saved) -> None:
-        """Write one without which there is no use in going on.
+        """Write a checkpoint that the run needs in order to go on.
 
         Raises:
           AppError: if it can't be written.
         """
-        self._told = True  # by what is raised
+        self._told = True  # the error that is raised tells it
         self.save(name, saved, wait=True)
         self._told = False
         if self._error is not None:
             raise self._error
 
     def wait(self) -> None:
-        """Wait until what was saved is on the disk."""
+        """Wait until the last checkpoint is on the disk."""
         if self._thread is None:
             return
         self._thread.join()
@@ -184,7 +192,7 @@ class Checkpoints:
             write_saved(self._folder / f"{name}.{number:06d}{_SUFFIX}", saved)
             _flush_folder(self._folder)
             for old in series[: 1 - _KEPT]:
-                with contextlib.suppress(OSError):  # it takes space, no more
+                with contextlib.suppress(OSError):  # a file that stays takes space and does no harm
                     old.unlink()
         except OSError as error:
             self._error = explain(error, f"cannot write a checkpoint into {self._folder}")
@@ -192,7 +200,7 @@ class Checkpoints:
             self._error = error
 
     def load(self, name: str) -> Saved | None:
-        """The newest one of a series that is whole, if any; a line on stderr names those that are damaged."""
+        """Load the newest whole checkpoint of a series, if there is one; a line on stderr names each damaged one."""
         for file in reversed(_series(self._folder, name)):
             try:
                 return read_saved(file)
@@ -201,11 +209,11 @@ class Checkpoints:
         return None
 
     def whole(self) -> bool:
-        """Whether all that is computed is in them, so that resuming costs nothing."""
+        """Return whether checkpoints hold everything that is computed, so that resuming costs nothing."""
         return self.complete and has_checkpoints(self._folder.parent)
 
     def remove(self) -> None:
-        """Remove all of them: the run has finished. Killed on the way, it counts as finished."""
+        """Remove all checkpoints of a finished run; if it is killed meanwhile, the run counts as finished."""
         remove_checkpoints(self._folder.parent)
 
 
@@ -219,7 +227,7 @@ def _number(file: Path) -> int:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Have the new name on the disk before older files go, where file systems can."""
+    """Flush a new name to the disk before older files are removed, where file systems can do so."""
     if os.name == "posix":
         with contextlib.suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY)
@@ -230,12 +238,14 @@ def _flush_folder(folder: Path) -> None:
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Whether a run folder is of a run that goes on from a checkpoint."""
+    """Return whether a run folder holds checkpoints, so that its run can be resumed."""
     return any((folder / FOLDER).glob(f"*{_SUFFIX}"))
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove a run folder's checkpoints and what a killed process left there, all at once as far as others can see.
+    """Remove a run folder's checkpoints, and what a killed process has left of them.
+
+    The checkpoints are renamed first, so that they all disappear at once.
 
     Raises:
       StartError, WriteError: if they can't be removed.
@@ -247,7 +257,7 @@ def remove_checkpoints(folder: Path) -> None:
     try:
         (folder / FOLDER).rename(gone)
     except OSError as error:
-        # One by one, those of parts that are done last, so that a run killed meanwhile goes on from its end.
+        # They are removed one by one, the newest of a series last, so that a run killed meanwhile has less to redo.
         files = (folder / FOLDER).glob(f"*{_SUFFIX}")
         for file in sorted(files, key=lambda file: (not file.name.startswith(_START), file.name)):
             with contextlib.suppress(OSError):
@@ -259,10 +269,10 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of what a run folder's run was asked, by the first of its checkpoints that is whole.
+    """Read the record of a run from the first of its checkpoints that is whole.
 
     Raises:
-      StartError: if there is none.
+      StartError: if there is no whole checkpoint.
     """
     for path in (folder, folder / "images", folder / FOLDER):
         remove_temporary(path)

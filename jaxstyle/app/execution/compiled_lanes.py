@@ -1,4 +1,4 @@
-"""The compiled program of lanes of one size: on one device or shared out among all of them, in groups that fit."""
+"""Compiles the lanes of one size, for one device or shared out among all devices, in groups that fit into memory."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,21 +28,21 @@ from jaxstyle.parallel.weight_grid import lane_axes
 
 
 def make_mesh(lanes: int) -> Mesh | None:
-    """The devices of this process that share so many lanes; None for one of them."""
+    """Make the mesh of the local devices that share so many lanes; None if one device computes them all."""
     devices = jax.local_devices()[:lanes]
     return None if len(devices) == 1 else Mesh(np.array(devices), ("lanes",))
 
 
-class Lanes:
+class CompiledLanes:
     """Lanes of a batch at one size, on their devices.
 
     Args:
-      job: what the lanes have in common.
+      job: the job that the lanes belong to.
       params: the network's parameters, prepared.
-      batch: the lanes; their number divides by that of the devices.
-      group: lanes computed at once on a device.
-      mesh: the devices; None: the default one.
-      tolerance: of their convergence, or None.
+      batch: the lanes; their number is a multiple of the number of devices.
+      group: number of lanes that a device computes at once.
+      mesh: the devices, with an axis "lanes"; None for the default device.
+      tolerance: improvement below which a lane has converged (see `make_stopping`), or None.
     """
 
     def __init__(
@@ -61,28 +61,28 @@ class Lanes:
         self._evaluate = jax.jit(self._map_over_devices(self._evaluate_all, specs))
 
     def start(self, limits: np.ndarray) -> StoppingState:
-        """The state before the first step; a lane's total above its limit, (lanes,), means that it diverges."""
+        """Make the state before the first step; a lane whose total is above its limit, (lanes,), has diverged."""
         state: Any = self._init(self._batch.starts)
         return self._with_rates(state._replace(limit=self._put(limits, self._by_lane)))
 
     def grow(self, state: StoppingState, shape: tuple[int, ...]) -> StoppingState:
-        """The state of a coarser size, carried over to this one."""
+        """Carry the state of a coarser size over to this one."""
         lanes = self._transfer._replace(init=jax.vmap(self._transfer.init))
         detail = self._batch.starts if self._job.settings.init == "content" else None
         larger = jax.jit(lambda state, detail: carry(lanes, state, shape, detail=detail))(state, detail)
         return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), larger, self._init(larger.image))
 
     def adopt(self, leaves: Sequence[Any]) -> StoppingState:
-        """The state whose leaves these arrays are, on its devices."""
+        """Make a state of these leaves, on the devices where it belongs."""
         template, structure = jax.tree.flatten(self._init(self._batch.starts))
         put = [jax.device_put(leaf, like.sharding) for leaf, like in zip(leaves, template, strict=True)]
         return jax.tree.unflatten(structure, put)
 
     def compile(self, state: StoppingState) -> Program:
-        """The program of a chunk of steps, compiled.
+        """Compile the program of a chunk of steps.
 
         Raises:
-          OutOfMemoryError: if it does not fit.
+          OutOfMemoryError: if the program does not fit into memory.
         """
         chunk = jax.jit(partial(run_chunk, self._lanes, capacity=CAPACITY), donate_argnums=0)
         compiled = chunk.lower(state, *self._arguments, 1).compile()
@@ -91,7 +91,11 @@ class Lanes:
         return lambda state, count: compiled(state, *self._arguments, count)
 
     def evaluate(self, images: np.ndarray) -> tuple[Losses, LayerLosses, np.ndarray]:
-        """Of images (lanes, h, w, 3): losses, losses by layer, and totals as optimisers see them, leaves (lanes,)."""
+        """Evaluate images (lanes, h, w, 3).
+
+        Returns:
+          Their losses, their losses by layer, and their totals as optimisers see them, all with leaves (lanes,).
+        """
         return jax.device_get(self._evaluate(self._put(images, self._by_lane), *self._arguments))
 
     def _evaluate_all(self, images: jax.Array, params: Params, targets: StackedTargets, weights: LossWeights) -> Any:
@@ -115,7 +119,7 @@ class Lanes:
         return jax.shard_map(function, mesh=self._mesh, in_specs=(by_lane, *specs), out_specs=by_lane, check_vma=False)
 
     def _put(self, tree: Any, spec: Any) -> Any:
-        """The arrays of a tree on their devices; `spec` may be a prefix of the tree."""
+        """Put the arrays of a tree on their devices; `spec` may be a prefix of the tree."""
         if self._mesh is None:
             return jax.tree.map(jnp.asarray, tree)
         mesh = self._mesh
@@ -123,7 +127,7 @@ class Lanes:
         return jax.device_put(tree, shardings)
 
     def _with_rates(self, state: StoppingState) -> StoppingState:
-        """With each lane's own learning rate, if the optimiser has one."""
+        """Give each lane its own learning rate, if the optimiser has one."""
         rates = self._put(self._batch.rates, self._by_lane)
 
         def with_rates(part: Any) -> Any:

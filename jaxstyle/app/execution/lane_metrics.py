@@ -1,4 +1,4 @@
-"""Measures the pictures of a job by networks and formulas that did not make them."""
+"""Measures the pictures of a job by networks and formulas that did not make the pictures."""
 
 from functools import partial
 from itertools import groupby
@@ -17,27 +17,35 @@ from jaxstyle.evaluate.metrics import Metrics
 from jaxstyle.pretrained.lpips import load_lpips
 
 COLUMNS: tuple[str, ...] = tuple(name for name in METRIC_NAMES if name != "total_variation")
-"""The metrics in tables, whose total variation is among the losses."""
+"""The metrics that tables show; total variation is among their losses already."""
 
 SMALLEST = 32
-"""Shortest side in pixels that LPIPS makes sense of."""
+"""LPIPS needs images of at least so many pixels a side."""
 
 
-def judge(job: Job, images: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Metrics of the lanes' images, {name: (lanes,)}; none, which a line says, for images that are too small."""
+def measure_lanes(job: Job, images: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Measure the lanes' images by all metrics.
+
+    Args:
+      job: the job whose lanes have made the images.
+      images: an image (h, w, 3) in [0, 1] for each lane.
+
+    Returns:
+      {name of a metric: (lanes,)}; {} if images are too small, and then a line on stderr says so.
+    """
     sides = [min(p.image.shape[:2]) for p in (*job.contents, *job.styles)]
     if min(sides) < SMALLEST:
         tell(f"no metrics: they need images of at least {SMALLEST} pixels a side, the smallest has {min(sides)}")
         return {}
     params = load_lpips("alex")
     found = {name: np.full(len(images), np.nan) for name in COLUMNS}
-    pair_of = [(row["content"], row["style"]) for row in job.lanes]
+    pair_of = [(lane["content"], lane["style"]) for lane in job.lanes]
     order = sorted(range(len(images)), key=pair_of.__getitem__)
     compiled = jax.jit(partial(_measure, group=job.settings.microbatch or 1))
-    for (content, style), lanes in groupby(order, pair_of.__getitem__):
-        numbers = list(lanes)
-        of_pair = (job.contents[content].image, job.styles[style].image)
-        measured = compiled(params, jnp.stack([images[i] for i in numbers]), *of_pair)
+    for (content, style), lanes_of_pair in groupby(order, pair_of.__getitem__):
+        numbers = list(lanes_of_pair)
+        inputs = (job.contents[content].image, job.styles[style].image)
+        measured = compiled(params, jnp.stack([images[i] for i in numbers]), *inputs)
         for name in COLUMNS:
             found[name][numbers] = getattr(measured, name)
     release_memory()

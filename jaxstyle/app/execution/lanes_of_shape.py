@@ -1,10 +1,10 @@
-"""The course of the lanes of one shape: through their stages in chunks, with checkpoints, to their outcome."""
+"""Runs the lanes of one shape: through their stages in chunks of steps, with checkpoints, to their outcome."""
 
 import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -12,293 +12,252 @@ import numpy as np
 from jaxstyle.app.execution.batches import Batch, pad, select
 from jaxstyle.app.execution.checkpoint import Checkpoints, Saved
 from jaxstyle.app.execution.chunk_loop import take_steps
-from jaxstyle.app.execution.compiled_lanes import Lanes, make_mesh
+from jaxstyle.app.execution.compiled_lanes import CompiledLanes, make_mesh
 from jaxstyle.app.execution.job import Job
-from jaxstyle.app.execution.outcome import Outcome, pack
+from jaxstyle.app.execution.lanes_so_far import LanesSoFar
+from jaxstyle.app.execution.outcome import Outcome, to_arrays
 from jaxstyle.app.execution.progress import Counts, Progress
 from jaxstyle.app.pictures.at_scale import at_scale
 from jaxstyle.app.settings.stages import Stage, smallest_side
 from jaxstyle.app.system import signals
 from jaxstyle.network.features import Params
 from jaxstyle.objective.objective import LayerLosses, Losses
-from jaxstyle.optimise.stopping import CONVERGED, DIVERGED, NOT_FINITE, RUNNING, WINDOW, StoppingState
+from jaxstyle.optimise.stopping import CONVERGED, WINDOW, StoppingState
 
-_DIVERGENCE = 100.0  # times the total of a picture that is all grey, or of the start
+# A lane has diverged if its total is so many times that of an all-grey picture, or of the start.
+_DIVERGENCE = 100.0
 
-Snapshot = Callable[[int, Sequence[int], np.ndarray], None]
-"""Is given the number of steps, numbers of lanes, and their images (lanes, h, w, 3)."""
+SnapshotWriter = Callable[[int, Sequence[int], np.ndarray], None]
+"""Writes pictures of lanes on their way: takes the number of steps, lane numbers, images (lanes, h, w, 3)."""
 
 
-class Part(NamedTuple):
-    """Lanes of one shape, and all that their course needs.
+class LanesOfShape(NamedTuple):
+    """Lanes whose images have one shape, with all that is needed to run them.
 
     Attributes:
-      job: what they belong to.
-      lanes: their numbers in it.
-      stages: the sizes they go through.
+      job: the job that the lanes belong to.
+      numbers: their numbers in the job.
+      stages: the sizes that the lanes go through.
       params: the network's parameters, prepared.
-      make_batch: of (job, params, lanes), their batch at the size of the job's pictures.
-      name: of their checkpoints.
-      checkpoints: where they go; None: nowhere, and a signal ends the process at once.
-      save_every: steps between snapshots; None: none are made.
-      snapshot: makes one.
+      make_batch: makes the batch of (job, params, numbers) at the size of the job's pictures.
+      checkpoint_name: name of the lanes' series of checkpoints.
+      checkpoints: where checkpoints go; with None there are none, and a signal ends the process at once.
+      save_every: number of steps between snapshots; None for no snapshots.
+      write_snapshot: writes a snapshot, if snapshots are wanted.
     """
 
     job: Job
-    lanes: list[int]
+    numbers: list[int]
     stages: list[Stage]
     params: Params
     make_batch: Callable[[Job, Params, list[int]], Batch]
-    name: str
+    checkpoint_name: str
     checkpoints: Checkpoints | None
     save_every: int | None
-    snapshot: Snapshot | None
+    write_snapshot: SnapshotWriter | None
 
     def steps(self) -> int:
-        """Steps through all stages."""
+        """Count the steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
     def work(self, steps: int | None = None) -> float:
-        """Lane-steps times pixels of the first `steps`, or of all."""
+        """Return lane-steps times pixels of the first `steps` steps, or of all."""
         rest, pixels = self.steps() if steps is None else steps, 0
         for stage in self.stages:
             pixels += min(rest, stage.steps) * math.prod(stage.shape)
             rest -= min(rest, stage.steps)
-        return float(pixels * len(self.lanes))
+        return float(pixels * len(self.numbers))
 
 
-def run_part(part: Part, group: int, saved: Saved | None, progress: Progress) -> Outcome:
-    """Take all lanes to their end, `group` of them at once on a device, from what was saved of them on.
+def run_lanes(lanes: LanesOfShape, group: int, saved: Saved | None, progress: Progress) -> Outcome:
+    """Run lanes of one shape to their end.
+
+    Args:
+      lanes: the lanes.
+      group: number of lanes that a device computes at once.
+      saved: what a checkpoint holds of the lanes, if they go on from one.
+      progress: is told about every chunk.
 
     Raises:
-      OutOfMemoryError: if they don't fit.
+      OutOfMemoryError: if the group does not fit into memory.
       StoppedError: after a signal.
       BaseException: what a watcher of the progress raised.
     """
-    return _Course(part, group, progress).run(saved)
+    return _LanesRunner(lanes, group, progress).run(saved)
 
 
-class _Course:
-    """Lanes on their way. Those at work are called members, by their places in the part.
+class _LanesRunner:
+    """Runs lanes of one shape on all devices of this process."""
 
-    Of the others, which came to their end early, `images`, `status` and `steps` hold how.
-    """
-
-    def __init__(self, part: Part, group: int, progress: Progress) -> None:
-        self.part, self.group, self.progress = part, group, progress
-        self.tolerance = part.job.settings.tolerance
-        self.shape = part.stages[-1].shape
-        self.mesh = make_mesh(len(part.lanes))
+    def __init__(self, lanes: LanesOfShape, group: int, progress: Progress) -> None:
+        self.lanes, self.group, self.progress = lanes, group, progress
+        self.tolerance = lanes.job.settings.tolerance
+        self.shape = lanes.stages[-1].shape
+        self.mesh = make_mesh(len(lanes.numbers))
         self.devices = 1 if self.mesh is None else self.mesh.size
-        self.batch = part.make_batch(part.job, part.params, part.lanes)
-        self.stage = self.step = 0
-        self.members = np.arange(len(part.lanes))
-        self.everyone = self._pad(self.members)
-        self.whole = self._build(self.batch, self.everyone, self.tolerance, self.group)
-        self.images = np.zeros((len(part.lanes), *self.shape, 3), np.float32)
-        self.status, self.steps = (np.zeros(len(part.lanes), np.int32) for _ in range(2))
-        self.rows: list[Losses] = []
+        self.batch = lanes.make_batch(lanes.job, lanes.params, lanes.numbers)
+        self.so_far = LanesSoFar(len(lanes.numbers), self.shape)
+        self.everyone = self._pad(self.so_far.computed)
+        self.full_size = self._build(self.batch, self.everyone, self.tolerance, self.group)
 
     def run(self, saved: Saved | None) -> Outcome:
-        leaves = None if saved is None else self._restore(saved)
+        leaves = None if saved is None else self.so_far.restore(saved)
         state: StoppingState | None = None
-        for number in range(self.stage, len(self.part.stages)):
-            self.stage = number
-            lanes = self._lanes_of_stage()
+        for stage in range(self.so_far.stage, len(self.lanes.stages)):
+            self.so_far.stage = stage
+            compiled = self._lanes_of_stage()
             if leaves is not None:
-                state = lanes.adopt([leaf[self._pad(np.arange(len(leaf)))] for leaf in leaves])
+                state = compiled.adopt([leaf[self._pad(np.arange(len(leaf)))] for leaf in leaves])
             elif state is None:
-                state = lanes.start(self._limits())
+                state = compiled.start(self._limits())
             else:
-                state = lanes.grow(state, self.part.stages[number].shape)
+                state = compiled.grow(state, self.lanes.stages[stage].shape)
             leaves = None
-            state = self._take_stage(lanes, state)
+            state = self._take_stage(compiled, state)
         assert state is not None
-        with self._deferred():
+        with self._signals_deferred():
             outcome = self._finish(state)
-            if self.part.checkpoints:
-                saved = Saved({"finished": True, "group": self.group}, pack(outcome))
-                if not self.part.checkpoints.save(self.part.name, saved, wait=True):
-                    self.part.checkpoints.complete = False
+            if self.lanes.checkpoints:
+                saved = Saved({"finished": True, "group": self.group}, to_arrays(outcome))
+                if not self.lanes.checkpoints.save(self.lanes.checkpoint_name, saved, wait=True):
+                    self.lanes.checkpoints.complete = False
         return outcome
 
-    def _build(self, batch: Batch, index: np.ndarray, tolerance: float | None, group: int) -> Lanes:
+    def _build(self, batch: Batch, index: np.ndarray, tolerance: float | None, group: int) -> CompiledLanes:
         group = min(group, len(index) // self.devices)
         chosen = select(batch, index)
-        return Lanes(self.part.job, self.part.params, chosen, group=group, mesh=self.mesh, tolerance=tolerance)
+        job, params = self.lanes.job, self.lanes.params
+        return CompiledLanes(job, params, chosen, group=group, mesh=self.mesh, tolerance=tolerance)
 
-    def _pad(self, members: np.ndarray) -> np.ndarray:
-        """The members, the last one repeated, as many as devices share out; in few numbers where lanes stop early."""
-        count = -(-len(members) // self.devices)
-        if self.tolerance is not None and len(members) < len(self.part.lanes):
-            count = min(1 << (count - 1).bit_length(), -(-len(self.part.lanes) // self.devices))
-        return pad(members, count * self.devices)
+    def _pad(self, index: np.ndarray) -> np.ndarray:
+        """Repeat the last lane until the devices share the lanes evenly.
 
-    def _lanes_of_stage(self) -> Lanes:
-        index = self._pad(self.members)
-        if self._last():
-            all_of_them = np.array_equal(index, self.everyone)
-            return self.whole if all_of_them else self._build(self.batch, index, self.tolerance, self.group)
-        part, shape = self.part, self.part.stages[self.stage].shape
-        smaller = at_scale(part.job.pictures, self.shape, shape, least=smallest_side(part.job.settings))
-        batch = part.make_batch(part.job._replace(pictures=smaller), part.params, part.lanes)
-        # Of small images more at once take the same memory, and read the kernels once for all of them.
+        Where lanes stop early, the number for each device is a power of two, so that few programs are compiled.
+        """
+        everyone = len(self.lanes.numbers)
+        count = -(-len(index) // self.devices)
+        if self.tolerance is not None and len(index) < everyone:
+            count = min(1 << (count - 1).bit_length(), -(-everyone // self.devices))
+        return pad(index, count * self.devices)
+
+    def _lanes_of_stage(self) -> CompiledLanes:
+        """Make the computed lanes at the size of the present stage."""
+        index = self._pad(self.so_far.computed)
+        if self._is_last_stage():
+            if np.array_equal(index, self.everyone):
+                return self.full_size
+            return self._build(self.batch, index, self.tolerance, self.group)
+        lanes, shape = self.lanes, self.lanes.stages[self.so_far.stage].shape
+        smaller = at_scale(lanes.job.pictures, self.shape, shape, least=smallest_side(lanes.job.settings))
+        batch = lanes.make_batch(lanes.job._replace(pictures=smaller), lanes.params, lanes.numbers)
+        # More small images at once take the same memory, and read the kernels once for all of them.
         return self._build(batch, index, None, self.group * (math.prod(self.shape) // math.prod(shape)))
 
-    def _last(self) -> bool:
-        return self.stage == len(self.part.stages) - 1
+    def _is_last_stage(self) -> bool:
+        return self.so_far.stage == len(self.lanes.stages) - 1
 
     def _limits(self) -> np.ndarray:
-        """Totals above which lanes diverge; where that is not known, none."""
+        """Return the totals above which lanes have diverged: infinity where the grey picture has no total."""
         grey = np.full((len(self.everyone), *self.shape, 3), 0.5, np.float32)
-        return np.nan_to_num(_DIVERGENCE * self.whole.evaluate(grey)[2], nan=np.inf)
+        return np.nan_to_num(_DIVERGENCE * self.full_size.evaluate(grey)[2], nan=np.inf)
 
-    def _take_stage(self, lanes: Lanes, state: StoppingState) -> StoppingState:
-        end = sum(stage.steps for stage in self.part.stages[: self.stage + 1])
-        compacting = self.tolerance is not None and self._last()
-        strides = [n for n in (WINDOW if compacting else None, self.part.save_every) if n]
-        while self.step < end:
+    def _take_stage(self, compiled: CompiledLanes, state: StoppingState) -> StoppingState:
+        end = sum(stage.steps for stage in self.lanes.stages[: self.so_far.stage + 1])
+        compacting = self.tolerance is not None and self._is_last_stage()
+        strides = [n for n in (WINDOW if compacting else None, self.lanes.save_every) if n]
+        while self.so_far.step < end:
             if compacting:
-                lanes, state = self._compact(lanes, state)
-                if not len(self.members):
+                compiled, state = self._compact(compiled, state)
+                if not len(self.so_far.computed):
                     break
-            program = lanes.compile(state)
-            with self._deferred():
-                state, self.step = take_steps(
+            program = compiled.compile(state)
+            with self._signals_deferred():
+                state, self.so_far.step = take_steps(
                     program,
                     state,
-                    start=self.step,
+                    start=self.so_far.step,
                     steps=end,
                     strides=strides,
                     report=self._report,
-                    wanted=lambda step: self._wanted(step, strides),
-                    rest=partial(self._rest, end=end, compacting=compacting),
+                    wants_state=lambda step: self._wants_state(step, strides),
+                    show_state=partial(self._see_state, end=end, compacting=compacting),
                 )
         return state
 
-    def _deferred(self) -> contextlib.AbstractContextManager[None]:
-        """Signals wait for the end of the chunk, if there is where to save what it made."""
-        return signals.deferred() if self.part.checkpoints else contextlib.nullcontext()
+    def _signals_deferred(self) -> contextlib.AbstractContextManager[None]:
+        """Have signals wait for the end of the chunk, if there are checkpoints that can save it."""
+        return signals.deferred() if self.lanes.checkpoints else contextlib.nullcontext()
 
     def _report(self, steps: int, losses: Losses) -> None:
-        def of_all(rows: np.ndarray) -> np.ndarray:
-            full = np.full((steps, len(self.part.lanes)), np.nan, rows.dtype)
-            full[:, self.members] = rows[:, : len(self.members)]
-            return full
-
-        full = jax.tree.map(of_all, losses)
-        self.rows.append(full)
-        last = jax.tree.map(lambda rows: rows[-1], full)
-        # Not NaN: a total that is too large for float32 is no failure.
-        count, active = len(self.part.lanes), int((~np.isnan(last.total)).sum())
-        converged = int((self.status == CONVERGED).sum())
-        failed = count - active - converged if self.tolerance is None else int((self.status > CONVERGED).sum())
-        height, width = self.part.stages[self.stage].shape
+        """Add a chunk's losses to the history, and tell the progress."""
+        last = self.so_far.add_losses(losses)
+        # Infinity counts as active: a total that is too large for float32 is no failure.
+        count, active = len(self.lanes.numbers), int((~np.isnan(last.total)).sum())
+        status = self.so_far.status
+        converged = int((status == CONVERGED).sum())
+        failed = count - active - converged if self.tolerance is None else int((status > CONVERGED).sum())
         counts = Counts(active, converged, failed)
-        before_last = sum(len(rows.total) for rows in self.rows) - 1
-        work = steps * count * height * width
-        self.progress.advance(steps, work, counts, self.part.lanes, last, before_last)
+        work = steps * count * math.prod(self.lanes.stages[self.so_far.stage].shape)
+        self.progress.advance(steps, work, counts, self.lanes.numbers, last, self.so_far.history_steps - 1)
 
-    def _wanted(self, step: int, strides: list[int]) -> bool:
+    def _wants_state(self, step: int, strides: list[int]) -> bool:
         if self.progress.error is not None or any(step % stride == 0 for stride in strides):
             return True
-        return self.part.checkpoints is not None and (signals.pending() or self.part.checkpoints.due())
+        return self.lanes.checkpoints is not None and (signals.pending() or self.lanes.checkpoints.due())
 
-    def _rest(self, step: int, state: StoppingState, *, end: int, compacting: bool) -> bool:
-        """Look at a state between two chunks; True if lanes have stopped without which it goes on quicker."""
-        self.step = step
-        self._note(state)
-        part = self.part
-        if part.snapshot and part.save_every and step % part.save_every == 0:
-            part.snapshot(step, [part.lanes[i] for i in self.members], np.asarray(state.picture)[: len(self.members)])
+    def _see_state(self, step: int, state: StoppingState, *, end: int, compacting: bool) -> bool:
+        """Save what is due of a state between two chunks.
+
+        Returns:
+          True to end the loop, so that lanes that have stopped are left out.
+        """
+        self.so_far.step = step
+        self.so_far.note_status(state)
+        lanes, computed = self.lanes, self.so_far.computed
+        if lanes.write_snapshot and lanes.save_every and step % lanes.save_every == 0:
+            numbers = [lanes.numbers[i] for i in computed]
+            lanes.write_snapshot(step, numbers, np.asarray(state.picture)[: len(computed)])
         error = self.progress.error
-        if part.checkpoints:
-            stopping, stage_done = signals.pending(), step == end and not self._last()
+        if lanes.checkpoints:
+            stopping, stage_done = signals.pending(), step == end and not self._is_last_stage()
             last = stopping or error is not None
-            if last or stage_done or part.checkpoints.due():
-                part.checkpoints.save(part.name, self._save(state), wait=last)
+            if last or stage_done or lanes.checkpoints.due():
+                lanes.checkpoints.save(lanes.checkpoint_name, self.so_far.save(state, self.group), wait=last)
             if stopping:
                 raise signals.stopped(self.progress.describe_steps())
         if error is not None:
             error.add_note(f"stopped {self.progress.describe_steps()}{signals.advice()}")
             raise error
-        return compacting and self._shrinks(len(state.steps))
+        return compacting and self._would_shrink(state)
 
-    def _note(self, state: StoppingState) -> None:
-        count = len(self.members)
-        self.status[self.members] = np.asarray(state.status)[:count]
-        self.steps[self.members] = np.asarray(state.steps)[:count]
+    def _would_shrink(self, state: StoppingState) -> bool:
+        """Return whether fewer lanes would be computed without those that have stopped; every WINDOW steps at most."""
+        running = self.so_far.running
+        return self.so_far.step % WINDOW == 0 and (not len(running) or len(self._pad(running)) < len(state.steps))
 
-    def _shrinks(self, size: int) -> bool:
-        """Whether lanes at work would be fewer without those that have stopped; only every so many steps."""
-        active = self.members[self.status[self.members] == RUNNING]
-        return self.step % WINDOW == 0 and (not len(active) or len(self._pad(active)) < size)
-
-    def _compact(self, lanes: Lanes, state: StoppingState) -> tuple[Lanes, StoppingState]:
-        """Go on with the lanes that haven't stopped."""
-        self._note(state)
-        if not self._shrinks(len(state.steps)):
-            return lanes, state
-        active = self.status[self.members] == RUNNING
-        self.images[self.members[~active]] = np.asarray(state.picture)[: len(active)][~active]
-        self.members = self.members[active]
-        if not len(self.members):
-            return lanes, state
-        index = self._pad(np.flatnonzero(active))
-        lanes = self._lanes_of_stage()
-        return lanes, lanes.adopt([leaf[index] for leaf in jax.tree.leaves(state)])
-
-    def _save(self, state: StoppingState) -> Saved:
-        """All that is needed to go on, copied from the devices."""
-        ended = np.setdiff1d(np.arange(len(self.part.lanes)), self.members)
-        arrays = {"members": self.members, "ended": self.images[ended]}
-        arrays |= {"status": self.status.copy(), "steps": self.steps.copy()}
-        for name in Losses._fields:
-            arrays[f"rows/{name}"] = np.concatenate([getattr(rows, name) for rows in self.rows])
-        for i, leaf in enumerate(jax.tree.leaves(state)):
-            # On a CPU, what NumPy shows is the memory that the next chunk overwrites.
-            arrays[f"state/{i:04d}"] = np.array(leaf)[: len(self.members)]
-        return Saved({"finished": False, "group": self.group, "stage": self.stage, "step": self.step}, arrays)
-
-    def _restore(self, saved: Saved) -> list[np.ndarray]:
-        """Take over what `_save` saved; returns the leaves of the state."""
-        self.stage, self.step = saved.about["stage"], saved.about["step"]
-        arrays = saved.arrays
-        self.members = arrays["members"]
-        self.images[np.setdiff1d(np.arange(len(self.part.lanes)), self.members)] = arrays["ended"]
-        self.status, self.steps = arrays["status"], arrays["steps"]
-        rows: Any = {name: arrays[f"rows/{name}"] for name in Losses._fields}
-        self.rows = [Losses(**rows)]
-        return [arrays[name] for name in sorted(arrays) if name.startswith("state/")]
+    def _compact(self, compiled: CompiledLanes, state: StoppingState) -> tuple[CompiledLanes, StoppingState]:
+        """Leave out the lanes that have stopped, where that makes the batch smaller."""
+        self.so_far.note_status(state)
+        if not self._would_shrink(state):
+            return compiled, state
+        going_on = self.so_far.leave_out_stopped(state)
+        if not len(going_on):
+            return compiled, state
+        index = self._pad(going_on)
+        compiled = self._lanes_of_stage()
+        return compiled, compiled.adopt([leaf[index] for leaf in jax.tree.leaves(state)])
 
     def _finish(self, state: StoppingState) -> Outcome:
-        count = len(self.members)
-        self.images[self.members] = np.clip(np.asarray(state.picture)[:count], 0, 1)  # a start may be outside
-        self._note(state)
+        """Make the outcome; a lane whose last step went wrong gets the image before that step."""
+        so_far = self.so_far
+        so_far.take_pictures(state)
         final, layers, totals = self._evaluate()
-        history = self._history(final)
-        totals, limits = totals[self.members], np.asarray(state.limit)[:count]
-        late = (self.status[self.members] == RUNNING) & ~(totals <= limits)  # the last step went wrong
-        if late.any():
-            self.images[self.members[late]] = np.asarray(state.good)[:count][late] / np.float32(255)
-            self.status[self.members[late]] = np.where(np.isfinite(totals[late]), DIVERGED, NOT_FINITE)
+        history = so_far.complete_history(final, self.lanes.steps())
+        if so_far.undo_failed_steps(state, totals):
             final, layers, _ = self._evaluate()
-        retries = np.zeros_like(self.steps)
-        return Outcome(list(self.images), history, final, layers, self.steps, self.status, retries)
+        retries = np.zeros_like(so_far.steps)
+        return Outcome(list(so_far.images), history, final, layers, so_far.steps, so_far.status, retries)
 
     def _evaluate(self) -> tuple[Losses, LayerLosses, np.ndarray]:
-        found = self.whole.evaluate(self.images[self.everyone])
-        return jax.tree.map(lambda x: x[: len(self.part.lanes)], found)
-
-    def _history(self, final: Losses) -> Losses:
-        """Losses with leaves (lanes, steps + 1), those of the last images at the step that made them."""
-        columns = self.part.steps() + 1
-        ended_well = np.flatnonzero(self.status <= CONVERGED)
-
-        def of_all(last: np.ndarray, *parts: np.ndarray) -> np.ndarray:
-            rows = np.concatenate(parts).T
-            rows = np.pad(rows, ((0, 0), (0, columns - rows.shape[1])), constant_values=np.nan)
-            rows[ended_well, self.steps[ended_well]] = last[ended_well]
-            return rows
-
-        return jax.tree.map(of_all, final, *self.rows)
+        found = self.full_size.evaluate(self.so_far.images[self.everyone])
+        return jax.tree.map(lambda x: x[: len(self.lanes.numbers)], found)

@@ -1,4 +1,4 @@
-"""What came out of a job's lanes: their images, their losses over the steps, and how each came to its end."""
+"""Holds and joins outcomes of lanes: their images, the history of their losses, and how each of them ended."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,17 +11,17 @@ from jaxstyle.optimise.stopping import CONVERGED, DIVERGED, NOT_FINITE, RUNNING
 
 
 class Outcome(NamedTuple):
-    """What came out of lanes, as NumPy arrays.
+    """The outcome of lanes, as NumPy arrays.
 
     Attributes:
-      images: of each lane, (h, w, 3) in [0, 1]; of one that failed, the last good one.
-      history: Losses with leaves (lanes, steps + 1): column i after i steps, NaN after the one where a lane stopped.
-      final: Losses of `images` with leaves (lanes,).
-      layers: LayerLosses of `images` with leaves (lanes,).
-      steps: (lanes,) steps taken before the lane stopped.
-      status: (lanes,) of `stopping`: RUNNING took all steps.
-      retries: (lanes,) how often the lane was started again, because it had failed.
-      seconds: wall time of the steps, with compilation.
+      images: an image (h, w, 3) in [0, 1] for each lane; the last good one if the lane failed.
+      history: Losses with leaves (lanes, steps + 1); column i is after i steps, and NaN follows where a lane stopped.
+      final: Losses of `images`, leaves (lanes,).
+      layers: LayerLosses of `images`, leaves (lanes,).
+      steps: (lanes,) steps that the lane took before it stopped.
+      status: (lanes,) values of `StoppingState.status`; a lane that took all steps is RUNNING.
+      retries: (lanes,) how often the lane was started again because it had failed.
+      seconds: wall time of the steps, compilation included.
     """
 
     images: list[np.ndarray]
@@ -35,11 +35,11 @@ class Outcome(NamedTuple):
 
     @property
     def ok(self) -> np.ndarray:
-        """(lanes,) False of lanes that failed."""
+        """(lanes,) whether each lane ended well; False for lanes that failed."""
         return (self.status == RUNNING) | (self.status == CONVERGED)
 
     def reason(self, lane: int) -> str:
-        """Why a lane stopped; "" if it took all its steps."""
+        """Say why a lane stopped; "" if it took all its steps."""
         step = self.steps[lane]
         return {
             RUNNING: "",
@@ -50,21 +50,23 @@ class Outcome(NamedTuple):
 
 
 def join_outcomes(outcomes: Sequence[Outcome], lanes: Sequence[int] | None = None) -> Outcome:
-    """The outcome of the lanes of all, one after the other, or in the order of their numbers.
+    """Join outcomes into one.
 
-    Where some took fewer steps, their history ends with NaN.
+    Args:
+      outcomes: outcomes of different lanes; where some took fewer steps, their history ends with NaN.
+      lanes: numbers of all these lanes, by which they are sorted; with None they stay in order.
     """
     images = [image for outcome in outcomes for image in outcome.images]
     columns = max(outcome.history.total.shape[1] for outcome in outcomes)
-    longest = [o._replace(history=jax.tree.map(lambda x: _pad(x, columns), o.history)) for o in outcomes]
+    longest = [o._replace(history=jax.tree.map(lambda x: _pad_history(x, columns), o.history)) for o in outcomes]
     arrays = [outcome[1:-1] for outcome in longest]
     order = range(len(images)) if lanes is None else np.argsort(lanes)
     joined = jax.tree.map(lambda *parts: np.concatenate(parts)[np.asarray(order)], *arrays)
     return Outcome([images[i] for i in order], *joined, seconds=sum(outcome.seconds for outcome in outcomes))
 
 
-def retried(outcome: Outcome, lanes: np.ndarray, again: Outcome) -> Outcome:
-    """The outcome in which the lanes with these places are as they came out when they were started again."""
+def replace_retried(outcome: Outcome, lanes: np.ndarray, again: Outcome) -> Outcome:
+    """Replace the lanes with these indices by the outcome `again` of their retry."""
     images = list(outcome.images)
     for lane, image in zip(lanes, again.images, strict=True):
         images[lane] = image
@@ -78,12 +80,12 @@ def retried(outcome: Outcome, lanes: np.ndarray, again: Outcome) -> Outcome:
     return Outcome(images, *jax.tree.map(put, outcome[1:-1], again[1:-1]), seconds=outcome.seconds)
 
 
-def _pad(rows: np.ndarray, columns: int) -> np.ndarray:
-    return np.pad(rows, ((0, 0), (0, columns - rows.shape[1])), constant_values=np.nan)
+def _pad_history(leaf: np.ndarray, columns: int) -> np.ndarray:
+    return np.pad(leaf, ((0, 0), (0, columns - leaf.shape[1])), constant_values=np.nan)
 
 
-def pack(outcome: Outcome) -> dict[str, np.ndarray]:
-    """The arrays of an outcome whose images have one shape and of whose lanes none was started again, by name."""
+def to_arrays(outcome: Outcome) -> dict[str, np.ndarray]:
+    """Name the arrays of an outcome without retries whose images have one shape, for a checkpoint."""
     arrays = {"images": np.stack(outcome.images), "steps": outcome.steps, "status": outcome.status}
     for kind in ("history", "final"):
         arrays |= {f"{kind}/{name}": leaf for name, leaf in getattr(outcome, kind)._asdict().items()}
@@ -92,8 +94,8 @@ def pack(outcome: Outcome) -> dict[str, np.ndarray]:
     return arrays
 
 
-def unpack(arrays: Mapping[str, np.ndarray]) -> Outcome:
-    """The outcome that has these arrays."""
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> Outcome:
+    """Make the outcome of which `to_arrays` gave these arrays."""
     history, final = (Losses(**_named(arrays, f"{kind}/")) for kind in ("history", "final"))
     layers = LayerLosses(**{kind: _named(arrays, f"layers/{kind}/") for kind in LayerLosses._fields})
     steps, status = arrays["steps"], arrays["status"]

@@ -1,4 +1,4 @@
-"""How far a run is: worked out after each chunk of steps, and told to whoever watches: a person, a log, a callback."""
+"""Works out after each chunk of steps how far a run is, and tells whoever watches: a person, a log, a callback."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ _LOG_SECONDS = 10.0
 
 
 class Counts(NamedTuple):
-    """How many of the lanes are at work, have converged, have failed."""
+    """How many lanes are still running, have converged and have failed."""
 
     active: int
     converged: int
@@ -33,15 +33,15 @@ class Chunk(NamedTuple):
     """How far a run is after a chunk of steps.
 
     Attributes:
-      seconds: since the run was started or resumed.
-      steps_done: number of steps that are done; lanes of different sizes take theirs one size after the other.
-      steps: that there are in all; more once lanes are retried.
-      counts: how many of `lanes` are at work.
-      lane_steps_per_second: since the first chunk, which brings the compilation with it; None after that.
-      seconds_left: None after the first chunk, too.
+      seconds: time since the run was started or resumed.
+      steps_done: number of steps that are done; lanes of different shapes take their steps one shape after the other.
+      steps: number of all steps, which grows when lanes are retried.
+      counts: states of `lanes`.
+      lane_steps_per_second: pace since the first chunk, whose time includes compilation; None after the first chunk.
+      seconds_left: estimate of the time that is left; None after the first chunk.
       lanes: numbers, as in lanes.csv, of the lanes that took the steps.
-      losses: Losses with leaves (lanes,), NaN of those that have stopped: of the images that the last step began with.
-      losses_step: step of history.csv that these losses stand at: how many steps had made those images.
+      losses: Losses of the images before the last step, leaves (lanes,); NaN for lanes that have stopped.
+      losses_step: the step of history.csv with these losses, which is the number of steps that made those images.
     """
 
     seconds: float
@@ -56,40 +56,49 @@ class Chunk(NamedTuple):
 
 
 Watcher = Callable[[Chunk], object]
+"""Is called after each chunk of steps."""
 
 
 @contextlib.contextmanager
-def watchers(options: RunOptions, steps: int) -> Iterator[list[Watcher]]:
-    """Those whom the options want to be told about a run of so many steps.
+def open_watchers(options: RunOptions, steps: int) -> Iterator[list[Watcher]]:
+    """Open the watchers that the options ask for, of a run of so many steps.
 
     Raises:
       AppError: if the log can't be written.
     """
     with contextlib.ExitStack() as stack:
-        found: list[Watcher] = []
+        watchers: list[Watcher] = []
         if not options.quiet:
             screen = _Screen(steps)
             stack.callback(screen.close)
-            found.append(screen.show)
+            watchers.append(screen.show)
         if options.log_json:
-            found.append(partial(_write_log, stack.enter_context(_open_log(options.log_json))))
+            watchers.append(partial(_write_log, stack.enter_context(_open_log(options.log_json))))
         if options.on_chunk:
-            found.append(options.on_chunk)
-        yield found
+            watchers.append(options.on_chunk)
+        yield watchers
 
 
 class Progress:
-    """Progress of one run. Work is counted in lane-steps times pixels: steps at a smaller size take less time.
+    """Progress of one run.
+
+    Work is counted in lane-steps times pixels, because steps at a smaller size take less time.
+
+    Args:
+      steps: number of all steps.
+      work: all work.
+      watchers: functions that are told about each chunk.
+      first_lane: number that the run's first lane has in the run folder.
 
     Attributes:
       done: work that is done.
       step: number of steps that are done.
-      error: what a watcher raised, who is told nothing more.
+      error: what a watcher has raised; that watcher is called no more.
     """
 
-    def __init__(self, steps: int, work: float, told: Sequence[Watcher], *, first_lane: int = 0) -> None:
+    def __init__(self, steps: int, work: float, watchers: Sequence[Watcher], *, first_lane: int = 0) -> None:
         self._steps, self._work, self._first_lane = steps, work, first_lane
-        self._told = list(told)
+        self._watchers = list(watchers)
         self.done, self.step = 0.0, 0
         self.error: BaseException | None = None
         self._first: tuple[float, float, int] | None = None  # time, work and lane-steps after the first chunk
@@ -97,40 +106,40 @@ class Progress:
         self._started = time.monotonic()
 
     def extend(self, steps: int, work: float) -> None:
-        """Say that there is so much more to do."""
+        """Add steps and work that are to be done."""
         self._steps += steps
         self._work += work
 
-    def restart(self, done: float, step: int) -> None:
-        """Say that so much work and so many steps are done: none of it just now."""
+    def resume_at(self, done: float, step: int) -> None:
+        """Set the work and the steps that are done, none of which counts for the pace."""
         self.done, self.step, self._first = done, step, None
 
     def describe_steps(self) -> str:
-        """How far it is, in words."""
+        """Describe in words how many steps are done."""
         return f"after {self.step} of {self._steps} steps"
 
     def advance(
         self, steps: int, work: float, counts: Counts, lanes: Sequence[int], losses: Losses, losses_step: int
     ) -> None:
-        """Say that `lanes` have taken `steps` steps more; the last one gave `losses`, as `Chunk` describes them."""
+        """Add a chunk of `steps` steps that `lanes` have taken; `Chunk` describes `losses` and `losses_step`."""
         now = time.monotonic()
         self.step += steps
         self.done += work
         self._lane_steps += steps * counts.active
-        if self._first is None:  # the first steps bring the compilation with them
+        if self._first is None:  # the time of the first chunk includes compilation
             self._first = (now, self.done, self._lane_steps)
         numbers = [self._first_lane + lane for lane in lanes]
         pace = self._pace(now)
         chunk = Chunk(now - self._started, self.step, self._steps, counts, *pace, numbers, losses, losses_step)
-        for watcher in list(self._told):
+        for watcher in list(self._watchers):
             try:
                 watcher(chunk)
-            except BaseException as error:  # the run is stopped in good order, and then it is raised
+            except BaseException as error:  # the runner of the lanes saves its state, and raises this then
                 self.error = error
-                self._told.remove(watcher)
+                self._watchers.remove(watcher)
 
     def _pace(self, now: float) -> tuple[float, float] | tuple[None, None]:
-        """Lane-steps a second, and seconds that are left."""
+        """Work out lane-steps a second, and the seconds that are left."""
         if self._first is None or now <= self._first[0] or self.done <= self._first[1]:
             return None, None
         seconds = now - self._first[0]
@@ -139,10 +148,10 @@ class Progress:
 
 
 class _Screen:
-    """A bar on a terminal, a line now and then in a log; on stderr, so that stdout can be piped."""
+    """Shows a bar on a terminal, else a line now and then; on stderr, so that stdout can be piped."""
 
     def __init__(self, steps: int) -> None:
-        # Without tqdm's time left, to which all steps are alike.
+        # tqdm's own time left is not shown: it takes all steps to be alike.
         form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
         self._bar = tqdm(total=steps, leave=False, bar_format=form) if is_terminal() else None
         self._told = time.monotonic()
@@ -150,7 +159,7 @@ class _Screen:
     def show(self, chunk: Chunk) -> None:
         text = _describe(chunk)
         if self._bar is not None:
-            with contextlib.suppress(OSError, ValueError):  # a screen that is gone is no reason to fail
+            with contextlib.suppress(OSError, ValueError):  # a run goes on without a screen
                 self._bar.total = chunk.steps
                 self._bar.set_postfix_str(text, refresh=False)
                 self._bar.update(chunk.steps_done - self._bar.n)
@@ -200,7 +209,7 @@ def _open_log(path: str) -> Iterator[IO[str]]:
     try:
         yield file
     finally:
-        with contextlib.suppress(OSError):  # a log that can't be written is no reason to fail
+        with contextlib.suppress(OSError):  # a run goes on without a log
             file.close()
 
 

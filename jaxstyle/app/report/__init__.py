@@ -1,1 +1,1 @@
-"""What a person looks at: report.html and the contact sheet. It imports `run_folder` and all below it."""
+"""Makes what a person looks at: report.html and the contact sheet. It may import `run_folder` and all wings below."""

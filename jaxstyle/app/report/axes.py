@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxstyle.app.run_folder.contents import Lane, to_number
+from jaxstyle.app.run_folder.stored_run import Lane, to_number
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, flag_of
 from jaxstyle.app.settings.settings import SHARED, Settings
 

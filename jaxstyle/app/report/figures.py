@@ -1,4 +1,4 @@
-"""What the plots of a report show: the content-style planes with their fronts, and the curves of the losses."""
+"""Makes the plots of a report: content against style with the Pareto fronts, and the curves of the losses."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from jaxstyle.app.report import plots
 from jaxstyle.app.report.axes import Axis
 from jaxstyle.app.report.sheet import even_sample
-from jaxstyle.app.run_folder.contents import Lane, Recorded
+from jaxstyle.app.run_folder.stored_run import Lane, StoredRun
 from jaxstyle.app.settings.columns import LOSSES
 from jaxstyle.evaluate.select import knee, pareto_front
 
@@ -24,7 +24,14 @@ _PLANES = (
 
 
 class Plane(NamedTuple):
-    """A content-style plane with the marks of its lanes, which are indices into the lanes shown."""
+    """A plot of content against style.
+
+    Attributes:
+      title: heading of the plot.
+      plane: the plot without its points.
+      front: indices, into the lanes shown, of the lanes on a Pareto front.
+      knees: indices of the lanes at the knee of a front.
+    """
 
     title: str
     plane: plots.Plane
@@ -33,7 +40,7 @@ class Plane(NamedTuple):
 
 
 def find_planes(lanes: Sequence[Lane]) -> list[Plane]:
-    """Draw the planes that the lanes have numbers for; front and knee are those of each pair of images by itself."""
+    """Draw the planes that the lanes have numbers for; each pair of images has its own front and knee."""
     found = []
     for name, x, y, title in _PLANES:
         values = np.array([[lane.values.get(x, math.nan), lane.values.get(y, math.nan)] for lane in lanes])
@@ -56,7 +63,7 @@ def find_planes(lanes: Sequence[Lane]) -> list[Plane]:
 
 
 def place_points(plane: Plane, lanes: Sequence[Lane], labels: Sequence[str], axes: Sequence[Axis]) -> dict[str, Any]:
-    """A plane with its points, those with marks drawn last, over the others."""
+    """Describe a plane with its points for the template; marked points come last, so that they lie over the others."""
     points = [
         {
             "index": i,
@@ -74,35 +81,38 @@ def place_points(plane: Plane, lanes: Sequence[Lane], labels: Sequence[str], axe
     return {"title": plane.title, "svg": plane.plane.svg, "points": points}
 
 
-def draw_curves(recorded: Recorded, lanes: Sequence[Lane], axes: Sequence[Axis]) -> list[dict[str, Any]]:
-    """Plots of the losses over the steps and of the style loss over the layers."""
+def draw_curves(run: StoredRun, lanes: Sequence[Lane], axes: Sequence[Axis]) -> list[dict[str, Any]]:
+    """Draw the losses over the steps, and the style loss over the layers."""
     index = {lane.number: i for i, lane in enumerate(lanes)}
     colours = [colour_of(axes, axes[0].rank(lane) if axes else 0) for lane in lanes]
-    history = recorded.history
+    history = run.history
     points = even_sample(len(history.steps), _MAX_POINTS)
     found = []
     for name, title in _CURVES.items():
         losses = history.losses.get(name, np.zeros((0, 0)))[:, points]
-        rows = {index[lane]: row for lane, row in zip(history.lanes.tolist(), losses, strict=True) if lane in index}
-        svg = _draw_sample(f"curve-{name}", "step", history.steps[points], rows, colours)
-        found.append({"title": title, "svg": svg, "drawn": min(len(rows), _MAX_CURVES), "of": len(rows)})
-    layers = [name for name in recorded.columns("layers") if any(name in lane.values for lane in lanes)]
-    rows = {i: np.array([lane.values.get(name, math.nan) for name in layers]) for i, lane in enumerate(lanes)}
+        curves = {
+            index[lane]: of_lane for lane, of_lane in zip(history.lanes.tolist(), losses, strict=True) if lane in index
+        }
+        svg = _draw_sample(f"curve-{name}", "step", history.steps[points], curves, colours)
+        found.append({"title": title, "svg": svg, "drawn": min(len(curves), _MAX_CURVES), "of": len(curves)})
+    layers = [name for name in run.columns("layers") if any(name in lane.values for lane in lanes)]
+    curves = {i: np.array([lane.values.get(name, math.nan) for name in layers]) for i, lane in enumerate(lanes)}
     svg = _draw_sample(
-        "layers", "layer", [name.removeprefix("style_") for name in layers], rows if layers else {}, colours
+        "layers", "layer", [name.removeprefix("style_") for name in layers], curves if layers else {}, colours
     )
-    found.append({"title": LAYERS_TITLE, "svg": svg, "drawn": min(len(rows), _MAX_CURVES), "of": len(rows)})
+    found.append({"title": LAYERS_TITLE, "svg": svg, "drawn": min(len(curves), _MAX_CURVES), "of": len(curves)})
     return [curve for curve in found if curve["svg"]]
 
 
-def _draw_sample(name: str, label: str, x: Any, rows: Mapping[int, np.ndarray], colours: Sequence[str]) -> str | None:
-    if not rows:
+def _draw_sample(name: str, label: str, x: Any, curves: Mapping[int, np.ndarray], colours: Sequence[str]) -> str | None:
+    if not curves:
         return None
-    keys = list(rows)
-    lines = {keys[i]: (rows[keys[i]], colours[keys[i]]) for i in even_sample(len(keys), _MAX_CURVES)}
-    return plots.draw_lines(name, label, x, lines, np.array(list(rows.values())) if len(rows) > len(lines) else None)
+    keys = list(curves)
+    lines = {keys[i]: (curves[keys[i]], colours[keys[i]]) for i in even_sample(len(keys), _MAX_CURVES)}
+    everything = np.array(list(curves.values())) if len(curves) > len(lines) else None
+    return plots.draw_lines(name, label, x, lines, everything)
 
 
 def colour_of(axes: Sequence[Axis], rank: int) -> str:
-    """Colour of the value with this rank of the first axis."""
+    """Return the colour of the value of the first axis that has this rank."""
     return plots.scale_colour(rank / max(len(axes[0].values) - 1, 1) if axes else 0)

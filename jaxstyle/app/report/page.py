@@ -1,4 +1,4 @@
-"""report.html: one page that shows a run, finished or not, and needs nothing but itself."""
+"""Writes report.html: one self-contained page that shows a run, finished or not."""
 
 import base64
 import io
@@ -14,78 +14,78 @@ from PIL import Image
 from jaxstyle.app.report import figures
 from jaxstyle.app.report.axes import Axis, find_axes, transfer_command
 from jaxstyle.app.report.sheet import even_sample
-from jaxstyle.app.run_folder.contents import Lane, Recorded, read_folder
+from jaxstyle.app.run_folder.stored_run import Lane, StoredRun, read_stored_run
 from jaxstyle.app.system.files import write_atomic
 
 MAX_LANES = 1000
 _MAX_COLUMNS = 10
-_ONE_PAGE, _PAGE = 100, 60  # cards: as many on one page; more in pages of so many
-_THUMBNAILS = ((100, 320), (300, 224), (math.inf, 160))  # up to how many lanes, longest side in pixels
+_ONE_PAGE, _PAGE = 100, 60  # up to 100 cards stand on one page, more in pages of 60
+_THUMBNAILS = ((100, 320), (300, 224), (math.inf, 160))  # (most lanes, longest side in pixels)
 
 
 def write_report(folder: Path) -> Path:
-    """Write report.html into a run folder, from what is there; equal runs give equal reports.
+    """Write report.html into a run folder, from what the folder holds; equal runs give equal reports.
 
     Returns:
-      The file.
+      Path of report.html.
 
     Raises:
-      StartError: if it isn't a run folder, or a file of it is damaged.
+      StartError: if it isn't a run folder, or one of its files is damaged.
       RunError: if the file can't be written.
     """
     import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxstyle.app.report"),
-        autoescape=True,  # names of files and commands come from anywhere
+        autoescape=True,  # names of files and commands may hold anything
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "words": _words}
-    recorded = read_folder(folder)
-    page = environment.get_template("report.html").render(_describe(recorded))
-    # A command may name files whose bytes are no letters.
+    run = read_stored_run(folder)
+    page = environment.get_template("report.html").render(_describe(run))
+    # A command may name files whose bytes are not text.
     write_atomic(folder / "report.html", page.encode("utf-8", "backslashreplace"))
     return folder / "report.html"
 
 
-def _describe(recorded: Recorded) -> dict[str, Any]:
-    """What the template shows."""
-    total = len(recorded.lanes)
-    lanes = [recorded.lanes[i] for i in even_sample(total, MAX_LANES)]
-    axes = find_axes(lanes, recorded.columns("settings"))
-    contents, styles = (_inputs(recorded, kind) for kind in ("content", "style"))
+def _describe(run: StoredRun) -> dict[str, Any]:
+    """Describe a run for the template."""
+    total = len(run.lanes)
+    lanes = [run.lanes[i] for i in even_sample(total, MAX_LANES)]
+    axes = find_axes(lanes, run.columns("settings"))
+    contents, styles = (_inputs(run, kind) for kind in ("content", "style"))
     labels = [_label(lane, axes, contents, styles) for lane in lanes]
     planes = figures.find_planes(lanes)
-    cards = _cards(recorded, lanes, labels, planes)
+    cards = _cards(run, lanes, labels, planes)
     if not any(card["thumbnail"] or card["lane"].settings for card in cards):
-        cards = []  # the run has only begun: nothing to pick from
+        cards = []  # the run has only begun, and there is nothing to pick from
     order, columns = _arrange(lanes, axes)
     kinds = {"Losses": "losses", "Metrics": "metrics", figures.LAYERS_TITLE: "layers"}
     return {
         "title": _title(contents, styles),
-        "facts": _facts(recorded, total),
-        "recorded": recorded,
-        "record": recorded.record,
+        "facts": _facts(run, total),
+        "run": run,
+        "record": run.record,
         "total": total,
         "shown": len(lanes),
         "failed": [card for card in cards if card["failed"]],
         "contents": contents,
         "styles": styles,
         "axes": axes,
-        "fixed": _fixed(lanes, recorded.columns("settings"), axes),
+        "fixed": _fixed(lanes, run.columns("settings"), axes),
         "cards": cards and [cards[i] for i in order],
         "columns": columns,
         "planes": [figures.place_points(plane, lanes, labels, axes) for plane in planes],
-        "curves": figures.draw_curves(recorded, lanes, axes),
+        "curves": figures.draw_curves(run, lanes, axes),
         "colours": [(value, figures.colour_of(axes, i)) for i, value in enumerate(axes[0].values)] if axes else [],
         "groups": [
-            (title, [name for name in recorded.columns(kind) if any(name in lane.values for lane in lanes)])
+            (title, [name for name in run.columns(kind) if any(name in lane.values for lane in lanes)])
             for title, kind in kinds.items()
         ],
         "data": {
-            "lanes": [_entry(recorded, card, axes, contents, styles) for card in cards],
+            "lanes": [_entry(run, card, axes, contents, styles) for card in cards],
             "axes": [axis.values for axis in axes],
             "content": contents,
             "style": styles,
@@ -96,9 +96,9 @@ def _describe(recorded: Recorded) -> dict[str, Any]:
 
 
 def _entry(
-    recorded: Recorded, card: Mapping[str, Any], axes: Sequence[Axis], contents: list[Any], styles: list[Any]
+    run: StoredRun, card: Mapping[str, Any], axes: Sequence[Axis], contents: list[Any], styles: list[Any]
 ) -> dict[str, Any]:
-    """What the script knows about a lane."""
+    """Describe a lane for the page's script."""
     lane = card["lane"]
     return {
         "lane": lane.number,
@@ -108,7 +108,7 @@ def _entry(
         "ranks": [axis.rank(lane) for axis in axes],
         "picture": card["picture"],
         "alt": card["alt"],
-        "command": transfer_command(recorded.record, lane, contents, styles),
+        "command": transfer_command(run.record, lane, contents, styles),
     }
 
 
@@ -119,10 +119,10 @@ def _title(contents: Sequence[Mapping[str, Any]], styles: Sequence[Mapping[str, 
     )
 
 
-def _facts(recorded: Recorded, total: int) -> list[str]:
-    options = recorded.record.get("options", {})
-    sizes = {f"{one['width']} × {one['height']} pixels" for one in recorded.inputs("content") if "width" in one}
-    total = max(total, int(recorded.record.get("lanes", 0)))
+def _facts(run: StoredRun, total: int) -> list[str]:
+    options = run.record.get("options", {})
+    sizes = {f"{one['width']} × {one['height']} pixels" for one in run.inputs("content") if "width" in one}
+    total = max(total, int(run.record.get("lanes", 0)))
     facts = [f"{total:,} lane{'s' * (total != 1)}", *(sizes if len(sizes) == 1 else ())]
     if "steps" in options:
         where = " at full size" if options.get("min_size") else ""
@@ -134,17 +134,17 @@ def _facts(recorded: Recorded, total: int) -> list[str]:
     return facts
 
 
-def _inputs(recorded: Recorded, kind: str) -> list[dict[str, Any]]:
+def _inputs(run: StoredRun, kind: str) -> list[dict[str, Any]]:
     found = []
-    side = _side(len(recorded.inputs(kind)))
-    for one in recorded.inputs(kind):
-        picture = recorded.picture(one.get("image"))
+    side = _side(len(run.inputs(kind)))
+    for one in run.inputs(kind):
+        picture = run.picture(one.get("image"))
         found.append(
             {
                 "name": PurePath(str(one["file"])).stem or str(one["file"]),
                 "file": str(one["file"]),
                 "picture": quote(picture) if picture else None,
-                "thumbnail": picture and _thumbnail(recorded.folder / picture, side),
+                "thumbnail": picture and _thumbnail(run.folder / picture, side),
                 "size": f"{one['width']} × {one['height']}" if "width" in one else "",
                 "sha256": str(one.get("sha256", "")),
             }
@@ -160,12 +160,12 @@ def _label(lane: Lane, axes: Sequence[Axis], contents: list[Any], styles: list[A
 
 
 def _cards(
-    recorded: Recorded, lanes: Sequence[Lane], labels: Sequence[str], planes: Sequence[figures.Plane]
+    run: StoredRun, lanes: Sequence[Lane], labels: Sequence[str], planes: Sequence[figures.Plane]
 ) -> list[dict[str, Any]]:
     side = _side(len(lanes))
     cards = []
     for i, (lane, label) in enumerate(zip(lanes, labels, strict=True)):
-        picture = recorded.picture(f"images/lane_{lane.number:04d}.png")
+        picture = run.picture(f"images/lane_{lane.number:04d}.png")
         cards.append(
             {
                 "index": i,
@@ -173,7 +173,7 @@ def _cards(
                 "label": label,
                 "alt": f"Result of lane {lane.number}: {label}",
                 "picture": quote(picture) if picture else None,
-                "thumbnail": picture and _thumbnail(recorded.folder / picture, side),
+                "thumbnail": picture and _thumbnail(run.folder / picture, side),
                 "failed": lane.status == "failed",
                 "front": bool(planes) and i in planes[0].front,
                 "knee": bool(planes) and i in planes[0].knees,
@@ -187,7 +187,7 @@ def _side(count: int) -> int:
 
 
 def _thumbnail(file: Path, side: int) -> str | None:
-    """A data URI of the picture, at most `side` pixels wide and high; None if it can't be read."""
+    """Make a data URI of the picture, at most `side` pixels wide and high; None if it can't be read."""
     buffer = io.BytesIO()
     try:
         with Image.open(file) as image:
@@ -200,7 +200,11 @@ def _thumbnail(file: Path, side: int) -> str | None:
 
 
 def _arrange(lanes: Sequence[Lane], axes: Sequence[Axis]) -> tuple[list[int], int]:
-    """The order of the cards, and the columns of a table with the first axis across, or 0 if they make no table."""
+    """Arrange the cards as a table with the first axis across.
+
+    Returns:
+      The order of the cards, and the number of columns; 0 if the cards make no table.
+    """
     if not axes or len(axes[0].values) > _MAX_COLUMNS:
         return list(range(len(lanes))), 0
 
@@ -220,7 +224,7 @@ def _fixed(lanes: Sequence[Lane], names: Sequence[str], axes: Sequence[Axis]) ->
 
 
 def _words(name: str) -> str:
-    """The name of a column as words; relu1_1 stays."""
+    """Write the name of a column in words; relu1_1 stays as it is."""
     return re.sub(r"_(?!\d)", " ", name)
 
 

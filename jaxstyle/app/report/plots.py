@@ -1,4 +1,4 @@
-"""Plots of a report as inline SVG in the page's own colours, drawn by matplotlib, which only a call imports."""
+"""Draws the plots of a report as inline SVG in the page's own colours; matplotlib is imported by calls alone."""
 
 import io
 import logging
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Colours that stand for CSS variables: the page is light or dark, the figure is drawn once.
+# These colours stand for CSS variables: the page is light or dark, but the figure is drawn once.
 _INK, _FAINT, _GRID, _BAND = "#010203", "#010204", "#010205", "#010206"
 _VARIABLES = {_INK: "var(--ink)", _FAINT: "var(--faint)", _GRID: "var(--line)", _BAND: "var(--band)"}
 _SCALE = np.array([(0x2A, 0x7D, 0xC9), (0x86, 0x62, 0xCE), (0xD0, 0x52, 0x8A), (0xDC, 0x72, 0x1A)])
@@ -46,8 +46,8 @@ class Plane(NamedTuple):
     """A scatter plot without its points, which the page draws so that they can be clicked.
 
     Attributes:
-      svg: the figure, up to its closing tag.
-      points: (lanes, 2) where the points belong, in the figure's units; NaN for those that have no place.
+      svg: the figure without its closing tag.
+      points: (lanes, 2) places of the points in the figure's units; NaN for lanes without numbers.
     """
 
     svg: str
@@ -55,7 +55,7 @@ class Plane(NamedTuple):
 
 
 def scale_colour(position: float) -> str:
-    """Colour of a position from 0 to 1 on the scale of a setting, readable on white and on black."""
+    """Return the colour of a position from 0 to 1 on a setting's scale; it can be read on white and on black."""
     x = position * (len(_SCALE) - 1)
     i = min(int(x), len(_SCALE) - 2)
     red, green, blue = np.round(_SCALE[i] + (x - i) * (_SCALE[i + 1] - _SCALE[i])).astype(int)
@@ -65,9 +65,16 @@ def scale_colour(position: float) -> str:
 def draw_plane(
     name: str, labels: tuple[str, str], values: np.ndarray, fronts: Mapping[str, Sequence[int]]
 ) -> Plane | None:
-    """Draw axes for (lanes, 2) values and a line along each front, in a group with its key as data-pair.
+    """Draw axes for values, and a line along each front.
 
-    Returns None if there is nothing to draw.
+    Args:
+      name: prefix of the ids in the SVG.
+      labels: labels of the x and the y axis.
+      values: (lanes, 2) x and y of each lane.
+      fronts: {key: lanes on this front}; the key becomes data-pair of the line's group.
+
+    Returns:
+      The plane; None if there is nothing to draw.
     """
     finite = np.isfinite(values).all(axis=1)
     if not finite.any():
@@ -103,10 +110,17 @@ def draw_lines(
     lines: Mapping[int, tuple[np.ndarray, str]],
     everything: np.ndarray | None = None,
 ) -> str | None:
-    """Draw a line a lane, {index: (values, colour)}, in a group with the index as data-index.
+    """Draw a line for each lane.
 
-    With `everything`, (lanes, points), first its median, and a band from 5 to 95 % of it. Where x holds names, the
-    points stand side by side. Returns None if there is nothing to draw.
+    Args:
+      name: prefix of the ids in the SVG.
+      label: label of the x axis.
+      x: numbers of the points, or names of points that stand side by side.
+      lines: {index: (values, colour)}; the index becomes data-index of the line's group.
+      everything: (lanes, points) of all lanes, if `lines` is a sample: its median is drawn, and a band from 5 to 95 %.
+
+    Returns:
+      The SVG; None if there is nothing to draw.
     """
     shown = np.array([values for values, _ in lines.values()] if everything is None else everything)
     finite = np.isfinite(shown)
@@ -123,7 +137,7 @@ def draw_lines(
         for index, (values, colour) in lines.items():
             (line,) = axes.plot(positions, values, color=colour, linewidth=1.3)
             line.set_gid(f"lane-{index}")
-        # The first steps may start from a loss of nothing and would squeeze the rest into a corner.
+        # The first steps may start from a loss of 0, which would squeeze the rest into a corner.
         late = shown[:, len(x) // 20 :] if not isinstance(x[0], str) else shown
         late = late[np.isfinite(late)]
         if late.size and _is_logarithmic(late):
@@ -141,9 +155,9 @@ def _is_logarithmic(values: np.ndarray) -> bool:
 
 @contextmanager
 def _figure(size: tuple[float, float]) -> Iterator[tuple[Any, Any]]:
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells about its caches
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it tells about its caches
     with warnings.catch_warnings():
-        # Of what matplotlib itself calls, and of a glyph that its font lacks: the browser draws the text.
+        # matplotlib warns of what it calls itself, and of glyphs that its font lacks; the browser draws the text.
         warnings.simplefilter("ignore")
         import matplotlib
         from matplotlib.figure import Figure
@@ -164,12 +178,12 @@ def _label_ticks(axes: Any) -> None:
             axis.set_major_locator(LogLocator(subs=(1.0,) if high > 300 * low else (1.0, 2.0, 5.0), numticks=7))
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        elif isinstance(axis.get_major_locator(), AutoLocator):  # not the names of the layers
+        elif isinstance(axis.get_major_locator(), AutoLocator):  # names of layers have another locator
             axis.set_major_locator(MaxNLocator(5))
 
 
 def _save(figure: Any, name: str) -> str:
-    """The figure as an <svg> element: no size of its own, ids that begin with `name`, the page's colours."""
+    """Save the figure as an <svg> element without a size, whose ids begin with `name`, in the page's colours."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     svg = buffer.getvalue()

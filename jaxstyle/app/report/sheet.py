@@ -1,4 +1,4 @@
-"""The contact sheet of a run: content, style and the lanes, labelled."""
+"""Draws the contact sheet of a run: content, style and the lanes, with labels."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _BACKGROUND, _INK, _FAINT, _ALARM = "#ffffff", "#202020", "#707070", "#c02020"
 
 
 class Tile(NamedTuple):
-    """A picture of the sheet with its label: a line of its setting, and a fainter one below."""
+    """A picture of the sheet with its label: the line `title`, and the fainter line `note` below it."""
 
     image: Image.Image
     title: str
@@ -28,7 +28,7 @@ class Tile(NamedTuple):
 
 
 def even_sample(count: int, limit: int) -> list[int]:
-    """At most `limit` of the numbers 0 to count - 1, evenly spread, the first and the last among them."""
+    """Pick at most `limit` of the numbers 0 to count - 1, evenly spread, with the first and the last."""
     if count <= limit:
         return list(range(count))
     return [round(i * (count - 1) / (limit - 1)) for i in range(limit)]
@@ -37,9 +37,9 @@ def even_sample(count: int, limit: int) -> list[int]:
 def make_sheet(inputs: Sequence[Tile], lanes: Sequence[Tile], caption: str) -> Image.Image:
     """Draw `inputs` and after them `lanes` on one sheet, with `caption` below.
 
-    Up to seven pictures stand in one row; more are laid out in a block about as wide as high. Pictures larger
-    than a tile are scaled down, none is scaled up. Of more than MAX_LANES lanes an even sample is drawn, which the
-    caption then says; so too of more inputs than 16.
+    Up to seven pictures stand in one row; more form a block about as wide as high. Pictures larger than a tile are
+    scaled down, and none is scaled up. If there are more than MAX_LANES lanes or 16 inputs, an even sample of them is
+    drawn, and the caption says so.
     """
     caption = "; ".join([caption, *_omissions(len(inputs), len(lanes))])
     inputs = [inputs[i] for i in even_sample(len(inputs), _MAX_INPUTS)]
@@ -79,7 +79,7 @@ def _fit(image: Image.Image) -> Image.Image:
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The text, or as much of it as fits into `width` pixels with an ellipsis."""
+    """Cut the text off, with an ellipsis, if it is wider than `width` pixels."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

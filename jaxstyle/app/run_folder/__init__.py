@@ -1,4 +1,4 @@
-"""Run folders as they lie on disk: making them, run.json, reading them back.
+"""Run folders on disk: makes them, writes run.json, and reads runs back.
 
-It imports `execution` and all below it.
+It may import `execution` and all wings below that.
 """

@@ -1,4 +1,4 @@
-"""A finished run folder, read back as arrays and tables."""
+"""Reads a finished run folder back, as tables and arrays."""
 
 import json
 import os
@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxstyle.app.execution.checkpoint import has_checkpoints
 from jaxstyle.app.pictures.read_image import read_image
-from jaxstyle.app.run_folder.contents import read_table
 from jaxstyle.app.run_folder.folder import image_name
+from jaxstyle.app.run_folder.stored_run import read_table
 from jaxstyle.app.settings.columns import HISTORY_COLUMNS
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.texts import read_text
@@ -23,9 +23,9 @@ class Run(NamedTuple):
 
     Attributes:
       settings: contents of run.json.
-      lanes: rows of lanes.csv, numbers as float.
-      history: columns of history.csv, {name: (rows,)}.
-      images: (lanes, h, w, 3) float32 in [0, 1], to 8 bits; a list of (h, w, 3) where sizes differ.
+      lanes: {column of lanes.csv: value} of each lane, with numbers as float.
+      history: {column of history.csv: array with an entry for each line}.
+      images: (lanes, h, w, 3) float32 in [0, 1], in steps of 1/255; a list of (h, w, 3) where sizes differ.
     """
 
     settings: dict[str, Any]
@@ -41,7 +41,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
       path: the folder that `jaxstyle sweep` wrote.
 
     Raises:
-      StartError: if it isn't a run folder, or a file of it is damaged.
+      StartError: if it isn't a run folder, or one of its files is damaged.
       RunError: if the run has not finished.
     """
     if address := describe_address(os.fspath(path)):
@@ -53,9 +53,9 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         raise RunError(f"the run in {folder} has not finished")
     try:
         settings = json.loads(read_text(folder / "run.json"))
-        lanes = [_typed(row) for row in read_table(folder / "lanes.csv")]
-        rows = read_table(folder / "history.csv")
-        history = {name: np.array([float(row[name]) for row in rows]) for name in HISTORY_COLUMNS}
+        lanes = [_typed(lane) for lane in read_table(folder / "lanes.csv")]
+        lines = read_table(folder / "history.csv")
+        history = {name: np.array([float(line[name]) for line in lines]) for name in HISTORY_COLUMNS}
     except (OSError, ValueError, KeyError) as error:
         raise StartError(f"the run in {folder} is damaged: {error}") from error
     images = [read_image(folder / image_name(i)) for i in range(len(lanes))]
@@ -64,8 +64,8 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     return Run(settings, lanes, history, images)
 
 
-def _typed(row: Mapping[str, str]) -> dict[str, float | str]:
-    return {name: _typed_value(value) for name, value in row.items()}
+def _typed(lane: Mapping[str, str]) -> dict[str, float | str]:
+    return {name: _typed_value(value) for name, value in lane.items()}
 
 
 def _typed_value(text: str) -> float | str:

@@ -1,4 +1,4 @@
-"""Run folders as places: making one, owning it, what state its run is in, clearing it."""
+"""Makes run folders, owns them, tells whether they hold a run, and clears them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,10 +17,14 @@ _FILES = ("lanes.csv", "history.csv", "sheet.png", "report.html")
 
 @contextlib.contextmanager
 def create_run(path: str | None, *, overwrite: bool) -> Iterator[Path]:
-    """Make an empty run folder, a new numbered one under runs/ if `path` is None, and own it within the context.
+    """Make an empty run folder, and own it within the context.
+
+    Args:
+      path: the folder; None for a new numbered one under runs/.
+      overwrite: whether a run that the folder holds may be removed.
 
     Raises:
-      StartError: if another process owns it, it holds anything (but a run, with `overwrite`), or can't be made.
+      StartError: if another process owns the folder, it holds anything else, or it can't be made.
     """
     try:
         folder = _create_numbered(Path("runs")) if path is None else Path(path)
@@ -48,7 +52,7 @@ def own_run(folder: Path) -> Iterator[None]:
     """Own a run folder within the context.
 
     Raises:
-      StartError: if another process does.
+      StartError: if another process owns it.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -60,10 +64,10 @@ def own_run(folder: Path) -> Iterator[None]:
 
 
 def check_places(folder: Path) -> None:
-    """Make the folders that a run's results go to, and try whether they can be written.
+    """Make the folders of a run's results, and check that files can be written there.
 
     Raises:
-      StartError, WriteError: if not.
+      StartError, WriteError: if files can't be written.
     """
     images = folder / "images"
     try:
@@ -75,7 +79,7 @@ def check_places(folder: Path) -> None:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run has begun in a folder, which it may have finished."""
+    """Return whether a run has begun in a folder; it may have finished."""
     return (folder / "run.json").exists() or has_checkpoints(folder)
 
 
@@ -106,7 +110,7 @@ def _remove_run(folder: Path) -> None:
         for file in [*pictures, *images.glob("lane_*/step_*.png"), *(folder / name for name in _FILES)]:
             file.unlink(missing_ok=True)
         for snapshots in images.glob("lane_*/"):
-            with contextlib.suppress(OSError):  # someone keeps something else there
+            with contextlib.suppress(OSError):  # the folder holds somebody's other files
                 snapshots.rmdir()
         for path in (folder, images):
             remove_temporary(path)
@@ -117,5 +121,5 @@ def _remove_run(folder: Path) -> None:
 
 
 def image_name(lane: int) -> str:
-    """Path of a lane's picture in the run folder."""
+    """Return the path of a lane's picture in the run folder."""
     return f"images/lane_{lane:04d}.png"

@@ -1,1 +1,1 @@
-"""A whole sweep in its run folder, by one process or several. It imports `report`, `execution` and all below them."""
+"""Runs a whole sweep in its run folder, in one process or several; it may import `report` and all wings below that."""

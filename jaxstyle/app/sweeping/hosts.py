@@ -1,7 +1,7 @@
-"""A sweep in several processes that start together, on hosts that share its folder: each computes and keeps a shard.
+"""Runs a sweep in several processes that start together, on hosts that share its folder; each computes one shard.
 
-They know each other by jax.distributed, and leave it before they compute: lanes need nothing from each other, and a
-process that is killed would take the others along. From then on, each shows in the run folder that it is alive.
+The processes find each other by jax.distributed, and leave it before they compute: lanes need nothing from each other,
+and a process that is killed would take the others along. From then on, each shows in its folder that it is alive.
 """
 
 import contextlib
@@ -16,22 +16,25 @@ from jaxstyle.app.sweeping.shards import is_done, merge, shard_folder
 from jaxstyle.app.system.devices import find_devices
 from jaxstyle.app.system.errors import RunError, StartError
 
-_SIGN = ".alive"  # in a process's shard, as long as it is at work
-_BEAT_SECONDS = 10.0  # after which it is renewed
-_SILENCE_SECONDS = 150.0  # after which a process counts as gone; file systems of networks may show a file a minute late
+_SIGN = ".alive"  # this file is in a shard's folder as long as its process is at work
+_BEAT_SECONDS = 10.0  # the file is touched so often
+_SILENCE_SECONDS = 150.0  # then a process counts as gone; file systems of networks may show a file a minute late
 
 
-def join(coordinator: str | None, process: tuple[int, int] | None) -> tuple[int, int]:
-    """Meet the other processes, before anything else uses jax; returns (i, n): this is process i, from 0, of n.
+def join_processes(coordinator: str | None, process: tuple[int, int] | None) -> tuple[int, int]:
+    """Meet the other processes, before anything else uses jax.
 
     Args:
-      coordinator: HOST:PORT where process 0 listens; None: on a TPU slice or under Slurm, it is found out.
-      process: (i, n), with `coordinator`.
+      coordinator: HOST:PORT where process 0 listens; with None, jax finds it on a TPU slice or under Slurm.
+      process: (i, n), given together with `coordinator`.
+
+    Returns:
+      (i, n): this is process i, from 0, of n.
 
     Raises:
-      StartError: if they are not found, or don't come.
+      StartError: if the other processes are not found, or don't come.
     """
-    jax.config.update("jax_enable_preemption_service", False)  # which would take SIGTERM away from the command
+    jax.config.update("jax_enable_preemption_service", False)  # that service would catch SIGTERM instead of us
     number, count = process or (None, None)
     try:
         jax.distributed.initialize(coordinator, count, number)
@@ -45,18 +48,18 @@ def join(coordinator: str | None, process: tuple[int, int] | None) -> tuple[int,
 
 
 @contextlib.contextmanager
-def together(run: Path, shard: tuple[int, int]) -> Iterator[None]:
-    """Compute this process's shard of a run within the context; process 0 then waits for the others', and merges.
+def computing_shard(run: Path, shard: tuple[int, int]) -> Iterator[None]:
+    """Show that this process is alive while it computes its shard within the context; process 0 then merges all shards.
 
     Raises:
-      StartError, RunError: those of the context; in process 0 those of `shards.merge`, or if another process is gone.
+      StartError, RunError: what the context raised; in process 0 also what `merge` raised, or if a process is gone.
     """
     number, count = shard
     failure = None
     with _showing_life(shard_folder(run, shard)):
         try:
             yield
-        except RunError as error:  # such as lanes that failed, in a shard that is done
+        except RunError as error:  # the shard may be done even so, with lanes that failed
             failure = error
     if number == 0 and is_done(shard_folder(run, shard)):
         for other in range(1, count):
@@ -68,7 +71,7 @@ def together(run: Path, shard: tuple[int, int]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _showing_life(folder: Path) -> Iterator[None]:
-    """Renew the sign of life in a folder, once there is one, within the context."""
+    """Renew the sign of life in a folder within the context, once the folder exists."""
     done = threading.Event()
 
     def beat() -> None:
@@ -88,10 +91,10 @@ def _showing_life(folder: Path) -> Iterator[None]:
 
 
 def _wait_for(run: Path, shard: tuple[int, int]) -> None:
-    """Wait until the process of a shard has left it.
+    """Wait until the process of a shard has ended.
 
     Raises:
-      RunError: if it has not computed all of it.
+      RunError: if the shard is not done by then.
     """
     folder = shard_folder(run, shard)
     sign, since = None, time.monotonic()
@@ -110,7 +113,10 @@ def _wait_for(run: Path, shard: tuple[int, int]) -> None:
 
 
 def _read_sign(folder: Path) -> int | None:
-    """A number that changes as long as the process lives; not compared to a clock, which other hosts may have set."""
+    """Read a number that changes as long as the process lives.
+
+    It is not compared to a clock, because the clocks of hosts may differ.
+    """
     try:
         return (folder / _SIGN).stat().st_mtime_ns
     except OSError:

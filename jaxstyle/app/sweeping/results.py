@@ -1,4 +1,4 @@
-"""What a run writes when it is done, images/, history.csv, lanes.csv, sheet.png, report.html; and reading it back."""
+"""Writes the results of a run that is done: images/, history.csv, lanes.csv, sheet.png and report.html."""
 
 import csv
 import io
@@ -25,46 +25,46 @@ from jaxstyle.app.settings.settings import to_options
 from jaxstyle.app.system.files import explain, write_atomic
 
 
-def write_run(folder: Path, job: Job, outcome: Outcome, judged: Mapping[str, np.ndarray]) -> None:
-    """Write the images, the tables, the sheet and the report of a run."""
+def write_run(folder: Path, job: Job, outcome: Outcome, metrics: Mapping[str, np.ndarray]) -> None:
+    """Write the images, the tables, the sheet and the report of a run; `metrics` are {name: (lanes,)}."""
     try:
         (folder / "images").mkdir(exist_ok=True)
     except OSError as error:
         raise explain(error, f"cannot make {folder / 'images'}") from error
     for kind, pictures in job.pictures.by_kind().items():
-        for entry, input_ in zip(describe_inputs(kind, pictures), pictures, strict=True):
-            write_atomic(folder / str(entry["image"]), encode_png(to_image(input_.image), {}))
-    for i, (row, image) in enumerate(zip(job.lanes, outcome.images, strict=True)):
-        write_atomic(folder / image_name(i), encode_png(to_image(image), picture_text(job, row)))
+        for entry, picture in zip(describe_inputs(kind, pictures), pictures, strict=True):
+            write_atomic(folder / str(entry["image"]), encode_png(to_image(picture.image), {}))
+    for number, (lane, image) in enumerate(zip(job.lanes, outcome.images, strict=True)):
+        write_atomic(folder / image_name(number), encode_png(to_image(image), picture_text(job, lane)))
     write_atomic(folder / "history.csv", _history_table(outcome))
-    write_atomic(folder / "lanes.csv", _lanes_table(job, outcome, judged))
+    write_atomic(folder / "lanes.csv", _lanes_table(job, outcome, metrics))
     write_atomic(folder / "sheet.png", encode_png(_sheet(job, outcome), {}))
     write_report(folder)
 
 
-def picture_text(job: Job, row: LaneValues) -> dict[str, str]:
-    """What a PNG file of a lane holds as text: its settings."""
-    settings = to_options(job.settings) | row
-    # Names of files, and not where they lie.
+def picture_text(job: Job, lane: LaneValues) -> dict[str, str]:
+    """Make the text that a lane's PNG file holds: its settings, and the version of jaxstyle."""
+    settings = to_options(job.settings) | lane
+    # Pictures go by the names of their files; their folders are left out.
     settings |= {kind: [picture.name for picture in pictures] for kind, pictures in job.pictures.by_kind().items()}
-    settings |= {kind: settings[kind][row[kind]] for kind in ("content", "style")}
+    settings |= {kind: settings[kind][lane[kind]] for kind in ("content", "style")}
     if "start" in settings:
         (settings["init"],) = settings.pop("start")
     settings |= {"weights": job.weights.name, "weights_sha256": job.weights.sha256}
     return {"Software": f"jaxstyle {jaxstyle.__version__}", "jaxstyle": json.dumps(settings)}
 
 
-def _lanes_table(job: Job, outcome: Outcome, judged: Mapping[str, np.ndarray]) -> bytes:
-    columns = [*setting_columns(job.lanes), *LOSSES, *layer_columns(job), *judged]
+def _lanes_table(job: Job, outcome: Outcome, metrics: Mapping[str, np.ndarray]) -> bytes:
+    columns = [*setting_columns(job.lanes), *LOSSES, *layer_columns(job), *metrics]
     by_layer = (outcome.layers.style[layer] for layer in job.settings.style_layers)
-    values = [*outcome.final, *by_layer, *judged.values()]
+    values = [*outcome.final, *by_layer, *metrics.values()]
     table = []
     ends = zip(job.lanes, outcome.ok, outcome.steps, outcome.retries, strict=True)
-    for i, (row, ok, *counts) in enumerate(ends):
-        settings = [_setting(row[name]) for name in setting_columns(job.lanes)]
-        numbers = (_number(column[i]) for column in values)
+    for i, (lane, ok, *counts) in enumerate(ends):
+        settings = [_setting(lane[name]) for name in setting_columns(job.lanes)]
+        cells = (_number(column[i]) for column in values)
         status = ("ok" if ok else "failed", outcome.reason(i))
-        table.append([i, row["content"], row["style"], *settings, *numbers, *counts, *status])
+        table.append([i, lane["content"], lane["style"], *settings, *cells, *counts, *status])
     return _csv(("lane", "content", "style", *columns, "steps", "retries", "status", "reason"), table)
 
 
@@ -75,7 +75,7 @@ def _setting(value: float | int | tuple[float, ...]) -> str:
 
 
 def _history_table(outcome: Outcome) -> bytes:
-    """The losses of each lane up to the step at which it stopped."""
+    """Encode the losses of each lane up to the step at which it stopped."""
     table = (
         [lane, step, *(_number(leaf[lane, step]) for leaf in outcome.history)]
         for lane, last in enumerate(outcome.steps)
@@ -107,16 +107,16 @@ def _sheet(job: Job, outcome: Outcome) -> Any:
         for picture, name in zip(pictures, names_of(kind, pictures), strict=True)
     ]
     columns = setting_columns(job.lanes)
-    varying = [key for key in columns if len({row[key] for row in job.lanes}) > 1]
+    varying = [key for key in columns if len({lane[key] for lane in job.lanes}) > 1]
     many = [kind for kind in ("content", "style") if len(inputs[kind]) > 1]
-    lanes = []
-    for i, (row, image, ok) in enumerate(zip(job.lanes, outcome.images, outcome.ok, strict=True)):
-        title = [Path(inputs[kind][row[kind]].name).stem for kind in many]
-        title += [f"{key.replace('_', ' ')} {_setting(row[key])}" for key in varying or ["beta"]]
+    results = []
+    for i, (lane, image, ok) in enumerate(zip(job.lanes, outcome.images, outcome.ok, strict=True)):
+        title = [Path(inputs[kind][lane[kind]].name).stem for kind in many]
+        title += [f"{key.replace('_', ' ')} {_setting(lane[key])}" for key in varying or ["beta"]]
         losses = f"content {outcome.final.content[i]:.3g}, style {outcome.final.style[i]:.3g}"
-        lanes.append(Tile(to_image(image), ", ".join(title), losses if ok else "failed", failed=not ok))
+        results.append(Tile(to_image(image), ", ".join(title), losses if ok else "failed", failed=not ok))
     fixed = [f"{key} {_setting(job.lanes[0][key])}" for key in ("alpha", "beta", "tv") if key not in varying]
     settings = job.settings
     steps = f"{max(outcome.steps)} steps of {settings.optimizer}"
     caption = ", ".join([*fixed, f"convention {settings.convention}", steps, job.weights.name])
-    return make_sheet(tiles, lanes, caption)
+    return make_sheet(tiles, results, caption)

@@ -1,4 +1,4 @@
-"""A sweep in n independent processes that share a run folder: each computes a shard of the lanes; merge joins them."""
+"""Runs a sweep in n independent processes that share a run folder: each computes a shard, and merge joins them."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from jaxstyle.app.execution.checkpoint import FOLDER, Checkpoints, Saved, read_r
 from jaxstyle.app.execution.job import Job
 from jaxstyle.app.execution.outcome import join_outcomes
 from jaxstyle.app.run_folder.folder import SHARDS, own_run
-from jaxstyle.app.run_folder.run_json import check_same_job, load_again
+from jaxstyle.app.run_folder.recorded_job import check_same_job, load_recorded_job
 from jaxstyle.app.settings.run_options import RunOptions, with_fixed
 from jaxstyle.app.sweeping import sweep_run
 from jaxstyle.app.system.errors import RunError, StartError, WriteError
@@ -21,17 +21,20 @@ from jaxstyle.app.system.screen import say_done
 
 _DONE = "done"
 _NAME = re.compile(r"(\d+)-of-(\d+)")
-_OF_SHARDS = ("--shard", "--coordinator", "--process")  # options with a value
-_SAME = ("options", "lanes_sha256", "weights")
+_SHARD_OPTIONS = ("--shard", "--coordinator", "--process")  # each takes a value
+_SAME = ("options", "lanes_sha256", "weights")  # entries of run.json that all shards of a run share
 
 
 def shard_folder(run: Path, shard: tuple[int, int]) -> Path:
-    """Where a shard keeps what it has, until it is merged."""
+    """Return the folder where a shard stays until it is merged."""
     return run / SHARDS / f"{shard[0]}-of-{shard[1]}"
 
 
 def take_shard(job: Job, shard: tuple[int, int]) -> tuple[int, Job]:
-    """The number of the first lane of shard (i, n), and its job: the lanes are cut into n runs of about equal length.
+    """Take shard (i, n) of a job, whose lanes are cut into n pieces of about equal length.
+
+    Returns:
+      The number of the shard's first lane, and a job of its lanes.
 
     Raises:
       StartError: if there are more shards than lanes.
@@ -43,35 +46,35 @@ def take_shard(job: Job, shard: tuple[int, int]) -> tuple[int, Job]:
     return first, job._replace(lanes=job.lanes[first:end])
 
 
-def carry_out_shard(job: Job, folder: Path, record: Mapping[str, Any], options: RunOptions) -> None:
-    """Take the lanes of a shard to their end, from their checkpoints on if there are any, and keep what came out.
+def run_shard(job: Job, folder: Path, record: Mapping[str, Any], options: RunOptions) -> None:
+    """Run the lanes of a shard, from their newest checkpoints on if there are any, and keep the outcome in checkpoints.
 
     Raises:
-      RunError: naming the lanes that failed, or if memory or the disk run out.
+      RunError: if lanes failed, which it names, or if memory or the disk ran out.
       StoppedError: after a signal.
     """
     assert options.shard is not None
     first, own = take_shard(job, options.shard)
     run = folder.parents[1]
     checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
-    sweep_run.announce(own)
-    with sweep_run.advising(folder):
-        keeping = run_job.Keeping("lanes", checkpoints, sweep_run.snapshots_into(run), first)
-        outcome = run_job.run_job(own, options, keeping)
-        with sweep_run.keeping(own, outcome, record, checkpoints):
+    sweep_run.tell_start(own)
+    with sweep_run.advising_resume(folder):
+        storage = run_job.RunStorage("lanes", checkpoints, sweep_run.make_snapshot_writer(run), first)
+        outcome = run_job.run_job(own, options, storage)
+        with sweep_run.rescuing_results(own, outcome, record, checkpoints):
             if not checkpoints.complete:
                 raise WriteError(f"shard {folder.name} is done, but its checkpoint can't be written")
             checkpoints.insist(_DONE, Saved({}, {}))
     say_done(f"shard {options.shard[0]} of {options.shard[1]} is done; when all are, jaxstyle merge {run}")
-    sweep_run.report_failures(outcome, first)
+    sweep_run.raise_for_failed_lanes(outcome, first)
 
 
 def merge(run: Path) -> None:
-    """Write the tables, pictures, sheet and report of a run whose shards are all done, as if it had been one process.
+    """Write the tables, pictures, sheet and report of a run whose shards are all done, as one process would have done.
 
     Raises:
-      StartError: if there are none, they are of different runs, or one is missing.
-      RunError: if one is not done, or naming the lanes that failed.
+      StartError: if there are no shards, they belong to different runs, or one is missing.
+      RunError: if a shard is not done, or if lanes failed, which it names.
     """
     folders = _find_shards(run)
     with ExitStack() as stack:
@@ -83,28 +86,28 @@ def merge(run: Path) -> None:
                 raise StartError(f"{folder} and {folders[0]} are not of one run: they were started with other options")
             if not is_done(folder):
                 raise RunError(f"shard {folder.name} is not done: jaxstyle resume {folder} goes on with it")
-        job = load_again(run, records[0], "merge")
+        job = load_recorded_job(run, records[0], "merge")
         check_same_job(run, records[0], job)
         outcomes = []
         for number, (folder, record) in enumerate(zip(folders, records, strict=True)):
-            keeping = run_job.Keeping("lanes", Checkpoints(folder, record, minutes=0))
+            storage = run_job.RunStorage("lanes", Checkpoints(folder, record, minutes=0))
             own = take_shard(job, (number, len(folders)))[1]
-            outcomes.append(run_job.run_job(own, with_fixed(RunOptions(quiet=True), record["run"]), keeping))
+            outcomes.append(run_job.run_job(own, with_fixed(RunOptions(quiet=True), record["run"]), storage))
         first = records[0]
         record = {**first, "command": _without_shard(first["command"]), "run": {**first["run"], "shard": None}}
         outcome = join_outcomes(outcomes)
         sweep_run.write_results(job, outcome, run, record)
         shutil.rmtree(run / SHARDS, ignore_errors=True)
-        sweep_run.conclude(job, outcome, run)
+        sweep_run.tell_end(outcome, run)
 
 
 def is_done(folder: Path) -> bool:
-    """Whether a shard is computed to its end."""
+    """Return whether all lanes of a shard have come to their end."""
     return any(folder.glob(f"{FOLDER}/{_DONE}.*"))
 
 
 def _find_shards(run: Path) -> list[Path]:
-    """The folders of all shards, in their order."""
+    """Find the folders of all shards, in their order."""
     found = {path: match for path in run.glob(f"{SHARDS}/*") if (match := _NAME.fullmatch(path.name))}
     counts = {int(match[2]) for match in found.values()}
     if not found:
@@ -120,13 +123,13 @@ def _find_shards(run: Path) -> list[Path]:
 
 
 def _without_shard(command: str) -> str:
-    """The command as of one process."""
+    """Drop the options of shards, so that the command is that of one process."""
     words = iter(shlex.split(command))
     kept = []
     for word in words:
         name, _, value = word.partition("=")
-        if name in _OF_SHARDS and not value:
+        if name in _SHARD_OPTIONS and not value:
             next(words, None)
-        elif name not in (*_OF_SHARDS, "--distributed"):
+        elif name not in (*_SHARD_OPTIONS, "--distributed"):
             kept.append(word)
     return shlex.join(kept)

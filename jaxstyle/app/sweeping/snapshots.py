@@ -1,4 +1,4 @@
-"""Pictures of lanes on their way: images/lane_0000/step_000025.png."""
+"""Writes pictures of lanes on their way, such as images/lane_0000/step_000025.png."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from jaxstyle.app.system.files import explain, write_atomic
 
 
 def write_snapshots(folder: Path, step: int, lanes: Sequence[int], images: np.ndarray) -> None:
-    """Write the images (lanes, h, w, 3) of lanes after so many steps into their run folder.
+    """Write the images (lanes, h, w, 3) that lanes have after so many steps into their run folder.
 
     Raises:
-      RunError: disk full, or the write failed.
+      RunError: if the disk is full, or writing failed.
     """
     for lane, image in zip(lanes, images, strict=True):
         path = folder / "images" / f"lane_{lane:04d}"

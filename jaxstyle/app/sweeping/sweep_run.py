@@ -1,4 +1,4 @@
-"""Carries a sweep out in its run folder, from its record to its report; the same whether it is new or resumed."""
+"""Runs a sweep in its run folder, from run.json to the report; a new sweep and a resumed one go the same way."""
 
 import contextlib
 import math
@@ -11,7 +11,8 @@ from typing import Any
 from jaxstyle.app.execution import run_job
 from jaxstyle.app.execution.checkpoint import Checkpoints, has_checkpoints
 from jaxstyle.app.execution.job import Job, with_smaller_rate
-from jaxstyle.app.execution.lane_metrics import judge
+from jaxstyle.app.execution.lane_metrics import measure_lanes
+from jaxstyle.app.execution.lanes_of_shape import SnapshotWriter
 from jaxstyle.app.execution.outcome import Outcome, join_outcomes
 from jaxstyle.app.run_folder.folder import check_places
 from jaxstyle.app.run_folder.run_json import write_record
@@ -27,53 +28,54 @@ from jaxstyle.app.system.screen import say_done, tell
 from jaxstyle.evaluate.select import knee, pareto_front
 
 
-def begin(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write down what the run is, so that it can be resumed from now on."""
+def record_start(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the first checkpoint and run.json; from now on, the run can be resumed."""
     Checkpoints(folder, record, minutes=0).start()
     write_record(folder, record)
 
 
-def carry_out(job: Job, folder: Path, record: Mapping[str, Any], options: RunOptions) -> None:
-    """Take all lanes to their end, from their checkpoints on if there are any, and write what came out.
+def run_sweep(job: Job, folder: Path, record: Mapping[str, Any], options: RunOptions) -> None:
+    """Run all lanes, from their newest checkpoints on if there are any, and write the results.
 
     Raises:
-      RunError: naming the lanes that failed, or if memory or the disk run out.
+      RunError: if lanes failed, which it names, or if memory or the disk ran out.
       StoppedError: after a signal.
     """
     checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
     check_places(folder)
-    with advising(folder):
-        job, outcome = _run_all(job, folder, options, checkpoints)
-        with keeping(job, outcome, record, checkpoints):
+    with advising_resume(folder):
+        job, outcome = _run_all_lanes(job, folder, options, checkpoints)
+        with rescuing_results(job, outcome, record, checkpoints):
             write_results(job, outcome, folder, record)
-        _remove(checkpoints, folder)
-    conclude(job, outcome, folder)
+        _remove_checkpoints(checkpoints, folder)
+    tell_end(outcome, folder)
 
 
-def _remove(checkpoints: Checkpoints, folder: Path) -> None:
+def _remove_checkpoints(checkpoints: Checkpoints, folder: Path) -> None:
     try:
         checkpoints.remove()
     except AppError as error:
         raise RunError(f"all is in {folder / 'report.html'}, but {error}; remove it by hand") from error
 
 
-def _run_all(job: Job, folder: Path, options: RunOptions, checkpoints: Checkpoints) -> tuple[Job, Outcome]:
-    """The job with the lanes that refining adds, and its outcome."""
-    announce(job)
-    outcome = run_job.run_job(job, options, run_job.Keeping("lanes", checkpoints, snapshots_into(folder)))
+def _run_all_lanes(job: Job, folder: Path, options: RunOptions, checkpoints: Checkpoints) -> tuple[Job, Outcome]:
+    """Run the lanes, and those that --refine adds; returns the job with all of them, and its outcome."""
+    tell_start(job)
+    storage = run_job.RunStorage("lanes", checkpoints, make_snapshot_writer(folder))
+    outcome = run_job.run_job(job, options, storage)
     if options.refine:
         more = _refine(job, outcome, options.refine)
         if more.lanes:
             tell(f"{len(more.lanes)} lanes more around the knee")
-            keeping = run_job.Keeping("refined", checkpoints, snapshots_into(folder), len(job.lanes))
-            outcome = join_outcomes([outcome, run_job.run_job(more, options, keeping)])
+            storage = run_job.RunStorage("refined", checkpoints, make_snapshot_writer(folder), len(job.lanes))
+            outcome = join_outcomes([outcome, run_job.run_job(more, options, storage)])
             job = job._replace(lanes=job.lanes + more.lanes)
     return job, outcome
 
 
 @contextlib.contextmanager
-def advising(folder: Path) -> Iterator[None]:
-    """Have signals, and errors in writing, say how to go on."""
+def advising_resume(folder: Path) -> Iterator[None]:
+    """Let messages of signals and of failed writing name the command that resumes the run."""
     advice = f"; jaxstyle resume {folder} goes on"
     signals.advise(advice)
     try:
@@ -85,24 +87,24 @@ def advising(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def keeping(job: Job, outcome: Outcome, record: Mapping[str, Any], checkpoints: Checkpoints) -> Iterator[None]:
-    """Lose nothing to an error in writing: what no checkpoint holds is written elsewhere.
+def rescuing_results(job: Job, outcome: Outcome, record: Mapping[str, Any], checkpoints: Checkpoints) -> Iterator[None]:
+    """If the results can't be written and no checkpoint holds them, write them into another folder.
 
     Raises:
-      WriteError: for the error, which says where.
+      WriteError: if the results can't be written; it says where they are instead.
     """
     try:
         yield
     except AppError as error:
         if checkpoints.whole():
             raise WriteError(str(error)) from error
-        kept = _keep(job, outcome, record)
+        kept = _write_elsewhere(job, outcome, record)
         where = f"the results are in {kept} instead" if kept else "nor can they be kept anywhere else"
         raise WriteError(f"{error}; {where}") from error
 
 
-def _keep(job: Job, outcome: Outcome, record: Mapping[str, Any]) -> Path | None:
-    """Write the results into a new folder where one can be made; None if none can."""
+def _write_elsewhere(job: Job, outcome: Outcome, record: Mapping[str, Any]) -> Path | None:
+    """Write the results into a new folder where one can be made; returns None if none can be."""
     for place in places():
         folder = None
         try:
@@ -116,14 +118,14 @@ def _keep(job: Job, outcome: Outcome, record: Mapping[str, Any]) -> Path | None:
 
 
 def write_results(job: Job, outcome: Outcome, folder: Path, record: Mapping[str, Any]) -> None:
-    """Judge the pictures, and write all files of a run; of a lane that was retried, with its last learning rate."""
+    """Measure the pictures, and write all files of a run; retried lanes are written with their last learning rates."""
     write_record(folder, {**record, "lanes": len(job.lanes)})
     job = job._replace(lanes=[with_smaller_rate(*lane) for lane in zip(job.lanes, outcome.retries, strict=True)])
-    results.write_run(folder, job, outcome, judge(job, outcome.images))
+    results.write_run(folder, job, outcome, measure_lanes(job, outcome.images))
 
 
-def snapshots_into(folder: Path) -> run_job.Snapshot:
-    """Writes snapshots of lanes into a run folder; if they can't be written, a line says so, and the run goes on."""
+def make_snapshot_writer(folder: Path) -> SnapshotWriter:
+    """Make a writer of snapshots into a run folder; if one can't be written, a line says so, and the run goes on."""
     failed: list[AppError] = []
 
     def write(step: int, lanes: Sequence[int], images: Any) -> None:
@@ -138,19 +140,19 @@ def snapshots_into(folder: Path) -> run_job.Snapshot:
 
 
 def _refine(job: Job, outcome: Outcome, count: int) -> Job:
-    """The job of `count` more lanes for each pair of images, around the knee of its content and style losses."""
-    rows = []
-    for pair in dict.fromkeys((row["content"], row["style"]) for row in job.lanes):
-        lanes = [i for i, row in enumerate(job.lanes) if (row["content"], row["style"]) == pair]
-        losses = (outcome.final.content[lanes], outcome.final.style[lanes], outcome.ok[lanes])
+    """Make a job of `count` more lanes for each pair of images, around the knee of its content and style losses."""
+    more = []
+    for pair in dict.fromkeys((lane["content"], lane["style"]) for lane in job.lanes):
+        numbers = [i for i, lane in enumerate(job.lanes) if (lane["content"], lane["style"]) == pair]
+        losses = (outcome.final.content[numbers], outcome.final.style[numbers], outcome.ok[numbers])
         index = knee(*losses)
         if index is not None:
-            rows += refine([job.lanes[i] for i in lanes], index, pareto_front(*losses), count)
-    return job._replace(lanes=rows)
+            more += refine([job.lanes[i] for i in numbers], index, pareto_front(*losses), count)
+    return job._replace(lanes=more)
 
 
-def announce(job: Job) -> None:
-    """Say what is about to be computed."""
+def tell_start(job: Job) -> None:
+    """Tell what is about to be computed."""
     lanes, settings = len(job.lanes), job.settings
     shapes = sorted({(picture.image.shape[0], picture.image.shape[1]) for picture in job.contents}, key=math.prod)
     h, w = shapes[-1]
@@ -166,17 +168,25 @@ def announce(job: Job) -> None:
     tell(f"{lanes} lane{'s' * (lanes != 1)} of {size} pixels, {style}, {steps}; compiling")
 
 
-def conclude(job: Job, outcome: Outcome, folder: Path) -> None:
-    """Say where the report is; raises RunError naming the lanes that failed."""
+def tell_end(outcome: Outcome, folder: Path) -> None:
+    """Say on stdout where the report is.
+
+    Raises:
+      RunError: if lanes failed, which it names.
+    """
     count = len(outcome.ok)
     what = f"{count} lane{'s' * (count != 1)}, {max(outcome.steps)} steps in {outcome.seconds:.0f} s"
     say_done(f"{what}: {folder / 'report.html'}")
-    report_failures(outcome, 0)
+    raise_for_failed_lanes(outcome)
 
 
-def report_failures(outcome: Outcome, first: int) -> None:
-    """Raise RunError if lanes failed, naming them; the first lane is number `first`."""
-    failed = [f"{first + i} ({outcome.reason(i)})" for i, ok in enumerate(outcome.ok) if not ok]
+def raise_for_failed_lanes(outcome: Outcome, first_lane: int = 0) -> None:
+    """Name the lanes that failed in an error; `first_lane` is the number of the outcome's first lane.
+
+    Raises:
+      RunError: if any lane failed.
+    """
+    failed = [f"{first_lane + i} ({outcome.reason(i)})" for i, ok in enumerate(outcome.ok) if not ok]
     if failed:
         shown = ", ".join(failed[:10]) + (f" and {len(failed) - 10} more" if len(failed) > 10 else "")
         raise RunError(f"lane{'s' * (len(failed) != 1)} {shown} failed and kept the last good image")

@@ -1,1 +1,4 @@
-"""The process and its surroundings: messages, signals, files, locks, memory. It imports nothing else of the app."""
+"""Deals with the process and the machine: messages, signals, files, locks, memory, devices, cached programs.
+
+It imports no other wing of the app.
+"""

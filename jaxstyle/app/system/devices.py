@@ -1,4 +1,4 @@
-"""The devices that jax finds, or one line that says why it finds none."""
+"""Finds the devices, or says in one line why jax finds none."""
 
 import contextlib
 import importlib.util
@@ -10,21 +10,21 @@ import jax
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import silent_stderr
 
-_NAMING = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")  # variables by which jax is told which devices to use
+_NAMING = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")  # these variables tell jax which devices to use
 
 
 def find_devices() -> list[Any]:
-    """The devices that jax finds here, without what an installed libtpu prints on stderr where there is no TPU.
+    """Find the devices; what an installed libtpu prints on stderr where there is no TPU is suppressed.
 
     Raises:
-      StartError: if there are none, or not those that an environment variable names.
+      StartError: if there are no devices, or none of the kind that an environment variable names.
     """
     try:
         with silent_stderr() if importlib.util.find_spec("libtpu") else contextlib.nullcontext():
             return jax.devices()
-    except (RuntimeError, AssertionError, ValueError) as error:  # of jax, by its version and the variable
+    except (RuntimeError, AssertionError, ValueError) as error:  # jax's version and the variable decide which one
         set_to = [f"{name}={os.environ[name]}" for name in _NAMING if os.environ.get(name)]
-        reason = "".join(f" ({line[:200]})" for line in str(error).splitlines()[:1])  # there may be none
+        reason = "".join(f" ({line[:200]})" for line in str(error).splitlines()[:1])  # the message may be empty
         if not set_to:
             raise StartError(f"jax finds no device{reason}") from error
         raise StartError(

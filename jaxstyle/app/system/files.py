@@ -1,4 +1,4 @@
-"""Writing files: nothing partial is left under a final name, and nothing finished is lost for its last touch."""
+"""Writes files: no partial file is left under a final name, and no finished work is lost if writing fails."""
 
 import contextlib
 import errno
@@ -14,26 +14,27 @@ from jaxstyle.app.system import signals
 from jaxstyle.app.system.errors import AppError, StartError, WriteError
 
 _TEMPORARY = ".jaxstyle-tmp"
-_LONGEST = 200  # bytes of a name that a temporary one repeats; most file systems take 255
-_LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # what a failing flush says of the data; all else it says of itself
+_LONGEST = 200  # a temporary name repeats a name of so many bytes at most; most file systems take 255
+# A flush that fails with one of these has lost data; another error says that the file system can't flush.
+_LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
 
 
 def write_atomic(path: Path, data: bytes, *, overwrite: bool = True) -> None:
-    """Write a file of `data` (see `open_atomic`)."""
+    """Write `data` to a file, as `open_atomic` does."""
     with open_atomic(path, overwrite=overwrite) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
 def open_atomic(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
-    """Open a file under a temporary name in the same folder; at the end flush it to disk and rename it to `path`.
+    """Open a file under a temporary name in the same folder; at the end, flush it to disk and rename it to `path`.
 
     Without `overwrite`, a file that is there by then stays as it is, and the new one is not written. A link is replaced
-    itself: run folders come from anywhere, and may hold links to anywhere.
+    itself, because run folders come from anywhere and may hold links to anywhere.
 
     Raises:
-      WriteError: disk full, or the write failed.
-      StartError: no permission, no such folder, or a file that must not be overwritten.
+      WriteError: if the disk is full, or writing failed.
+      StartError: if there is no permission or no such folder, or a file must not be overwritten.
     """
     try:
         temporary, file = _create_beside(path)
@@ -51,9 +52,9 @@ def open_atomic(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
 
 
 def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
-    """A new temporary file in the folder of `path`, and it opened to be written.
+    """Make and open a temporary file in the folder of `path`.
 
-    Its name repeats that of `path`, so that letters which a file system doesn't take show before they matter.
+    Its name repeats the name of `path`, so that letters which the file system refuses are refused at once.
     """
     name = path.name if len(os.fsencode(path.name)) <= _LONGEST else ""
     while True:
@@ -63,7 +64,7 @@ def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
 
 
 def _flush(file: BinaryIO) -> None:
-    """Have the data on the disk, where file systems can tell."""
+    """Flush the data to the disk, where file systems can do so."""
     try:
         os.fsync(file.fileno())
     except OSError as error:
@@ -72,13 +73,13 @@ def _flush(file: BinaryIO) -> None:
 
 
 def _rename_to_free_name(temporary: Path, path: Path) -> None:
-    """Rename a file, if there is none called `path` yet.
+    """Rename a file, unless there is a file `path` already.
 
-    A second name is the one renaming that never replaces. Where a file system has none, an empty file takes the name
-    first: whoever asks for a new file of that name from then on is refused it.
+    A hard link never replaces a file. Where a file system has no hard links, an empty file takes the name first, so
+    that nobody else can make a new file of that name.
 
     Raises:
-      FileExistsError: if there is one.
+      FileExistsError: if there is a file `path`.
     """
     try:
         os.link(temporary, path)
@@ -98,10 +99,10 @@ def _rename_to_free_name(temporary: Path, path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Try whether files can be made in a folder.
+    """Check that files can be made in a folder.
 
     Raises:
-      StartError, WriteError: if not.
+      StartError, WriteError: if they can't be made.
     """
     _try_beside(folder / "x", f"into {folder}")
 
@@ -116,12 +117,13 @@ def _try_beside(path: Path, what: str) -> None:
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
-    """Find out before the work whether a file can be written afterwards.
+    """Check before the work that a file can be written afterwards.
 
-    Without `overwrite` there must be nothing of that name, nor a link. A link to nothing is never taken.
+    Without `overwrite`, there must be neither a file nor a link of that name. A link that leads nowhere is always
+    refused.
 
     Raises:
-      StartError, WriteError: if not.
+      StartError, WriteError: if it can't be written.
     """
     try:
         status = path.lstat()
@@ -129,7 +131,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         status = None
     except OSError as error:
         raise explain(error, f"cannot write {path}") from error
-    if status and stat.S_ISLNK(status.st_mode) and not os.path.exists(path):  # noqa: PTH110 (a loop of links is none)
+    if status and stat.S_ISLNK(status.st_mode) and not os.path.exists(path):  # noqa: PTH110 (a loop of links leads to no file)
         raise StartError(f"{path} is a link that leads to no file; give another file, or remove the link")
     if path.is_dir() or not path.parent.is_dir():
         raise StartError(f"cannot write {path}: give the name of a file in a folder that exists")
@@ -141,15 +143,15 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 
 
 def follow(path: Path) -> Path:
-    """The file that a link leads to, which `--overwrite` replaces and not the link; any other path as it is."""
+    """Return the file that a link leads to, as `--overwrite` replaces that file; return other paths as they are."""
     return path.parent / os.path.realpath(path) if path.is_symlink() else path
 
 
 def write_or_keep(path: Path, data: bytes, *, overwrite: bool) -> None:
-    """Write a file that took work to make, where `check_target` says that it can be; else keep it elsewhere.
+    """Write a file that took work to make, after `check_target` has allowed it; if writing fails, keep it elsewhere.
 
     Raises:
-      WriteError: if it could not be written, which says where it is instead.
+      WriteError: if it could not be written; it says where the file is instead.
     """
     try:
         write_atomic(follow(path) if overwrite else path, data, overwrite=overwrite)
@@ -160,7 +162,7 @@ def write_or_keep(path: Path, data: bytes, *, overwrite: bool) -> None:
 
 
 def _keep(path: Path, data: bytes) -> Path | None:
-    """Write a file under a new name beside `path`, or in another place; None if it can't be written anywhere."""
+    """Write a file under a new name beside `path` or in another folder; returns None if no folder takes it."""
     for folder in (path.parent, *places()):
         kept = folder / f"{path.stem[:50]}-{secrets.token_hex(4)}{path.suffix}"
         try:
@@ -175,21 +177,21 @@ def _keep(path: Path, data: bytes) -> Path | None:
 
 
 def places() -> Iterator[Path]:
-    """Where to keep what can't be where it should: the working folder, and the one for temporary files."""
+    """List where else a file can be kept: in the working folder, and in the folder of temporary files."""
     yield Path()
     with contextlib.suppress(OSError):
         yield Path(tempfile.gettempdir())
 
 
 def remove_temporary(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote has left in a folder."""
+    """Remove the temporary files in a folder that a process left when it was killed."""
     for file in folder.glob(f".*{_TEMPORARY}"):
         with contextlib.suppress(OSError):
             file.unlink()
 
 
 def explain(error: OSError, what: str) -> AppError:
-    """The error of the command for an OSError: status 1 for a full or failing disk, 2 for a path that can't be used."""
+    """Make the command's error of an OSError: status 1 for a full or failing disk, 2 for a path that can't be used."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return WriteError(f"{what}: the disk is full; free some space or choose another folder")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -1,4 +1,4 @@
-"""One process at a time: by a lock that ends with its process, or, where a file system has none, by a file's being."""
+"""Lets one process at a time work on a folder, by a lock, or by a file where the file system has no locks."""
 
 import contextlib
 import os
@@ -14,16 +14,17 @@ from jaxstyle.app.system.screen import tell
 
 @contextlib.contextmanager
 def owned(path: Path, busy: str) -> Iterator[None]:
-    """Hold the lock of a file, which is made, within the context.
+    """Make a file, and hold its lock within the context.
 
-    Where the file system has no locks, a second file stands for one, which one line says.
+    The lock ends with its process. Where the file system has no locks, a second file stands for the lock, and one line
+    says so.
 
     Args:
       path: the file.
-      busy: what to say if another process holds it.
+      busy: the message if another process holds the lock.
 
     Raises:
-      StartError: if another process holds it, or was killed on a file system without locks.
+      StartError: if another process holds the lock, or was killed on a file system without locks.
       OSError: if the file can't be made.
     """
     mark = path.with_name(f"{path.name}-held")
@@ -42,7 +43,7 @@ def owned(path: Path, busy: str) -> Iterator[None]:
             stack.enter_context(signals.removing(mark))
             tell(f"note: this file system has no locks: the file {mark} stands for one until the command ends")
         else:
-            if mark.exists():  # of a host that has no locks on the same files
+            if mark.exists():  # another host, which has no locks on these files, made it
                 raise StartError(_explain(mark, busy))
         yield
 
@@ -52,7 +53,7 @@ def _lock(descriptor: int) -> None:
 
     Raises:
       BlockingIOError: if another process has locked it.
-      OSError: if there are no locks.
+      OSError: if the file system has no locks.
     """
     if sys.platform == "win32":
         import msvcrt
@@ -68,12 +69,12 @@ def _lock(descriptor: int) -> None:
 
 
 def _close(descriptor: int) -> None:
-    with contextlib.suppress(OSError):  # the lock is gone all the same
+    with contextlib.suppress(OSError):  # the lock is released all the same
         os.close(descriptor)
 
 
 def _make(mark: Path) -> None:
-    with mark.open("xb", buffering=0) as file, contextlib.suppress(OSError):  # an empty one does
+    with mark.open("xb", buffering=0) as file, contextlib.suppress(OSError):  # an empty file is enough
         file.write(f"process {os.getpid()} of {platform.node()}".encode())
 
 

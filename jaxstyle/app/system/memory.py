@@ -1,4 +1,4 @@
-"""The memory that a program may use: how much there is, what a compiled one takes, and giving back what is free."""
+"""Finds how much memory programs may use and what a compiled program takes, and returns freed memory to the system."""
 
 import contextlib
 import ctypes
@@ -12,7 +12,7 @@ import jax
 import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
-_M_MMAP_THRESHOLD = -3  # of malloc.h
+_M_MMAP_THRESHOLD = -3  # malloc.h defines it
 _SECONDS_TO_ANSWER = 10
 _GIB = 2**30
 
@@ -25,16 +25,16 @@ TPU_MEMORY: dict[str, float] = {
     "TPU v6 lite": 31.24,
     "TPU7x": 94.74,
 }
-"""By the kind of a device, GiB that libtpu 0.0.52's compiler grants a program (its message when one exceeds it)."""
+"""GiB that the compiler of libtpu 0.0.52 grants a program on each kind of device (its message for larger ones)."""
 
 
 class Memory(NamedTuple):
-    """Of a device, in bytes, 0 if nobody knows.
+    """Memory of a device, in bytes; 0 means unknown.
 
     Attributes:
-      total: that programs may use.
-      free: of it, now.
-      source: who says so.
+      total: memory that programs may use.
+      free: the part of it that is free now.
+      source: where the numbers come from, in words.
     """
 
     total: int
@@ -43,7 +43,7 @@ class Memory(NamedTuple):
 
 
 class OutOfMemoryError(Exception):
-    """A program needs, or needed, more memory than there is; `needed` and `available` in bytes, if known."""
+    """A program needs or needed more memory than there is; `needed` and `available` are in bytes, None if unknown."""
 
     def __init__(self, needed: int | None = None, available: int | None = None) -> None:
         super().__init__(needed, available)
@@ -51,10 +51,10 @@ class OutOfMemoryError(Exception):
 
 
 def device_memory(device: Any) -> Memory:
-    """The memory of a device: as its allocator says, else as its driver or its name says; of a CPU, the machine's."""
+    """Find the memory of a device, from its allocator, its driver or its name; a CPU has the machine's memory."""
     try:
         stats = device.memory_stats() or {}
-    except (RuntimeError, NotImplementedError):  # some plugins have no such answer
+    except (RuntimeError, NotImplementedError):  # some plugins have no statistics
         stats = {}
     if stats.get("bytes_limit"):
         limit = stats["bytes_limit"]
@@ -62,9 +62,10 @@ def device_memory(device: Any) -> Memory:
     if device.platform == "cpu":
         return _cpu_memory()
     kind = device.device_kind
-    if "MIG" not in kind and (answer := _ask_driver(device)):  # which knows of the whole GPU only
+    if "MIG" not in kind and (answer := _ask_driver(device)):  # the driver knows the whole GPU only
         return answer
-    if (size := re.findall(r"(\d+) ?GB", kind, re.IGNORECASE)) and "GH200" not in kind:  # which names the CPU's
+    # The name of a GH200 gives the memory of its CPU.
+    if (size := re.findall(r"(\d+) ?GB", kind, re.IGNORECASE)) and "GH200" not in kind:
         named = int(size[-1]) * 950 * 10**6
         return Memory(named, named, "95 % of what its name says")
     granted = int(TPU_MEMORY.get(kind, 0) * _GIB)
@@ -72,7 +73,7 @@ def device_memory(device: Any) -> Memory:
 
 
 def _ask_driver(device: Any) -> Memory | None:
-    """What nvidia-smi says of a GPU whose allocator keeps no account, as with XLA_PYTHON_CLIENT_ALLOCATOR=platform."""
+    """Ask nvidia-smi about a GPU whose allocator has no statistics, as with XLA_PYTHON_CLIENT_ALLOCATOR=platform."""
     number = int(getattr(device, "local_hardware_id", None) or 0)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     name = visible[number].strip() if visible[0] and number < len(visible) else str(number)
@@ -86,7 +87,7 @@ def _ask_driver(device: Any) -> Memory | None:
 
 
 def available_memory() -> int:
-    """Bytes that a program may still take on the default device, 0 if nobody knows: of a CPU, the machine's."""
+    """Return the bytes that a program may still take on the default device: 0 if unknown, the machine's for a CPU."""
     return device_memory(jax.local_devices()[0]).free
 
 
@@ -99,9 +100,9 @@ def _cpu_memory() -> Memory:
 
 
 def check_memory(compiled: Any) -> None:
-    """Raise OutOfMemoryError if a compiled program, whose arguments lie in memory already, won't fit.
+    """Raise OutOfMemoryError if a compiled program, whose arguments are in memory already, won't fit.
 
-    On CPU it would be killed by the system, without a word, rather than fail.
+    On a CPU, the system would kill the process without a message.
     """
     analysis = compiled.memory_analysis()
     available = available_memory()
@@ -114,7 +115,7 @@ def check_memory(compiled: Any) -> None:
 
 @contextlib.contextmanager
 def memory_errors() -> Any:
-    """Turn what jax raises when memory runs out into OutOfMemoryError."""
+    """Turn the errors that jax raises when memory runs out into OutOfMemoryError."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # jax's own class is a RuntimeError
@@ -124,12 +125,12 @@ def memory_errors() -> Any:
 
 
 def map_large_blocks() -> None:
-    """Have glibc return blocks of 1 MB and more as soon as they are freed: else it keeps all up to 32 MB, in pieces."""
-    with contextlib.suppress(OSError, AttributeError):  # other C libraries
+    """Have glibc return blocks of 1 MB and more when they are freed; else it keeps blocks up to 32 MB, in pieces."""
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries lack it
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def release_memory() -> None:
-    """Give the memory that compilers have freed back to the system: some 200 MB of it lie about with glibc."""
-    with contextlib.suppress(OSError, AttributeError):  # other C libraries
+    """Return the memory that compilers have freed to the system; glibc keeps some 200 MB of it."""
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries lack it
         ctypes.CDLL(None).malloc_trim(0)

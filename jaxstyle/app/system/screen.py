@@ -1,7 +1,7 @@
-"""What the command prints: results on stdout, which can be piped, and lines for the person at the screen on stderr.
+"""Prints results on stdout, which can be piped, and lines for the person at the screen on stderr.
 
-Neither stream need be there, or hold all letters: programs without a console have None, and pipes on some systems know
-fewer letters than names of files do.
+Either stream may be missing or lack letters: programs without a console have None, and the encoding of a pipe may lack
+letters that names of files have.
 """
 
 import contextlib
@@ -20,21 +20,21 @@ class _Stderr:
 
 
 def printable(name: str) -> str:
-    """A file's name without line ends and bytes that no line can hold."""
+    """Escape line ends and other characters of a file's name that can't be printed in a line."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def tell(text: str) -> None:
-    """Print a line on stderr; a stderr that is full or gone is no reason to fail."""
+    """Print a line on stderr; nothing happens if stderr is full or gone."""
     with contextlib.suppress(OSError, ValueError):
         _put(sys.stderr, printable(text))
 
 
 def say(text: str) -> None:
-    """Print what was asked for on stdout. Whoever reads it may have seen enough and be gone.
+    """Print what was asked for on stdout; nothing happens if the reader of a pipe is gone.
 
     Raises:
-      WriteError: if stdout can't take it, such as a file on a full disk.
+      WriteError: if stdout can't take it, for instance as a file on a full disk.
     """
     try:
         _put(sys.stdout, text)
@@ -46,7 +46,7 @@ def say(text: str) -> None:
 
 
 def say_done(text: str) -> None:
-    """Print a line on stdout of what has been written to files, which is done whether or not stdout can say it."""
+    """Print a line about finished files on stdout; if stdout can't take it, on stderr."""
     try:
         say(printable(text))
     except WriteError:
@@ -54,17 +54,17 @@ def say_done(text: str) -> None:
 
 
 def _put(stream: IO[str] | None, text: str) -> None:
-    """Print text, escaped where the stream's encoding lacks a letter."""
+    """Print text; letters that the stream's encoding lacks are escaped."""
     if stream is None:
         return
     encoding = getattr(stream, "encoding", None) or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    if hasattr(stream, "flush"):  # windows of programs that stand for a stream may have nothing but write
+    if hasattr(stream, "flush"):  # a replacement for a stream may have write alone
         stream.flush()
 
 
 def is_terminal() -> bool:
-    """Whether stderr leads to a terminal."""
+    """Return whether stderr leads to a terminal."""
     try:
         return sys.stderr is not None and sys.stderr.isatty()
     except (OSError, ValueError):  # it is closed
@@ -72,7 +72,10 @@ def is_terminal() -> bool:
 
 
 def hold_descriptors() -> None:
-    """Give the descriptors of streams that are closed to nothing: else a picture's file gets one, and C's messages."""
+    """Open the null device for streams that are closed.
+
+    Else a picture's file would get the descriptor of a stream, and messages of C libraries would be written into it.
+    """
     with contextlib.suppress(OSError):
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _Stderr.number:
             pass
@@ -80,7 +83,7 @@ def hold_descriptors() -> None:
 
 
 def drop_output() -> None:
-    """Forget what stdout could not take, which Python would else try again, and complain of, when it ends."""
+    """Discard what stdout could not take; else Python would try again when it ends, and print an error."""
     stream = sys.stdout
     if stream is None or not hasattr(stream, "flush"):
         return
@@ -92,7 +95,7 @@ def drop_output() -> None:
 
 
 def write_at_once(text: str) -> None:
-    """Print a line as the process ends, also while stderr is silent; on a terminal, below a progress bar."""
+    """Print a line when the process ends, even while `silent_stderr` holds; on a terminal, below a progress bar."""
     with contextlib.suppress(OSError):
         new_line = "\n" if os.isatty(_Stderr.number) else ""
         os.write(_Stderr.number, f"{new_line}{printable(text)}\n".encode())
@@ -100,7 +103,7 @@ def write_at_once(text: str) -> None:
 
 @contextlib.contextmanager
 def silent_stderr() -> Iterator[None]:
-    """Keep from the screen what libraries in C write on the process's stderr."""
+    """Suppress what C libraries write on the process's stderr."""
     try:
         saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     except OSError:  # there is no stderr

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the command ends at once, or, while lanes take steps, at a moment that the engine chooses."""
+"""Handles Ctrl-C and SIGTERM: the command ends at once, or, while lanes take steps, at the end of a chunk."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class _State:
-    """What the handler goes by; there is one for the process, as there is one handler."""
+    """Holds the state of the signal handler; the process has one handler, and so one state."""
 
     advice: str = ""
     deferring: bool = False
@@ -23,25 +23,25 @@ class _State:
 
 
 def install() -> None:
-    """Take over both signals: from now on, each ends the process at once with one line."""
+    """Install the handler: from now on, a signal ends the process at once with one line."""
     _State.advice, _State.deferring, _State.pending = "", False, None
     for number in _NAMES:
         signal.signal(number, _handle)
 
 
 def advise(advice: str) -> None:
-    """What the line says after the signal, such as how to go on."""
+    """Set the end of that line, such as how to go on."""
     _State.advice = advice
 
 
 def advice() -> str:
-    """What `advise` was told."""
+    """Return what `advise` has set."""
     return _State.advice
 
 
 @contextlib.contextmanager
 def removing(path: Path) -> Iterator[None]:
-    """Remove a file when the context, or the process by a signal, ends; one that can't be removed is left."""
+    """Remove a file when the context ends, or when a signal ends the process; a file that can't be removed stays."""
     _State.passing |= {path}
     try:
         yield
@@ -57,7 +57,7 @@ def _remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Within the context, the first signal only shows in `pending`; a second one ends the process at once."""
+    """Within the context, let the first signal only set `pending`; a second one ends the process at once."""
     _State.deferring = True
     try:
         yield
@@ -68,21 +68,22 @@ def deferred() -> Iterator[None]:
 
 
 def pending() -> bool:
-    """Whether a signal has come."""
+    """Return whether a deferred signal has come."""
     return _State.pending is not None
 
 
 def stopped(where: str) -> StoppedError:
-    """The error that ends the command because of the signal that has come."""
+    """Make the error that ends the command because of the deferred signal."""
     number = _State.pending or signal.SIGTERM
     _State.pending = None
     return StoppedError(f"stopped by {_NAMES[signal.Signals(number)]} {where}{_State.advice}", 128 + number)
 
 
 def exit_at_once(number: int) -> NoReturn:
-    """End the process: not by an exception, which a library's callback would drop or turn into another.
+    """End the process at once.
 
-    The device may be computing still, which must not outlive what it computes with.
+    An exception would not do: a library's callback may drop it or turn it into another. Nor would Python's shutdown:
+    the device may still be computing, and must not outlive the arrays that it uses.
     """
     for path in _State.passing:
         _remove(path)

@@ -1,4 +1,4 @@
-"""Reading text that a person may have edited or fetched: tables, TOML, JSON. Imports neither jax nor NumPy."""
+"""Reads text that a person may have edited or fetched: tables, TOML, JSON. It imports neither jax nor NumPy."""
 
 import codecs
 from pathlib import Path
@@ -7,7 +7,7 @@ from jaxstyle.common.file_kinds import recognise
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before that of UTF-16, with which it begins
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -15,11 +15,11 @@ _MARKS = (
 
 
 def read_text(path: Path) -> str:
-    """The text of a file (see `decode_text`).
+    """Read the text of a file, as `decode_text` does.
 
     Raises:
       OSError: if it can't be read.
-      ValueError: as `decode_text`, with the file's name.
+      ValueError: as `decode_text` does, with the file's name.
     """
     try:
         return decode_text(path.read_bytes())
@@ -28,10 +28,10 @@ def read_text(path: Path) -> str:
 
 
 def decode_text(data: bytes) -> str:
-    """Text in UTF-8, or in what its byte order mark says: Excel writes one, and UTF-16 for its Unicode text.
+    """Decode text in UTF-8, or in the encoding of its byte order mark; Excel writes a mark, and UTF-16 as Unicode text.
 
     Raises:
-      ValueError: if it is none, or stands for a file that isn't here; the message is a clause without the file's name.
+      ValueError: if it is not text, or a pointer to a file that isn't here; the message is a clause without a name.
     """
     kind = recognise(data)
     if data and kind is not None and kind.advice:
@@ -52,7 +52,7 @@ def decode_text(data: bytes) -> str:
 
 
 def check_commas(header: str) -> None:
-    """Raise ValueError if the first line of a CSV file, whose cells stand between commas, has other separators."""
+    """Raise ValueError if the first line of a CSV file has other separators than commas."""
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if separator in header and "," not in header:
             raise ValueError(f"its cells stand between {name}; save it as CSV with commas")

@@ -1,4 +1,4 @@
-"""Who is told how far a run is: a callback, a log, a screen; and what becomes of the run if a callback fails."""
+"""Progress is told to a callback, a log and a screen; a callback that fails stops the run."""
 
 import json
 
@@ -81,11 +81,11 @@ def test_errors_are_raised(images):
 
 
 def test_the_pace_leaves_out_the_first_chunk_and_what_was_done_before(monkeypatch):
-    """Of 20 steps of 2 lanes, 8 of which were done before."""
+    """2 lanes take 20 steps, 8 of which were done before."""
     now, chunks = [100.0], []
     monkeypatch.setattr("jaxstyle.app.execution.progress.time.monotonic", lambda: now[0])
     progress = Progress(20, 40.0, [chunks.append], first_lane=6)
-    progress.restart(16.0, 8)
+    progress.resume_at(16.0, 8)
     losses = Losses(*(np.array([1.0, np.nan]) for _ in range(4)))
     for steps, seconds, active in ((1, 30.0, 2), (4, 8.0, 2), (4, 2.0, 1)):
         now[0] += seconds

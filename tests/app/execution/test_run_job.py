@@ -1,4 +1,4 @@
-"""The engine of a sweep: lanes that fail, devices, chunks."""
+"""Lanes that fail or are retried, several devices, and chunks of steps."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from tests.processes import environment
 
 @pytest.fixture
 def descent(monkeypatch):
-    """Instead of adam, whose steps within bounds can't diverge, plain gradient descent without bounds."""
+    """Replace adam, whose steps within bounds can't diverge, by plain gradient descent without bounds."""
     monkeypatch.setitem(
         job.OPTIMIZERS, "adam", optimizer_choice.OptimizerChoice(optax.inject_hyperparams(optax.sgd), 0.03, 1)
     )
@@ -30,7 +30,7 @@ def descent(monkeypatch):
 
 @pytest.mark.slow
 def test_lanes_that_fail_change_no_bit_of_the_others(images, descent, capsys):
-    """Among five: one that goes where the loss is not finite, one that diverges."""
+    """Of five lanes, one goes where the loss is not finite, and one diverges."""
     well = ["1,0,0.5", "2,0,0.5", "3,0,0.5", "4,0,0.5", "5,0,0.5"]
     ill = [well[0], "2,0,1e37", well[2], "4,0,1e6", well[4]]
     sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "30", "--init", "noise"]
@@ -102,7 +102,7 @@ def _history(run, lane):
 
 @pytest.mark.slow
 def test_what_lbfgs_is_retried_with():
-    """The first step's length, which nothing but the longest step allowed gives."""
+    """The longest step allowed gives the length of the first step."""
     image, gradient = np.full((6, 5, 3), 0.5, np.float32), np.random.default_rng(0).normal(size=(6, 5, 3))
     for arguments, length in (((), 0.01), ((0.1,), 0.001)):
         optimizer = optax.with_extra_args_support(job.OPTIMIZERS["lbfgs"].make(*arguments))
@@ -112,17 +112,18 @@ def test_what_lbfgs_is_retried_with():
 
 
 def test_small_sizes_take_more_lanes_at_once(images, monkeypatch):
-    """As many as take the memory of one group at full size; sizes of 6x5, 12x10 and 24x20 pixels."""
-    built, build = [], lanes_of_shape.Lanes
+    """At 6x5 and 12x10 pixels, as many lanes are computed at once as take the memory of one group of 24x20 pixels."""
+    built, build = [], lanes_of_shape.CompiledLanes
 
     def record(*args, group, **options):
         built.append(group)
         return build(*args, group=group, **options)
 
-    monkeypatch.setattr(lanes_of_shape, "Lanes", record)
+    monkeypatch.setattr(lanes_of_shape, "CompiledLanes", record)
     small = ["--min-size", "6", "--coarse-steps", "1", "--microbatch", "1", "--beta", "1:7:7"]
     assert jaxstyle("sweep", "c.png", "s.png", *QUICK, *small, "--out", "run") == 0
-    assert built == [1, 7, 4]  # of the full size, made first; of 16 and 4 times as small images, and 7 lanes
+    # The full size is built first; images 16 times smaller come next, but there are 7 lanes; then 4 times smaller ones.
+    assert built == [1, 7, 4]
 
 
 @pytest.mark.slow
@@ -137,9 +138,9 @@ def test_the_length_of_chunks_changes_no_bit(images, monkeypatch):
     np.testing.assert_array_equal(runs[0].history["total"], runs[1].history["total"])
 
 
-def test_the_loop_rests_where_the_state_is_wanted():
-    """A program that counts steps: nothing is dispatched ahead of a rest, and chunks end at multiples of a stride."""
-    calls, reports, rests = [], [], []
+def test_the_loop_pauses_where_the_state_is_wanted():
+    """The program counts steps: no chunk is dispatched ahead of a pause, and chunks end at multiples of a stride."""
+    calls, reports, pauses = [], [], []
 
     def program(state, count):
         calls.append((state, count))
@@ -152,11 +153,11 @@ def test_the_loop_rests_where_the_state_is_wanted():
         steps=40,
         strides=[7],
         report=lambda steps, losses: reports.append(losses.total[:steps]),
-        wanted=lambda step: step % 7 == 0,
-        rest=lambda step, state: rests.append((step, state)) or step == 35,
+        wants_state=lambda step: step % 7 == 0,
+        show_state=lambda step, state: pauses.append((step, state)) or step == 35,
     )
     assert (state, done) == (35, 35)
-    assert rests == [(7 * i, 7 * i) for i in range(1, 6)]
+    assert pauses == [(7 * i, 7 * i) for i in range(1, 6)]
     np.testing.assert_array_equal(np.concatenate(reports), np.arange(3, 35))
     assert all(before // 7 == (before + count - 1) // 7 for before, count in calls)
 

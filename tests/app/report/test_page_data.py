@@ -15,8 +15,8 @@ from jaxstyle.app import cli
 from jaxstyle.app.commands.options import read_settings
 from jaxstyle.app.report.axes import find_axes, transfer_command
 from jaxstyle.app.report.page import write_report
-from jaxstyle.app.run_folder.contents import Lane, read_folder
 from jaxstyle.app.run_folder.finished_run import load_run
+from jaxstyle.app.run_folder.stored_run import Lane, read_stored_run
 from jaxstyle.app.settings.columns import LOSSES
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.app.system.errors import StartError
@@ -78,7 +78,7 @@ def assert_self_contained(page):
     assert "url(" not in style
     assert "@import" not in style
     addresses = set(re.findall(r"\w+://[^\s\"'<)]+", page.source))
-    assert all(address.startswith("http://www.w3.org/") for address in addresses)  # names of vocabularies
+    assert all(address.startswith("http://www.w3.org/") for address in addresses)  # these are names of vocabularies
 
 
 def test_everything_is_on_the_page(run):
@@ -105,7 +105,7 @@ def test_front_and_knee_are_those_of_each_pair(tmp_path):
     run = make_run(tmp_path / "run", contents=("cat", "coffee"), tvs=(1, 30), failed=(3,))
     page = Page(run)
     rows = list(csv.DictReader((run / "lanes.csv").read_text().splitlines()))
-    points = page.all("a", "point")[:20]  # of the first plane
+    points = page.all("a", "point")[:20]  # those of the first plane
     assert sorted(int(point["data-index"]) for point in points) == list(range(20))
     for point in points:
         me = rows[int(point["data-index"])]
@@ -226,7 +226,7 @@ def test_a_run_without_its_table_shows_the_curves_and_pictures_so_far(run):
     assert page.by_id("unfinished")
     assert len(page.all("svg", "plot")) == 4
     assert [lane["lane"] for lane in page.data["lanes"]] == [0, 1, 2, 3]
-    history = read_folder(run).history
+    history = read_stored_run(run).history
     assert history.losses["total"].shape == (2, 30)
     assert np.isnan(history.losses["total"][1, 9:]).all()
     assert not np.isnan(history.losses["total"][0]).any()
@@ -298,12 +298,12 @@ def test_damaged_folders_are_refused_in_one_line(run, file, text):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_tables_that_excel_or_an_editor_saved_are_read_as_before(run, encoding):
-    """With a byte order mark, and with lines that end in carriage return and line feed."""
-    wanted, loaded = read_folder(run), load_run(run)
+    """Tables have a byte order mark, and lines that end in carriage return and line feed."""
+    wanted, loaded = read_stored_run(run), load_run(run)
     for name in ("run.json", "lanes.csv", "history.csv"):
         text = (run / name).read_text()
         (run / name).write_bytes(text.replace("\n", "\r\n").encode(encoding))
-    found = read_folder(run)
+    found = read_stored_run(run)
     assert (found.record, found.lanes, found.finished) == (wanted.record, wanted.lanes, True)
     assert list(found.history.losses) == ["content_loss", "style_loss", "tv_loss", "total"]
     for name, losses in wanted.history.losses.items():
@@ -327,7 +327,7 @@ def test_tables_that_excel_or_an_editor_saved_are_read_as_before(run, encoding):
 )
 def test_tables_say_what_is_wrong_with_them(run, name, change, reason):
     (run / name).write_text(change((run / name).read_text()))
-    for read in (read_folder, load_run):
+    for read in (read_stored_run, load_run):
         if read is load_run and "column" in reason:
             continue
         with pytest.raises(StartError, match=f"is damaged: {name}.*{reason}"):
@@ -377,7 +377,7 @@ def test_more_than_a_thousand_lanes_are_sampled_and_it_says_so(tmp_path):
 
 def test_importing_it_imports_no_plots_and_no_templates_and_no_jax():
     code = (
-        "import sys, jaxstyle.app.report, jaxstyle.app.sheet\n"
+        "import sys, jaxstyle.app.report.page, jaxstyle.app.report.sheet\n"
         "print([m for m in ('matplotlib', 'jinja2', 'jax') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

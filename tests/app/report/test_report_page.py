@@ -24,7 +24,7 @@ def browser():
 
 @pytest.fixture
 def show(browser):
-    """Opens the report of a folder; at the end, there must have been no error and nothing fetched from elsewhere."""
+    """Open the report of a folder; at the end, no error has occurred and nothing has been fetched from elsewhere."""
     contexts, troubles = [], []
 
     def show(folder, scheme="light", fragment="", **options):
@@ -59,7 +59,7 @@ def pairs(tmp_path_factory):
 
 
 def until(page, script):
-    """Waits for what `script` gives to be true; Playwright's own way needs an eval, which the page forbids."""
+    """Wait until `script` gives true; Playwright's own way needs an eval, which the page forbids."""
     for _ in range(200):
         if page.evaluate(script):
             return
@@ -68,13 +68,13 @@ def until(page, script):
 
 
 def picture(page):
-    """Name of the file that the viewer shows, once it is there."""
+    """Return the name of the file that the viewer shows, when it has been loaded."""
     until(page, "document.getElementById('picture').src.startsWith('file:')")
     return page.evaluate("document.getElementById('picture').src.split('/').pop()")
 
 
 def pixels(page):
-    """A picture of the viewer's stage, its full image loaded."""
+    """Take a picture of the viewer's stage when its full image has been loaded."""
     picture(page)
     return page.locator("#stage").screenshot()
 
@@ -198,7 +198,7 @@ def test_keys_reach_everything(show, pairs):
     assert f"Lane {focused}" in page.locator("#tip").inner_text()
     page.keyboard.press("Enter")
     assert lane(page) == focused
-    # Not a hundred stops on the way down the page.
+    # The way down the page has fewer stops than a hundred.
     page.locator("#stage").focus()
     for _ in range(40):
         page.keyboard.press("Tab")
@@ -279,7 +279,7 @@ def test_the_address_opens_a_lane(show, run):
 
 
 def test_it_is_readable_in_the_dark(show, pairs):
-    """Texts, those of the plots too, stand out from the ground by 4.5 to 1 in both schemes (WCAG 2.2, 1.4.3)."""
+    """All texts, also in plots, have a contrast of 4.5 to 1 in both colour schemes (WCAG 2.2, 1.4.3)."""
     script = """() => {
       const lightness = (text) => {
         const [r, g, b] = text.match(/[0-9.]+/g).map(Number)

@@ -12,7 +12,7 @@ def tiles(count, size=(64, 48), title="beta 1"):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The texts that a sheet draws."""
+    """Collect the texts that a sheet draws."""
     texts = []
     draw = ImageDraw.ImageDraw.text
 

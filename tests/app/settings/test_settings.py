@@ -7,8 +7,8 @@ import pytest
 from jaxstyle.app import cli
 from jaxstyle.app.commands.options import read_settings
 from jaxstyle.app.report.axes import transfer_command
-from jaxstyle.app.run_folder.contents import Lane
-from jaxstyle.app.run_folder.run_json import recorded_settings
+from jaxstyle.app.run_folder.recorded_job import recorded_settings
+from jaxstyle.app.run_folder.stored_run import Lane
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, LaneSetting
 from jaxstyle.app.settings.settings import Settings, to_options
 from jaxstyle.app.settings.values import parse_weight

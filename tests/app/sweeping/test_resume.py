@@ -1,4 +1,4 @@
-"""Sweeps that are stopped, killed or run out of disk, and resumed."""
+"""Sweeps that are stopped, are killed or run out of disk, and are resumed."""
 
 import errno
 import io
@@ -22,11 +22,11 @@ SWEEP = ["sweep", "c.png", "s.png", *QUICK[:-1], "12", "--beta", "0.1", "1", "10
 
 
 class KilledError(BaseException):
-    """Passes through everything, as a kill does."""
+    """Passes through every handler, as a kill does."""
 
 
 def kill_after(monkeypatch, owner, name, calls):
-    """Make a function the last one that the process calls, after it was called so many times."""
+    """Kill the process when it calls a function for the next time after so many calls."""
     real, made = getattr(owner, name), []
 
     def dying(*args, **kwargs):
@@ -46,7 +46,7 @@ def killed(*arguments):
 
 
 def results(folder):
-    """Everything but run.json and the command in the report, which say in which folder it was to write."""
+    """Read all files of a run but run.json, and without the report's command: both name the run folder."""
     found = {name: data for name, data in contents(folder).items() if name != "run.json"}
     found["report.html"] = re.sub(rb'(?<=id="made" tabindex="0"><code>)[^<]*', b"", found["report.html"])
     return found
@@ -66,7 +66,7 @@ def whole(shared_images):
         (sweep_run.results, "write_atomic", 3),
         pytest.param(run_job, "prepare", 0, marks=pytest.mark.slow),
         pytest.param(lanes_of_shape, "take_steps", 0, marks=pytest.mark.slow),
-        pytest.param(sweep_run, "judge", 0, marks=pytest.mark.slow),
+        pytest.param(sweep_run, "measure_lanes", 0, marks=pytest.mark.slow),
         pytest.param(sweep_run.results, "write_report", 0, marks=pytest.mark.slow),
         pytest.param(sweep_run.Checkpoints, "remove", 0, marks=pytest.mark.slow),
     ],
@@ -85,7 +85,7 @@ def test_a_run_killed_anywhere_is_resumed_to_the_same_bits(images, whole, monkey
 
 
 def refuse_checkpoints(monkeypatch, after):
-    """Have the disk full for all checkpoints after so many."""
+    """Let the disk be full for all checkpoints after so many."""
     real, made = write_saved, []
 
     def write(*args):
@@ -183,7 +183,7 @@ def test_a_run_killed_after_lanes_have_converged_and_been_left_out(images, monke
         patch.setattr(Progress, "advance", dies)
         killed(*sweep, "--out", "run")
     newest = max((images / "run" / "checkpoint").glob("lanes_0000.*"))
-    assert 0 < len(read_saved(newest).arrays["members"]) < 3
+    assert 0 < len(read_saved(newest).arrays["computed"]) < 3
     assert jaxstyle("resume", "run") == 0
     assert results(images / "run") == results(images / "whole")
 
@@ -233,7 +233,7 @@ def test_what_has_changed_is_refused_by_name(images, monkeypatch, capsys):
         (images / "run" / "run.json").write_text(json.dumps(edited))
         before = contents(images / "run")
         refuses(f"run.json says {option} {value}, but the run was started with")
-    monkeypatch.setattr("jaxstyle.app.run_folder.run_json.Settings", lambda **_: (_ for _ in ()).throw(TypeError))
+    monkeypatch.setattr("jaxstyle.app.run_folder.recorded_job.Settings", lambda **_: (_ for _ in ()).throw(TypeError))
     (images / "run" / "run.json").unlink()
     before = {name: data for name, data in before.items() if name != "run.json"}
     assert jaxstyle("resume", "run") == 2
@@ -242,16 +242,16 @@ def test_what_has_changed_is_refused_by_name(images, monkeypatch, capsys):
 
 
 def test_a_run_whose_content_was_piped_in_asks_for_it_again(images, monkeypatch, capsys):
-    """Killed before its first step: resume without the image, with another one, and with the same goes that far."""
+    """A run is killed before its first step, and resumed without the image, with another one, and with the same one."""
 
     def pipe(name):
         data = (images / name).read_bytes() if name else b""
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
 
-    def carry_out(*_):
+    def run_sweep(*_):
         raise KilledError
 
-    monkeypatch.setattr(sweep_run, "carry_out", carry_out)
+    monkeypatch.setattr(sweep_run, "run_sweep", run_sweep)
     pipe("c.png")
     killed("sweep", "-", "s.png", *QUICK, "--beta", "1", "--out", "a run")
     again = "cannot resume a run: its content image came through a pipe; pipe the same one in again: "

@@ -1,4 +1,4 @@
-"""Sweeps in several processes that share a run folder, and over several devices."""
+"""Sweeps in several processes that share a run folder, and lanes that converge."""
 
 import json
 import os
@@ -87,7 +87,7 @@ def test_shards_that_make_no_sense(images, capsys, options, pattern):
 
 
 def start_two(*arguments, code="from jaxstyle.app import cli; cli.main()"):
-    """Two processes of the command that join each other."""
+    """Start two processes of the command that join each other."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         place = f"localhost:{free.getsockname()[1]}"
@@ -97,7 +97,7 @@ def start_two(*arguments, code="from jaxstyle.app import cli; cli.main()"):
 
 
 def two_processes(*arguments):
-    """Exit status, stdout and stderr of both."""
+    """Wait for both; returns exit status, stdout and stderr of each."""
     return finish(start_two(*arguments))
 
 
@@ -159,15 +159,15 @@ def test_lanes_that_fail_in_one_of_two_processes(images):
 @pytest.mark.parametrize(
     ("signs", "done", "waits"),
     [
-        (range(5, 400, 10), 400, (400, 402)),  # it lives, and is done
-        ((), 30, (30, 32)),  # it was quick
-        ((5, 15), None, (160, 170)),  # killed
-        ((), None, (150, 152)),  # never came
-        ((5, 15), 20, (160, 170)),  # killed when it was done: its sign is there still
+        (range(5, 400, 10), 400, (400, 402)),  # it lives, and then is done
+        ((), 30, (30, 32)),  # it is done before it shows a sign
+        ((5, 15), None, (160, 170)),  # it is killed
+        ((), None, (150, 152)),  # it never comes
+        ((5, 15), 20, (160, 170)),  # it is killed when it is done, and its sign stays
     ],
 )
 def test_others_are_waited_for_as_long_as_they_live(tmp_path, monkeypatch, signs, done, waits):
-    """Seconds of a made-up clock at which another process shows that it lives, is done, and the waiting ends."""
+    """Seconds of a made-up clock at which another process shows signs of life, is done, and the waiting ends."""
     folder, now = shard_folder(tmp_path, (1, 2)), [0]
     (folder / "checkpoint").mkdir(parents=True)
     sign = folder / hosts._SIGN
@@ -194,7 +194,7 @@ def test_others_are_waited_for_as_long_as_they_live(tmp_path, monkeypatch, signs
 @pytest.mark.slow
 @pytest.mark.parametrize(("victim", "number"), [(1, signal.SIGTERM), (0, signal.SIGKILL), (1, signal.SIGKILL)])
 def test_a_process_that_ends_takes_no_other_along(images, capsys, victim, number):
-    """Process 0 is the one that the others met at, and that merges: killed, it is missed only by a person."""
+    """Process 0, where the others met, is killed: the others finish, and a person merges."""
     sweep = [*SWEEP, "--steps", "300", "--out", "run"]
     impatient = "hosts._BEAT_SECONDS, hosts._SILENCE_SECONDS = 0.5, 8"
     code = f"from jaxstyle.app import cli; from jaxstyle.app.sweeping import hosts; {impatient}; cli.main()"

@@ -10,8 +10,8 @@ import platformdirs
 import pytest
 
 import jaxstyle as js
-from jaxstyle.app.execution.compilation_cache import use_compilation_cache
-from jaxstyle.app.system import cache
+from jaxstyle.app.system import compilation_cache
+from jaxstyle.app.system.compilation_cache import use_compilation_cache
 from jaxstyle.app.weights.store import make_folder
 from jaxstyle.pretrained.cache_folder import cache_folder
 from jaxstyle.pretrained.weight_files import WeightsError
@@ -22,14 +22,14 @@ SETTINGS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_
 
 @pytest.fixture(autouse=True)
 def setting(monkeypatch):
-    """As users have it: the tests have a cache of their own."""
+    """Restore what users have: the tests have a cache of their own."""
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     before = {name: getattr(jax.config, name) for name in SETTINGS}
     with warnings.catch_warnings():
         yield
     for name, value in before.items():
         jax.config.update(name, value)
-    cache._note.cache_clear()
+    compilation_cache._note.cache_clear()
 
 
 def test_folder_is_the_users_unless_named(monkeypatch, tmp_path):
@@ -76,7 +76,7 @@ def test_a_folder_that_cannot_be_written_is_read_only(monkeypatch, tmp_path, cap
     use_compilation_cache()
     monkeypatch.undo()
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "compiled")
-    jax.jit(lambda x: jnp.sort(jnp.linalg.inv(x)))(jnp.eye(3))  # which pytest would fail for a warning
+    jax.jit(lambda x: jnp.sort(jnp.linalg.inv(x)))(jnp.eye(3))  # a warning here would fail the test
     assert os.listdir(tmp_path / "compiled") == []
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -89,7 +89,7 @@ def test_a_program_that_cannot_be_kept_gives_no_warning(monkeypatch, tmp_path):
 
 @pytest.fixture(params=["raises", "gives ~"])
 def homeless(request, monkeypatch, tmp_path):
-    """A user without a home folder, as versions of platformdirs meet one."""
+    """A user has no home folder, to which versions of platformdirs react differently."""
 
     def user_cache_dir(_):
         if request.param == "raises":

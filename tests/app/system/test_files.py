@@ -1,4 +1,4 @@
-"""Files are written whole, or not at all, and what is finished is kept, whatever the file system lacks."""
+"""Files are written whole or not at all, and finished work is kept, whatever the file system lacks."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ LACKING = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINV
 
 
 def failing(number, real=None, fails=lambda *_: True):
-    """A call of the system that fails."""
+    """Make a function that raises as a system call does."""
 
     def call(*args, **kwargs):
         if fails(*args):
@@ -152,7 +152,7 @@ def test_what_can_be_known_before_is_said_before(folder, path, pattern, overwrit
 
 @pytest.mark.parametrize(("number", "kind"), [(errno.EROFS, StartError), (errno.ENOSPC, WriteError)])
 def test_a_folder_is_tried_by_writing(monkeypatch, number, kind):
-    """As root, or with access lists, what os.access says is not what happens."""
+    """For root, or with access lists, os.access is wrong about what happens."""
     monkeypatch.setattr(Path, "open", failing(number))
     with pytest.raises(kind, match="cannot write a.png: "):
         check_target(Path("a.png"), overwrite=False)

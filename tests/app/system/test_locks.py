@@ -44,7 +44,7 @@ def test_without_locks_a_file_stands_for_one(path, monkeypatch, capsys, number):
         text = f"^busy; if process {os.getpid()} of .* is gone, remove {mark} and try again$"
         with pytest.raises(StartError, match=text), owned(path, "busy"):
             pass
-        monkeypatch.undo()  # a host that has locks, on the same file system
+        monkeypatch.undo()  # now comes a host that has locks on the same file system
         with pytest.raises(StartError, match=text), owned(path, "busy"):
             pass
         assert mark.exists()

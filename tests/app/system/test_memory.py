@@ -1,4 +1,4 @@
-"""How much memory a device is said to have, and whom that is asked of."""
+"""How much memory a device has, and which source says so."""
 
 import subprocess
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ def gpu(kind="NVIDIA Thing", stats=None, number=0):
 
 @pytest.fixture
 def driver(monkeypatch):
-    """A driver that answers for cards 0 and 1; returns what it was asked."""
+    """Make a driver that answers for cards 0 and 1; returns the list of questions."""
     asked = []
 
     def run(words, *, timeout, **_):
@@ -77,7 +77,7 @@ def test_where_the_driver_does_not_answer_the_name_says_it(monkeypatch, answer):
         assert found[:2] == (gigabytes * 950 * 10**6,) * 2
         assert "name" in found.source
     assert device_memory(gpu("TPU v5 lite")).total == int(15.75 * 2**30)
-    for kind in ("NVIDIA GH200 480GB", "NVIDIA Thing"):  # the first names the memory of its CPU
+    for kind in ("NVIDIA GH200 480GB", "NVIDIA Thing"):  # the first name gives the memory of its CPU
         assert device_memory(gpu(kind)) == Memory(0, 0, "nobody knows")
 
 
@@ -87,7 +87,7 @@ def test_a_part_of_a_gpu_is_not_taken_for_all_of_it(driver):
 
 
 def test_an_accelerator_of_unknown_memory_is_no_cpu(monkeypatch):
-    """Of a CPU, 8 lanes of 128 pixels are as many as are fast; of a GPU, as many as fit into a small one."""
+    """On a CPU, 8 lanes of 128 pixels are as many as are fast; on a GPU, as many as fit into a small one."""
     assert default_microbatch(128**2, None) == 8
     assert default_microbatch(128**2, 0) == default_microbatch(128**2, 8 * 10**9) == 80
     monkeypatch.setattr(memory.jax, "local_devices", lambda: [gpu(stats={"bytes_limit": 50, "bytes_in_use": 60})])

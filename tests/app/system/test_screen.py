@@ -1,4 +1,4 @@
-"""What is printed: on streams that know few letters, are full, or aren't there."""
+"""Printing on streams that lack letters, are full, or are missing."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def printed(file):
 
 
 class Broken(io.StringIO):
-    """A stream whose writes fail."""
+    """A stream on which writing fails."""
 
     def __init__(self, error):
         super().__init__()
@@ -84,7 +84,7 @@ def test_streams_that_are_not_there_or_fail(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_any_name_in_every_output(images, monkeypatch):
-    """Of pictures, run folders and files to write, whose bytes are no letters and whose letters are no line's."""
+    """Names of pictures, run folders and outputs hold bytes that are not text, and line ends."""
     (images / "c.png").rename(images / f"{NAME}.png")
     (images / "s.png").rename(images / f"s{NAME}.png")
     inputs = [f"{NAME}.png", f"s{NAME}.png"]

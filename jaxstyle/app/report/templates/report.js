@@ -8,7 +8,7 @@
   const byIndex = (elements) => new Map(elements.map((element) => [Number(element.dataset.index), element]));
   const cardOf = byIndex(cards);
   const rowOf = byIndex(all("#table tbody tr"));
-  const marked = new Map(); // lane -> its points and lines
+  const marked = new Map(); // the points and lines of each lane
   for (const element of all(".point, .line")) {
     const index = Number(element.dataset.index);
     marked.set(index, [...(marked.get(index) ?? []), element]);
@@ -18,7 +18,7 @@
   let view = "result";
   let wanted = new Map();
 
-  // The small picture, which is in this page, at once; the full one, beside it, once it is there.
+  // Show the small picture, which is in this page, at once, and the full one when it has been loaded.
   function load(image, small, full) {
     wanted.set(image, full);
     if (small) image.src = small;
@@ -27,7 +27,7 @@
     loader.src = full;
     loader.decode().then(
       () => { if (wanted.get(image) === full) image.src = loader.src; },
-      () => {}, // not beside the page: the small one stays
+      () => {}, // the file is not beside the page: the small picture stays
     );
   }
 
@@ -72,7 +72,7 @@
     return element;
   };
 
-  // The numbers of a lane, from its row of the table.
+  // Show the numbers of a lane, which its row of the table holds.
   function read(row) {
     const groups = new Map();
     all("#table thead th").forEach((head, i) => {
@@ -101,7 +101,7 @@
     rowOf.get(index).setAttribute("aria-current", "true");
     for (const element of marked.get(index) ?? []) {
       element.classList.add("current");
-      if (!element.contains(document.activeElement)) element.parentNode.append(element); // over the others
+      if (!element.contains(document.activeElement)) element.parentNode.append(element); // draw it over the others
     }
     if (!before || pairOf(before) !== pairOf(lane)) {
       const other = (one) => pairOf(data.lanes[one]) !== pairOf(lane);
@@ -125,7 +125,7 @@
       ...(reason ? [make("span", reason, "mark alarm")] : []),
     );
     get("pick").hidden = !lane.command || Boolean(reason);
-    // Broken between options, not within one.
+    // Break lines between options, not within one.
     get("command").replaceChildren(...(lane.command ?? "").split(/(?<= )(?=-)/).map((words) => make("span", words)));
     get("copy").textContent = "Copy";
     read(rowOf.get(index));
@@ -141,7 +141,7 @@
     history.replaceState(null, "", `#lane=${lane.lane}`);
   }
 
-  // The lane that has what was asked for and differs least from the current one in the rest.
+  // Find the lane that has the value asked for, and otherwise differs least from the current one.
   function nearest(asked) {
     const here = data.lanes[current];
     const cost = (lane) => {
@@ -169,7 +169,7 @@
     }
   }
 
-  // Pages of the cards.
+  // Divide the cards into pages.
   const pages = Math.ceil(cards.length / data.page);
   let page = -1;
   function turn(to) {
@@ -185,7 +185,7 @@
   }
   const turnTo = (card) => turn(Math.floor(card / data.page));
 
-  // One tab stop a group of lanes; arrow keys move within it.
+  // A group of lanes has one tab stop; arrow keys move within the group.
   const groups = [get("cards"), ...all(".plane"), get("table").tBodies[0]];
   const members = (group) => all(".card:not([hidden]), .point:not(.other), th a", group);
   function stops() {
@@ -212,7 +212,7 @@
     });
   }
 
-  // The name of a lane, and its picture, where the pointer or the focus is on a point or a line.
+  // Show a lane's name and picture beside its point or line that has the pointer or the focus.
   const tip = get("tip");
   function hint(event) {
     const element = event.target.closest?.(".point, .line");
@@ -272,7 +272,7 @@
     }
   });
 
-  // A click on a heading sorts by that column, another one turns it round; what is no number comes last.
+  // A click on a heading sorts by that column, a second one reverses the order; cells without a number come last.
   const heads = all("#table thead th");
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const up = head.getAttribute("aria-sort") !== "ascending";

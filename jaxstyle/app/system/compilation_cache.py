@@ -1,4 +1,4 @@
-"""Compiled programs, kept in the cache folder for later runs."""
+"""Keeps compiled programs in the cache folder for later runs."""
 
 import functools
 import os
@@ -12,15 +12,16 @@ from jaxstyle.app.system.files import check_folder
 from jaxstyle.app.system.screen import tell
 from jaxstyle.pretrained.cache_folder import cache_folder
 
-_NEVER = 1e9  # seconds of compilation, from which on a program is kept
+_NEVER = 1e9  # a program is kept if its compilation took so many seconds
 
 
 def use_compilation_cache() -> None:
-    """Let jax keep compiled programs in the cache folder, unless JAX_COMPILATION_CACHE_DIR is set, empty for none.
+    """Let jax keep compiled programs in the cache folder.
 
-    One line says if they can't be kept there; programs that are there already are used.
+    JAX_COMPILATION_CACHE_DIR names another folder; if it is empty, nothing is kept. If programs can't be kept, one line
+    says so, and programs that are in the folder already are used.
     """
-    # Of each program that it can't read or keep, jax would print two lines.
+    # jax would print two lines for each program that it can't read or keep.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     variable = "JAX_COMPILATION_CACHE_DIR"
     folder = os.environ.get(variable)
@@ -30,12 +31,13 @@ def use_compilation_cache() -> None:
             _note(f"note: there is no home folder to keep compiled programs in; {variable} can name a folder")
             return
         folder = str(cache / "compiled")
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)  # of 1: a run has many small programs
-    if not folder or "://" in folder:  # none, or none that this machine knows
+        # The default is 1 second, but a run has many small programs.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    if not folder or "://" in folder:  # nothing is kept, or it is kept somewhere that is not a folder here
         return
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        if variable == "JAXSTYLE_CACHE":  # jax itself reads the other
+        if variable == "JAXSTYLE_CACHE":  # jax itself reads the other variable
             jax.config.update("jax_compilation_cache_dir", folder)
         check_folder(Path(folder))
     except (OSError, AppError):
@@ -43,4 +45,4 @@ def use_compilation_cache() -> None:
         _note(f"note: compiled programs can't be kept in {folder}; {variable} can name another folder")
 
 
-_note = functools.cache(tell)  # a command says it once, however many runs it takes
+_note = functools.cache(tell)  # a command says it once, even if it runs several jobs

@@ -1,4 +1,4 @@
-"""What a run folder holds, finished or not: the record, the lanes, the losses over the steps. Needs no jax."""
+"""Reads a run folder, finished or not: its record, its lanes and the history of their losses. It needs no jax."""
 
 import csv
 import io
@@ -20,13 +20,13 @@ class Lane(NamedTuple):
     """A row of lanes.csv.
 
     Attributes:
-      number: counted from 0.
+      number: number of the lane, from 0.
       content: index of its content image among the inputs.
-      style: index of its style image.
-      settings: {name: value as written}.
-      values: {name of a loss, layer or metric: number, NaN where the run gives none}.
-      status: "ok", "failed", or how far an unfinished lane is.
-      reason: why it failed.
+      style: index of its style image among the inputs.
+      settings: {name: value as it is written}.
+      values: {name of a loss, layer or metric: number, or NaN if the run has none}.
+      status: "ok", "failed" or "unfinished".
+      reason: why the lane stopped early.
     """
 
     number: int
@@ -44,7 +44,7 @@ class History(NamedTuple):
     Attributes:
       steps: (steps,) numbers of the steps.
       lanes: (lanes,) numbers of the lanes.
-      losses: {name of `LOSSES`: (lanes, steps), NaN where there is none}.
+      losses: {name of `LOSSES`: (lanes, steps), or NaN where a lane has no loss}.
     """
 
     steps: np.ndarray
@@ -52,15 +52,15 @@ class History(NamedTuple):
     losses: dict[str, np.ndarray]
 
 
-class Recorded(NamedTuple):
-    """A run folder, read as far as it is there.
+class StoredRun(NamedTuple):
+    """A run as its folder stores it, as far as it has come.
 
     Attributes:
-      folder: where it is.
+      folder: the run folder.
       record: contents of run.json.
-      lanes: in their order.
+      lanes: the lanes, in order.
       history: losses over the steps.
-      finished: whether every lane has come to an end.
+      finished: whether every lane has come to its end.
     """
 
     folder: Path
@@ -70,37 +70,37 @@ class Recorded(NamedTuple):
     finished: bool
 
     def columns(self, kind: str) -> list[str]:
-        """Names of the settings, losses, layers or metrics of lanes.csv."""
+        """Return the columns of lanes.csv of a kind: "settings", "losses", "layers" or "metrics"."""
         return [str(name) for name in (self.record.get("columns") or {}).get(kind, [])]
 
     def inputs(self, kind: str) -> list[dict[str, Any]]:
-        """Records of the content or style images."""
+        """Return the entries of run.json for the images of a kind, such as "content"."""
         return list(self.record.get("inputs", {}).get(kind, []))
 
     def picture(self, name: object) -> str | None:
-        """`name` if it is a file within the folder, else None."""
+        """Return `name` if it is a file within the folder, else None."""
         path = PurePosixPath(str(name or ""))
         if not path.name or path.is_absolute() or ".." in path.parts:
             return None
         try:
             file = (self.folder / path).resolve()
             return str(path) if file.is_file() and file.is_relative_to(self.folder.resolve()) else None
-        except (OSError, ValueError):  # a name that can't be one of a file
+        except (OSError, ValueError):  # no file can have such a name
             return None
 
 
-def read_folder(folder: Path) -> Recorded:
-    """Read a run folder of which only run.json has to be there.
+def read_stored_run(folder: Path) -> StoredRun:
+    """Read a run folder; everything but run.json may be missing.
 
     Raises:
-      StartError: if it isn't a run folder, or a file of it is damaged.
+      StartError: if it isn't a run folder, or one of its files is damaged.
     """
     try:
         record = json.loads(read_text(folder / "run.json"))
-        recorded = Recorded(folder, record, [], History(np.zeros(0), np.zeros(0, int), {}), finished=False)
-        names = [name for kind in ("losses", "layers", "metrics") for name in recorded.columns(kind)]
-        known = [[str(one["file"]) for one in recorded.inputs(kind)] for kind in ("content", "style")]
-        lanes = list(_lanes(folder / "lanes.csv", recorded.columns("settings"), names))
+        run = StoredRun(folder, record, [], History(np.zeros(0), np.zeros(0, int), {}), finished=False)
+        names = [name for kind in ("losses", "layers", "metrics") for name in run.columns(kind)]
+        known = [[str(one["file"]) for one in run.inputs(kind)] for kind in ("content", "style")]
+        lanes = list(_lanes(folder / "lanes.csv", run.columns("settings"), names))
         if any(not 0 <= lane.content < len(known[0]) or not 0 <= lane.style < len(known[1]) for lane in lanes):
             raise ValueError("lanes.csv names an input that run.json does not have")
         history = _history(folder / "history.csv")
@@ -115,29 +115,29 @@ def read_folder(folder: Path) -> Recorded:
     if not lanes:
         drawn = {int(file.stem[5:]) for file in folder.glob("images/lane_*.png") if file.stem[5:].isdecimal()}
         lanes = [Lane(number) for number in sorted(drawn | set(history.lanes.tolist())) if all(known)]
-    return recorded._replace(lanes=lanes, history=history, finished=finished)
+    return run._replace(lanes=lanes, history=history, finished=finished)
 
 
 def _lanes(file: Path, settings: list[str], values: list[str]) -> Iterator[Lane]:
     if not file.is_file():
         return
     for cells in read_table(file):
-        row = {name: text for name, text in cells.items() if name is not None and text is not None}
-        if "lane" not in row:
+        lane = {name: text for name, text in cells.items() if name is not None and text is not None}
+        if "lane" not in lane:
             raise ValueError("lanes.csv has no column lane, or a row without it")
         yield Lane(
-            int(row["lane"]),
-            int(row.get("content", 0)),
-            int(row.get("style", 0)),
-            {name: row[name] for name in settings if name in row},
-            {name: to_number(row[name]) for name in values if name in row},
-            row.get("status", "unfinished"),
-            row.get("reason", ""),
+            int(lane["lane"]),
+            int(lane.get("content", 0)),
+            int(lane.get("style", 0)),
+            {name: lane[name] for name in settings if name in lane},
+            {name: to_number(lane[name]) for name in values if name in lane},
+            lane.get("status", "unfinished"),
+            lane.get("reason", ""),
         )
 
 
 def _history(file: Path) -> History:
-    """The table of losses as arrays, without a row at the end that is cut off."""
+    """Read the table of losses, without a last line that is cut off."""
     text = _read_csv(file) if file.is_file() else ""
     header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
     columns = [_index(header, name) for name in ("lane", "step", *LOSSES)] if lines else []
@@ -160,11 +160,11 @@ def _index(header: str, name: str) -> int:
 
 
 def read_table(file: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header.
+    """Read a CSV file with a header, as a dict for each line.
 
     Raises:
       OSError: if it can't be read.
-      ValueError: if it is no text, or not with commas.
+      ValueError: if it is not text, or its cells are not separated by commas.
     """
     return list(csv.DictReader(io.StringIO(_read_csv(file))))
 
@@ -179,7 +179,7 @@ def _read_csv(file: Path) -> str:
 
 
 def to_number(text: str) -> float:
-    """The number that a cell holds; NaN if it is no finite one."""
+    """Return the number in a cell, or NaN if there is no finite one."""
     try:
         value = float(text)
     except ValueError:
