@@ -31,6 +31,7 @@ import jaxstyle as js
 from jaxstyle.app.cli import call
 from jaxstyle.app.settings.settings import Settings, from_options
 from jaxstyle.app.settings.stages import plan_stages
+from jaxstyle.network.layers import min_size
 
 CONTENTS = ("sample:cat", "sample:coffee")
 STYLES = ("sample:swirls", "sample:mosaic", "sample:woodcut")
@@ -62,7 +63,8 @@ def sweep(setting: str, pair: Sequence[str], size: int, folder: Path) -> tuple[l
     record = json.loads((out / "run.json").read_text())["options"]
     run = js.load_run(out)
     shape = run.images[0].shape
-    stages = plan_stages(Settings(**from_options(record)), shape[:2])
+    settings = Settings(**from_options(record))
+    stages = plan_stages(settings, shape[:2], min_size(settings.content_layers + settings.style_layers))
     return list(run.images), sum(stage.steps * math.prod(stage.shape) for stage in stages) / math.prod(shape[:2])
 
 

@@ -33,7 +33,7 @@ from failing_calls import CALLS, ERRORS, Fault, Faults
 from PIL import Image
 
 from jaxstyle.app import cli
-from jaxstyle.app.execution import job, lanes_of_shape, run_job
+from jaxstyle.app.execution import lanes_of_shape, network, run_job
 from jaxstyle.app.execution.progress import Progress
 from jaxstyle.app.report import page
 
@@ -104,7 +104,7 @@ def remembered_work() -> Iterator[None]:
     real_lanes = lanes_of_shape.CompiledLanes
     with contextlib.ExitStack() as stack:
         for owner, name, function in (
-            (job, "load_weights", functools.cache(job.load_weights)),
+            (network, "load_weights", functools.cache(network.load_weights)),
             (run_job, "prepare", once(run_job.prepare, lambda _: None)),
             (run_job, "make_batch", once(run_job.make_batch, lambda job, params, lanes: len(lanes))),
             (lanes_of_shape, "CompiledLanes", once(make_lanes, lambda job, params, batch: len(batch.lanes))),

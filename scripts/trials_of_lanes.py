@@ -138,7 +138,7 @@ def _chunks_and_scan(folder: Path, args: argparse.Namespace) -> tuple[Callable[[
     settings = Settings("sample:cat", "sample:swirls", size=128, weights="random:0", steps=args.steps)
     settings = replace(settings, content_layers=layers[0], style_layers=layers[1], beta=tuple(np.logspace(-2, 2, 8)))
     job = load_job(settings)
-    params, group = prepare(job.params), job.settings.microbatch or 1
+    params, group = prepare(job.network.params), job.settings.microbatch or 1
     batch = make_batch(job, params, list(range(8)))
     lanes = CompiledLanes(job, params, batch, group=group, mesh=None)
     limits = np.full(8, np.inf, np.float32)

@@ -168,7 +168,6 @@ def further():
     """What is public and not in the table."""
     from jaxstyle.common import file_kinds
     from jaxstyle.network import activations, convolution, winograd
-    from jaxstyle.objective import regions
     from jaxstyle.optimise import initial_images, schedule
     from tests.library.test_compositions import params as table_params
 
@@ -186,7 +185,6 @@ def further():
     trace(jax.grad(lambda x: convolution.conv3x3(x, kernel, backend="winograd").sum()), x)
     check_leaves(winograd._transforms(4))
     assert len(schedule.steps_of(schedule.scales((64, 48), smallest=16, least=8))) == 3
-    assert regions.layer_sizes(("relu2_1",), (16, 18)) == {"relu2_1": (8, 9)}
     file_kinds.recognise(b"GIF89a")
     assert file_kinds.describe_address("photo.jpg") is None
 

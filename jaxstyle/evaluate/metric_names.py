@@ -10,5 +10,8 @@ METRIC_NAMES: tuple[str, ...] = (
 )
 """The fields of `metrics.Metrics`, in order."""
 
+TABLE_METRICS: tuple[str, ...] = METRIC_NAMES[:-1]
+"""The metrics that tables of lanes show; total variation is among their losses already."""
+
 HIGHER_IS_BETTER: tuple[str, ...] = ("ssim", "edge_similarity")
 """The metrics that are better when they are higher; the others are better when they are lower."""

@@ -3,7 +3,7 @@
 A set of masks has shape (regions, h, w), with values in [0, 1], of an image of h x w pixels.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,6 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from jaxstyle.common.checks import known
 from jaxstyle.common.dtypes import promoted, wide
 from jaxstyle.common.trees import stack, unstack
-from jaxstyle.network.layers import block_of, check_layers
 from jaxstyle.objective.statistic import StyleStatistic
 
 Sizes = Mapping[str, tuple[int, int]]
@@ -86,20 +85,6 @@ def style_masks(
     return found
 
 
-def layer_sizes(layers: Iterable[str], shape: Sequence[int]) -> dict[str, tuple[int, int]]:
-    """Sizes of the features of `vgg.make_features`.
-
-    Args:
-      layers: names out of `layers.LAYERS`.
-      shape: (h, w) of the image; what follows is ignored.
-
-    Returns:
-      {layer: (h', w')}.
-    """
-    sides = {layer: 2 ** (block_of(layer) - (not layer.startswith("pool"))) for layer in check_layers(layers)}
-    return {layer: (shape[0] // side, shape[1] // side) for layer, side in sides.items()}
-
-
 def layer_masks(masks: Float[Array, "regions h w"], sizes: Sizes) -> dict[str, Float[Array, "regions _h _w"]]:
     """Bring masks to the size of each layer.
 
@@ -110,7 +95,7 @@ def layer_masks(masks: Float[Array, "regions h w"], sizes: Sizes) -> dict[str, F
 
     Args:
       masks: (regions, h, w) of an image of h x w pixels.
-      sizes: {layer: (h', w') of its features}, such as `layer_sizes` gives.
+      sizes: {layer: (h', w') of its features}, such as `features.layer_sizes` finds.
 
     Returns:
       {layer: (regions, h', w')}.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.network.layers import STYLE_LOSSES
-from jaxstyle.objective.regions import layer_masks, layer_sizes
+from jaxstyle.network.layers import STYLE_LOSSES, block_of
+from jaxstyle.objective.regions import layer_masks
 from jaxstyle.objective.style_statistics import style_statistic
 from jaxstyle.parallel.stacked_targets import StackedTargets, targets_of_lane
 from tests.conftest import SHALLOW
@@ -18,6 +18,12 @@ LAYERS = ("relu1_1", "relu2_1", "relu2_2")
 @pytest.fixture(scope="module")
 def features():
     return js.make_features(LAYERS)
+
+
+def layer_sizes(layers, shape):
+    """Sizes of VGG's layers by counting the poolings before them."""
+    halvings = {layer: block_of(layer) - (not layer.startswith("pool")) for layer in layers}
+    return {layer: (shape[0] >> n, shape[1] >> n) for layer, n in halvings.items()}
 
 
 def style_of(features, params, image, targets, name="gram", weights=None):

@@ -56,6 +56,15 @@ def check_addresses(args: argparse.Namespace) -> None:
                 raise StartError(address)
 
 
+def add_network_again(parser: argparse.ArgumentParser) -> None:
+    """Add --network, of a command that goes on with a run."""
+    parser.add_argument(
+        "--network",
+        metavar="MODULE:FUNCTION",
+        help="the network, again, of a run that was started with one of your own: a run folder alone imports no code",
+    )
+
+
 def add_inputs(parser: argparse.ArgumentParser, *, many: bool, content: bool = True) -> None:
     """Add CONTENT and STYLE. Each names one image; with `many`, it may also be a folder or a split of a dataset."""
     several = ", a folder (its images), or tfds:NAME/SPLIT" if many else ""

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from jaxstyle.app.commands.options import add_run
+from jaxstyle.app.commands.options import add_network_again, add_run
 from jaxstyle.app.commands.run_options import add_distributed, add_watching, check_distributed, read_run_options
 from jaxstyle.app.settings.run_options import with_fixed
 from jaxstyle.app.system.errors import StartError
@@ -20,6 +20,7 @@ def add_resume(commands: Any) -> None:
         "and options must be what they were.",
     )
     add_run(parser)
+    add_network_again(parser)
     add_distributed(parser)
     add_watching(parser)
     parser.set_defaults(command=_resume)
@@ -34,6 +35,7 @@ def add_merge(commands: Any) -> None:
         "pictures, tables, sheet and report.",
     )
     add_run(parser)
+    add_network_again(parser)
     parser.set_defaults(command=_merge)
 
 
@@ -49,7 +51,7 @@ def _resume(args: argparse.Namespace) -> Path:
     if not (folder / SHARDS).is_dir():
         raise StartError(f"{folder} holds no shards of a run: there is nothing to resume in several processes")
     shard = join_processes(args.coordinator, args.process)
-    with computing_shard(folder, shard):
+    with computing_shard(folder, shard, args.network):
         return _go_on(shard_folder(folder, shard), args)
 
 
@@ -69,7 +71,7 @@ def _go_on(folder: Path, args: argparse.Namespace) -> Path:
             return folder
         record = read_record(folder)
         restore_run_json(folder, record)
-        job = load_recorded_job(folder, record, "resume")
+        job = load_recorded_job(folder, record, "resume", args.network)
         check_same_job(folder, record, job)
         options = with_fixed(read_run_options(args), record["run"])
         (run_shard if options.shard else run_sweep)(job, folder, record, options)
@@ -80,5 +82,5 @@ def _merge(args: argparse.Namespace) -> Path:
     from jaxstyle.app.sweeping.shards import merge
 
     folder = Path(args.run)
-    merge(folder)
+    merge(folder, args.network)
     return folder

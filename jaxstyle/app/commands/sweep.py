@@ -54,7 +54,7 @@ def _sweep(args: argparse.Namespace) -> Path:
 
         shard = join_processes(args.coordinator, args.process)
         options = replace(options, shard=shard)
-        processes = computing_shard(Path(args.out), shard)
+        processes = computing_shard(Path(args.out), shard, getattr(args, "network", None))
     with processes:
         return _carry_out(args, options)
 

@@ -67,9 +67,9 @@ def make_batch(job: Job, params: Params, numbers: list[int]) -> Batch:
     choices = [choose_style(settings, lane) for lane in lanes]
     styles = {choice: style_images(pictures, settings.colour, choice) for choice in dict.fromkeys(choices)}
     # They are compiled apart, so that a new shape of the one does not compile the other again.
-    content_of = jax.jit(partial(content_targets, job.features, layers=settings.content_layers))
+    content_of = jax.jit(partial(content_targets, job.network.features, layers=settings.content_layers))
     style_of = jax.jit(
-        partial(style_targets, job.features, layers=settings.style_layers, style_loss=settings.style_loss)
+        partial(style_targets, job.network.features, layers=settings.style_layers, style_loss=settings.style_loss)
     )
     by_content = [content_of(params, image) for image in contents.values()]
     by_style = [style_of(params, own, masks=style_regions(pictures, choice)) for choice, own in styles.items()]
@@ -91,7 +91,7 @@ def make_batch(job: Job, params: Params, numbers: list[int]) -> Batch:
             style,
             jnp.array([list(contents).index(lane["content"]) for lane in lanes]),
             jnp.array([list(styles).index(choice) for choice in choices]),
-            content_regions(pictures, settings.style_layers),
+            content_regions(pictures, job.network.sizes_of(settings.style_layers)),
         ),
         LossWeights(**weights),
     )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import optax
 
+from jaxstyle.app.execution.network import Network, default_layers, load_network
 from jaxstyle.app.execution.optimizer_choice import OPTIMIZERS
 from jaxstyle.app.pictures.image_sources import Picture
 from jaxstyle.app.pictures.job_pictures import Pictures, load_pictures
@@ -14,24 +15,19 @@ from jaxstyle.app.pictures.pairs import make_pairs
 from jaxstyle.app.settings.grid_files import read_grid
 from jaxstyle.app.settings.grids import check_count, combine_values
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, LaneValues
-from jaxstyle.app.settings.settings import Settings
+from jaxstyle.app.settings.settings import VGG19, Settings
 from jaxstyle.app.system.devices import find_devices
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.memory import device_memory, map_large_blocks
 from jaxstyle.app.system.screen import tell
 from jaxstyle.colour import of_luminance
-from jaxstyle.network.features import Features, Params
-from jaxstyle.network.layers import convolutions_for, min_size
-from jaxstyle.network.vgg_features import make_features
 from jaxstyle.objective.objective import Loss, Objective, make_objective
 from jaxstyle.objective.style_statistics import style_statistic
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.state import Transfer
 from jaxstyle.optimise.transfer import make_transfer
 from jaxstyle.parallel.microbatch import default_microbatch
-from jaxstyle.pretrained.load import Weights, load_weights
 from jaxstyle.pretrained.weight_files import default_set
-from jaxstyle.pretrained.weight_sets import DEFAULT
 
 _LEAST_WEIGHT = 1.18e-38  # Smaller weights are 0 to float32.
 
@@ -43,8 +39,7 @@ class Job(NamedTuple):
       settings: what was asked, with every default filled in.
       pictures: the content and style images, and more.
       lanes: the settings of every lane, and as "content" and "style" the numbers of its images.
-      weights: the network's parameters with name and sha256.
-      features: the network as a function.
+      network: the network whose features are compared, with its parameters.
       objective: what the lanes minimise.
       transfer: the optimisation.
     """
@@ -52,8 +47,7 @@ class Job(NamedTuple):
     settings: Settings
     pictures: Pictures
     lanes: list[LaneValues]
-    weights: Weights
-    features: Features
+    network: Network
     objective: Objective
     transfer: Transfer
 
@@ -67,15 +61,6 @@ class Job(NamedTuple):
         """The style images at their largest scale, without those of --blend."""
         return self.pictures.largest.styles
 
-    @property
-    def params(self) -> Params:
-        """The parameters that the layers need, without those of deeper convolutions."""
-        return {
-            name: self.weights.params[name]
-            for name in (*convolutions_for(_layers(self.settings)), "mean")
-            if name in self.weights.params
-        }
-
 
 def load_job(settings: Settings) -> Job:
     """Read and check everything that a job needs.
@@ -85,18 +70,19 @@ def load_job(settings: Settings) -> Job:
     """
     find_devices()
     map_large_blocks()
-    choose_weights = settings.weights is None
-    settings = _fill_in(settings)
-    network = _load_network(settings)
+    choose_weights = settings.weights is None and settings.network == VGG19
+    settings = _fill_in(default_layers(settings))
+    network = load_network(settings)
+    objective = _make_objective(settings, network)
     lanes = _read_lanes(settings)
-    pictures = load_pictures(settings, lanes, min_size(_layers(settings)))
+    pictures = load_pictures(settings, lanes, network.smallest_side, network.sizes_of(settings.style_layers))
     lanes = _check_mix(lanes, pictures)
     pairs = make_pairs(range(len(pictures.contents)), range(len(pictures.largest.styles)), settings.pair)
     check_count(len(pairs) * len(lanes))
     if settings.microbatch is None:
         settings = replace(settings, microbatch=_choose_microbatch(pictures))
     if choose_weights:
-        tell(f"weights {network.weights.name}: {default_set()[1]}")
+        tell(f"weights {network.name}: {default_set()[1]}")
     choice = OPTIMIZERS[settings.optimizer]
     rate = choice.learning_rate
     optimizer = choice.make() if rate is None else choice.make(rate)
@@ -104,43 +90,28 @@ def load_job(settings: Settings) -> Job:
         settings=settings,
         pictures=pictures,
         lanes=[{"content": c, "style": s, **lane} for (c, s), lane in product(pairs, lanes)],
-        **network._asdict(),
-        transfer=_make_transfer(settings, network.objective.loss, optimizer),
+        network=network,
+        objective=objective,
+        transfer=_make_transfer(settings, objective.loss, optimizer),
     )
 
 
-class _Network(NamedTuple):
-    """The fields of `Job` that depend on the network."""
-
-    weights: Weights
-    features: Features
-    objective: Objective
-
-
-def _load_network(settings: Settings) -> _Network:
-    """Load the weights, and make the functions that use them."""
-    of_loss = {
-        "convention": settings.convention,
-        "content_layers": settings.content_layers,
-        "style_layers": settings.style_layers,
-        "style_loss": settings.style_loss,
-    }
+def _make_objective(settings: Settings, network: Network) -> Objective:
+    """Make the objective, of luminance alone if the picture keeps the content's colours."""
     try:
-        features = make_features(
-            _layers(settings), pooling=settings.pooling, padding=settings.padding, dtype=settings.dtype
+        objective = make_objective(
+            network.features,
+            content_layers=settings.content_layers,
+            style_layers=settings.style_layers,
+            style_loss=settings.style_loss,
+            convention=settings.convention,
         )
-        objective = make_objective(features, **of_loss)
         _check_convention(settings)
-        if settings.colour == "content":
-            objective = objective._replace(loss=of_luminance(objective.loss), terms=of_luminance(objective.terms))
-        weights = load_weights(settings.weights or DEFAULT)
-    except ValueError as error:  # Each of them says in one line which option is wrong.
+    except ValueError as error:  # its message says in one line what is wrong with an option
         raise StartError(str(error)) from error
-    return _Network(weights, features, objective)
-
-
-def _layers(settings: Settings) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(settings.content_layers + settings.style_layers))
+    if settings.colour != "content":
+        return objective
+    return objective._replace(loss=of_luminance(objective.loss), terms=of_luminance(objective.terms))
 
 
 def _choose_microbatch(pictures: Pictures) -> int:
@@ -180,7 +151,10 @@ def _fill_in(settings: Settings) -> Settings:
         raise StartError(f"{settings.optimizer} finds its own step; --learning-rate is for --optimizer adam")
     if rate is not None and given is None:
         settings = settings.with_lanes(learning_rate=(rate,))
-    return replace(settings.with_lane_defaults(), weights=settings.weights or default_set()[0])
+    return replace(
+        settings.with_lane_defaults(),
+        weights=settings.weights or (default_set()[0] if settings.network == VGG19 else None),
+    )
 
 
 def _read_lanes(settings: Settings) -> list[LaneValues]:

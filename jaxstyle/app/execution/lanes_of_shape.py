@@ -18,7 +18,7 @@ from jaxstyle.app.execution.lanes_so_far import LanesSoFar
 from jaxstyle.app.execution.outcome import Outcome, to_arrays
 from jaxstyle.app.execution.progress import Counts, Progress
 from jaxstyle.app.pictures.at_scale import at_scale
-from jaxstyle.app.settings.stages import Stage, smallest_side
+from jaxstyle.app.settings.stages import Stage
 from jaxstyle.app.system import signals
 from jaxstyle.network.features import Params
 from jaxstyle.objective.objective import LayerLosses, Losses
@@ -148,7 +148,7 @@ class _LanesRunner:
                 return self.full_size
             return self._build(self.batch, index, self.tolerance, self.group)
         lanes, shape = self.lanes, self.lanes.stages[self.so_far.stage].shape
-        smaller = at_scale(lanes.job.pictures, self.shape, shape, least=smallest_side(lanes.job.settings))
+        smaller = at_scale(lanes.job.pictures, self.shape, shape, least=lanes.job.network.smallest_side)
         batch = lanes.make_batch(lanes.job._replace(pictures=smaller), lanes.params, lanes.numbers)
         # More small images at once take the same memory, and read the kernels once for all of them.
         return self._build(batch, index, None, self.group * (math.prod(self.shape) // math.prod(shape)))

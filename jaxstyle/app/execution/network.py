@@ -5,7 +5,8 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from jaxstyle.pretrained.load import load_weights
 from jaxstyle.pretrained.lpips import load_lpips
 from jaxstyle.pretrained.weight_sets import DEFAULT, LPIPS_SETS, REGISTRY
 
-_PROBE = 64  # pixels of a side at which names of layers are looked at
+_PROBES = (64, 512)  # pixels of a side with which a network is traced to see its layers
 
 
 class Network(NamedTuple):
@@ -58,7 +59,7 @@ def default_layers(settings: Settings) -> Settings:
     if settings.network == ALEXNET:
         layers: dict[str, Any] = {"content_layers": ("relu3",)} if content else {}
         layers |= {"style_layers": alexnet.LAYERS} if style else {}
-        return settings.with_shared(**layers)
+        return replace(settings, **layers)
     missing = [flag for flag, absent in (("--content-layers", content), ("--style-layers", style)) if absent]
     if missing:
         raise StartError(f"--network {settings.network} needs {' and '.join(missing)}: names of layers that it returns")
@@ -103,17 +104,17 @@ def _check_plain(settings: Settings) -> None:
 
 
 def _check_layers(features: Features, params: Any, layers: Iterable[str]) -> None:
-    side = getattr(features, "smallest_side", _PROBE)
-    shapes: Any = {}
-    while side <= 16 * _PROBE:
+    """Raise ValueError for a layer that the network does not return."""
+    reason = ""
+    for side in _PROBES:
         try:
             shapes = jax.eval_shape(features, params, jax.ShapeDtypeStruct((side, side, 3), jnp.float32))
-            break
-        except Exception as error:  # perhaps it is too small for the network, which may say so in any way
-            side, reason = 2 * side, error
-    else:
-        raise ValueError(f"the network can't be traced: {' '.join(str(reason).split())[:200]}")
-    select_layers(shapes, layers, "--content-layers and --style-layers")
+        except Exception as error:  # the size may be too small for the network, which may say so in any way
+            reason = " ".join(str(error).split())[:200]
+            continue
+        select_layers(shapes, layers, "--content-layers and --style-layers")
+        return
+    raise ValueError(f"the network can't be traced with images of {' or '.join(map(str, _PROBES))} pixels: {reason}")
 
 
 def _call(name: str) -> tuple[Features, Any]:
@@ -121,7 +122,7 @@ def _call(name: str) -> tuple[Features, Any]:
     module, _, function = name.partition(":")
     sys.path.insert(0, os.getcwd())  # noqa: PTH109
     try:
-        found = getattr(importlib.import_module(module), function)()
+        found: Any = getattr(importlib.import_module(module), function)()
         features, params = found
     except Exception as error:  # code of the user's
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -132,7 +133,7 @@ def _call(name: str) -> tuple[Features, Any]:
         sys.path.pop(0)
     if not callable(features):
         raise StartError(f"--network {name} must return (features, params), with features a function")
-    return features, params
+    return cast(Features, features), params
 
 
 def hash_params(params: Any) -> str:

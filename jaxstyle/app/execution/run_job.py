@@ -69,13 +69,13 @@ def run_job(job: Job, options: RunOptions | None = None, storage: RunStorage | N
 
 
 def _group_by_shape(job: Job, options: RunOptions, storage: RunStorage | None) -> list[LanesOfShape]:
-    params = prepare(job.params)
+    params = prepare(job.network.params)
     shapes = [job.contents[lane["content"]].image.shape[:2] for lane in job.lanes]
     return [
         LanesOfShape(
             job=job,
             numbers=[number for number, other in enumerate(shapes) if other == shape],
-            stages=plan_stages(job.settings, shape),
+            stages=plan_stages(job.settings, shape, job.network.smallest_side),
             params=params,
             make_batch=make_batch,
             checkpoint_name=f"{storage.name}_{i:04d}" if storage else "",

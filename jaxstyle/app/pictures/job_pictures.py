@@ -1,6 +1,6 @@
 """The pictures of a job: how they are read and checked, and what the lanes of each pair make of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -18,11 +18,15 @@ from jaxstyle.app.settings.lane_settings import LaneValues
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.colour import match_colours, match_luminance, to_gray, with_colours_of
-from jaxstyle.objective.regions import content_masks, layer_masks, layer_sizes, style_masks
+from jaxstyle.objective.regions import content_masks, layer_masks, style_masks
 from jaxstyle.optimise.initial_images import STARTS, cover, starting_image
 
 KINDS: tuple[str, ...] = ("content", "style", "blend", "start", "content_mask", "style_mask")
 """The kinds of pictures in a job, as run folders name them."""
+
+
+SizesOf = Callable[[jax.Array], dict[str, tuple[int, int]]]
+"""Returns the heights and widths of layers, by name, for an image (h, w, 3)."""
 
 
 class StyleSet(NamedTuple):
@@ -83,13 +87,14 @@ class Pictures(NamedTuple):
         return {kind: found for kind, found in zip(KINDS, pictures, strict=True) if found}
 
 
-def load_pictures(settings: Settings, lanes: Sequence[LaneValues], smallest: int) -> Pictures:
+def load_pictures(settings: Settings, lanes: Sequence[LaneValues], smallest: int, sizes_of: SizesOf) -> Pictures:
     """Read the pictures that the settings name, at the sizes that they and the lanes ask for.
 
     Args:
       settings: of the job.
       lanes: what the lanes of one pair of images are set to.
       smallest: shortest side in pixels that the network's layers need.
+      sizes_of: returns the heights and widths of the style layers, by name, for an image (h, w, 3).
 
     Raises:
       StartError: for the first thing that is wrong.
@@ -121,7 +126,7 @@ def load_pictures(settings: Settings, lanes: Sequence[LaneValues], smallest: int
         skipped=dict(chain(skipped.items(), *(source.skipped.items() for source in sources[scales[0]]))),
     )
     if pictures.content_masks:
-        _check_regions(pictures, settings.style_layers)
+        _check_regions(pictures, sizes_of)
     return pictures
 
 
@@ -172,15 +177,15 @@ def _make_style_set(settings: Settings, sources: Sequence[Source]) -> StyleSet:
     return StyleSet(pictures[:count], pictures[count:], masks)
 
 
-def _check_regions(pictures: Pictures, layers: Sequence[str]) -> None:
+def _check_regions(pictures: Pictures, sizes_of: SizesOf) -> None:
     """Raise StartError if a region is empty in one of its images at one of the style layers."""
     try:
         content = jnp.asarray(pictures.contents[0].image)
-        content_masks(as_array(pictures.content_masks), content, layer_sizes(layers, content.shape))
+        content_masks(as_array(pictures.content_masks), content, sizes_of(content))
         for scale in pictures.style_sets:
             choice = StyleChoice(None, 0, scale)
             images = style_images(pictures, "style", choice)
-            sizes = [layer_sizes(layers, image.shape) for image in images]
+            sizes = [sizes_of(image) for image in images]
             style_masks(style_regions(pictures, choice), images, sizes)
     except ValueError as error:
         raise StartError(f"{error}; a mask is white where its region is") from error
@@ -230,12 +235,11 @@ def start_image(pictures: Pictures, init: str, content: jax.Array, style: jax.Ar
     return starting_image(init, content, style, jax.random.key(seed))
 
 
-def content_regions(pictures: Pictures, layers: Sequence[str]) -> dict[str, jax.Array] | None:
+def content_regions(pictures: Pictures, sizes_of: SizesOf) -> dict[str, jax.Array] | None:
     """Return `StackedTargets.masks` for the only content image; None without --content-mask."""
     if not pictures.content_masks:
         return None
-    masks = as_array(pictures.content_masks)
-    found = layer_masks(masks, layer_sizes(layers, masks.shape[1:]))
+    found = layer_masks(as_array(pictures.content_masks), sizes_of(jnp.asarray(pictures.contents[0].image)))
     return {layer: mask[None] for layer, mask in found.items()}
 
 

@@ -17,20 +17,27 @@ from jaxstyle.app.system.files import write_atomic
 from jaxstyle.app.system.screen import tell
 
 
-def load_recorded_job(folder: Path, record: Mapping[str, Any], command: str) -> Job:
+def load_recorded_job(folder: Path, record: Mapping[str, Any], command: str, network: str | None = None) -> Job:
     """Load the job of a run again.
 
     Args:
       folder: the run folder.
       record: contents of run.json.
       command: the command that loads it, "resume" or "merge".
+      network: what --network says now. A run folder that somebody hands on never makes a command import code: a
+        network that is code has to be named again.
 
     Raises:
-      StartError: as `load_job` does, and if an image has to be piped in again.
+      StartError: as `load_job` does, if an image has to be piped in again, and if --network is not that of the run.
     """
+    settings = recorded_settings(record)
+    if (network or settings.network) != settings.network or (":" in settings.network and network is None):
+        raise StartError(
+            f"cannot {command} {folder}: it was started with --network {settings.network}, which has to be given again"
+        )
     try:
         with _in_recorded_directory(record):
-            return load_job(recorded_settings(record))
+            return load_job(settings)
     except NothingPipedError as error:
         raise StartError(
             f"cannot {command} {folder}: its {_piped_kind(record)} image came through a pipe; pipe the same one in "
@@ -130,7 +137,7 @@ def _find_difference(record: Mapping[str, Any], job: Job) -> str | None:
                     return f"the {kind} image piped in is not the one that it was started with"
                 return f"the {kind} image {old['file']} has changed since it was started"
     weights = record["weights"]
-    if weights["sha256"] != job.weights.sha256:
+    if weights["sha256"] != job.network.sha256:
         return f"the weights {weights['name']} have changed since it was started"
     if record["lanes_sha256"] != hash_lanes(job.lanes):
         return f"the lanes of {record['options']['grid'] or 'its lists'} are not those it was started with"

@@ -13,12 +13,12 @@ import jax
 
 import jaxstyle
 from jaxstyle.app.execution.job import Job
-from jaxstyle.app.execution.lane_metrics import COLUMNS as METRICS
 from jaxstyle.app.pictures.image_sources import Picture
 from jaxstyle.app.settings.columns import LOSSES
 from jaxstyle.app.settings.lane_settings import LaneValues
 from jaxstyle.app.settings.settings import to_options
 from jaxstyle.app.system.files import write_atomic
+from jaxstyle.evaluate.metric_names import TABLE_METRICS
 
 
 def make_record(job: Job, command: str, run: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,14 +37,14 @@ def make_record(job: Job, command: str, run: Mapping[str, Any]) -> dict[str, Any
         "run": dict(run),
         "inputs": {kind: describe_inputs(kind, pictures) for kind, pictures in job.pictures.by_kind().items()},
         "skipped": job.pictures.skipped,
-        "weights": {"name": job.weights.name, "sha256": job.weights.sha256},
+        "weights": {"name": job.network.name, "sha256": job.network.sha256},
         "lanes": len(job.lanes),
         "lanes_sha256": hash_lanes(job.lanes),
         "columns": {
             "settings": setting_columns(job.lanes),
             "losses": LOSSES,
             "layers": layer_columns(job),
-            "metrics": METRICS,
+            "metrics": TABLE_METRICS,
         },
         "versions": {
             "python": platform.python_version(),

@@ -10,13 +10,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS
-from jaxstyle.app.settings.values import parse_fraction, parse_integer, parse_least
+from jaxstyle.app.settings.values import parse_fraction, parse_integer, parse_least, parse_network
 from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
 from jaxstyle.optimise.presets import PRESETS
 from jaxstyle.optimise.schedule import COARSE_STEPS, SMALLEST, STEPS
 
 DEFAULT_SIZE = 160
 """Longest side of a picture, in pixels."""
+
+VGG19, ALEXNET = "vgg19", "alexnet"
+"""The networks that have a name; any other is MODULE:FUNCTION."""
 
 COLOURS: tuple[str, ...] = ("style", "content", "match")
 """Whose colours a picture has.
@@ -113,6 +116,13 @@ class Settings:
     )
     convention: str = _option(
         "mean", "scaling of the losses: mean, gatys, johnson or relative (default: mean)", metavar="NAME"
+    )
+    network: str = _option(
+        VGG19,
+        "network whose features are compared: vgg19, alexnet, or MODULE:FUNCTION, which takes nothing and returns "
+        "(features, params), with features(params, image) -> {layer: array} (default: vgg19)",
+        parse=parse_network,
+        metavar="NAME",
     )
     content_layers: tuple[str, ...] = _option(
         CONTENT_LAYERS, f"(default: {' '.join(CONTENT_LAYERS)})", many=True, metavar="LAYER", needs_content=True

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from jaxstyle.app.settings.settings import Settings
-from jaxstyle.network.layers import min_size
 from jaxstyle.optimise.schedule import Shape, scales, steps_of
 
 
@@ -14,15 +13,10 @@ class Stage(NamedTuple):
     steps: int
 
 
-def plan_stages(settings: Settings, shape: Shape) -> list[Stage]:
+def plan_stages(settings: Settings, shape: Shape, least: int) -> list[Stage]:
     """Return the stages of lanes of this shape, the coarsest first, as `schedule.scales` chooses their sizes."""
     shapes = (shape,)
     if settings.min_size is not None:
-        shapes = scales(shape, smallest=settings.min_size, least=smallest_side(settings))
+        shapes = scales(shape, smallest=settings.min_size, least=least)
     steps = steps_of(shapes, steps=settings.steps, coarse_steps=settings.coarse_steps)
     return [Stage(*stage) for stage in zip(shapes, steps, strict=True)]
-
-
-def smallest_side(settings: Settings) -> int:
-    """Return how many pixels the layers of a job need on each side of an image."""
-    return min_size(tuple(dict.fromkeys(settings.content_layers + settings.style_layers)))

@@ -85,6 +85,15 @@ def parse_weights(value: Any, each: str) -> tuple[float, ...]:
     return tuple(parse_weight(part) for part in parts)
 
 
+def parse_network(text: str) -> str:
+    """Read the name of a network: vgg19, alexnet, or MODULE:FUNCTION."""
+    module, colon, function = text.partition(":")
+    dotted = all(part.isidentifier() for part in module.split("."))
+    if text not in ("vgg19", "alexnet") and not (colon and dotted and function.isidentifier()):
+        raise StartError(f"{show(text)} is no network: give vgg19, alexnet, or MODULE:FUNCTION of Python code of yours")
+    return text
+
+
 def show(value: object) -> str:
     """Write a value as messages show it, shortened."""
     try:

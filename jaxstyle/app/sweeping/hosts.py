@@ -48,7 +48,7 @@ def join_processes(coordinator: str | None, process: tuple[int, int] | None) -> 
 
 
 @contextlib.contextmanager
-def computing_shard(run: Path, shard: tuple[int, int]) -> Iterator[None]:
+def computing_shard(run: Path, shard: tuple[int, int], network: str | None = None) -> Iterator[None]:
     """Show that this process is alive while it computes its shard within the context; process 0 then merges all shards.
 
     Raises:
@@ -64,7 +64,7 @@ def computing_shard(run: Path, shard: tuple[int, int]) -> Iterator[None]:
     if number == 0 and is_done(shard_folder(run, shard)):
         for other in range(1, count):
             _wait_for(run, (other, count))
-        merge(run)
+        merge(run, network)
     if failure is not None:
         raise failure
 

@@ -50,7 +50,7 @@ def picture_text(job: Job, lane: LaneValues) -> dict[str, str]:
     settings |= {kind: settings[kind][lane[kind]] for kind in ("content", "style")}
     if "start" in settings:
         (settings["init"],) = settings.pop("start")
-    settings |= {"weights": job.weights.name, "weights_sha256": job.weights.sha256}
+    settings |= {"weights": job.network.name, "weights_sha256": job.network.sha256}
     return {"Software": f"jaxstyle {jaxstyle.__version__}", "jaxstyle": json.dumps(settings)}
 
 
@@ -118,5 +118,5 @@ def _sheet(job: Job, outcome: Outcome) -> Any:
     fixed = [f"{key} {_setting(job.lanes[0][key])}" for key in ("alpha", "beta", "tv") if key not in varying]
     settings = job.settings
     steps = f"{max(outcome.steps)} steps of {settings.optimizer}"
-    caption = ", ".join([*fixed, f"convention {settings.convention}", steps, job.weights.name])
+    caption = ", ".join([*fixed, f"convention {settings.convention}", steps, job.network.name])
     return make_sheet(tiles, results, caption)

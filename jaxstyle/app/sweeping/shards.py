@@ -69,7 +69,7 @@ def run_shard(job: Job, folder: Path, record: Mapping[str, Any], options: RunOpt
     sweep_run.raise_for_failed_lanes(outcome, first)
 
 
-def merge(run: Path) -> None:
+def merge(run: Path, network: str | None = None) -> None:
     """Write the tables, pictures, sheet and report of a run whose shards are all done, as one process would have done.
 
     Raises:
@@ -86,7 +86,7 @@ def merge(run: Path) -> None:
                 raise StartError(f"{folder} and {folders[0]} are not of one run: they were started with other options")
             if not is_done(folder):
                 raise RunError(f"shard {folder.name} is not done: jaxstyle resume {folder} goes on with it")
-        job = load_recorded_job(run, records[0], "merge")
+        job = load_recorded_job(run, records[0], "merge", network)
         check_same_job(run, records[0], job)
         outcomes = []
         for number, (folder, record) in enumerate(zip(folders, records, strict=True)):

@@ -11,7 +11,6 @@ from typing import Any
 from jaxstyle.app.execution import run_job
 from jaxstyle.app.execution.checkpoint import Checkpoints, has_checkpoints
 from jaxstyle.app.execution.job import Job, with_smaller_rate
-from jaxstyle.app.execution.lane_metrics import measure_lanes
 from jaxstyle.app.execution.lanes_of_shape import SnapshotWriter
 from jaxstyle.app.execution.outcome import Outcome, join_outcomes
 from jaxstyle.app.run_folder.folder import check_places
@@ -20,6 +19,7 @@ from jaxstyle.app.settings.grids import refine
 from jaxstyle.app.settings.run_options import RunOptions
 from jaxstyle.app.settings.stages import plan_stages
 from jaxstyle.app.sweeping import results
+from jaxstyle.app.sweeping.lane_metrics import measure_lanes
 from jaxstyle.app.sweeping.snapshots import write_snapshots
 from jaxstyle.app.system import signals
 from jaxstyle.app.system.errors import AppError, RunError, WriteError
@@ -157,7 +157,7 @@ def tell_start(job: Job) -> None:
     shapes = sorted({(picture.image.shape[0], picture.image.shape[1]) for picture in job.contents}, key=math.prod)
     h, w = shapes[-1]
     size = f"{w}x{h}" if len(shapes) == 1 else f"{len(shapes)} sizes up to {settings.size}"
-    *coarse, last = plan_stages(settings, shapes[-1])
+    *coarse, last = plan_stages(settings, shapes[-1], job.network.smallest_side)
     steps = f"{last.steps} steps"
     if coarse:
         sides = [str(max(stage.shape)) for stage in coarse]

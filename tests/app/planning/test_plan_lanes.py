@@ -185,9 +185,9 @@ def test_plan_of_one_picture_in_rows(capsys, monkeypatch):
     assert found["max_size"] in [c["size"] for c in found["compilations"] if c["fits"]]
     assert found["max_size"] % 16 == 0
     assert 0.6 * memory < found["max_size_peak_bytes_per_device"] <= memory
-    table = "\n".join(plan_command._table(plan_command._rows_of_picture(found)))
+    table = "\n".join(plan_command._align(plan_command._describe_picture(found)))
     assert f"largest square picture that fits  {found['max_size']}x{found['max_size']}, with " in table
-    table = "\n".join(plan_command._table(plan_command._rows_of_picture({**found, "collectives": None})))
+    table = "\n".join(plan_command._align(plan_command._describe_picture({**found, "collectives": None})))
     assert "operations between devices        unknown: the compiler gave up" in table
 
 

@@ -7,8 +7,8 @@ from jaxstyle.app.settings.stages import plan_stages
 PLAIN = Settings(content="c.png", style="s.png", steps=50)
 
 
-def stages(shape, **options):
-    return [(*stage.shape, stage.steps) for stage in plan_stages(replace(PLAIN, **options), shape)]
+def stages(shape, least=32, **options):
+    return [(*stage.shape, stage.steps) for stage in plan_stages(replace(PLAIN, **options), shape, least)]
 
 
 def test_one_size_where_the_first_is_the_last():
@@ -20,7 +20,7 @@ def test_sizes_double_from_min_size_on():
     assert stages((256, 512), min_size=128) == [(64, 128, 40), (128, 256, 40), (256, 512, 50)]
     assert stages((256, 512), min_size=128, coarse_steps=7) == [(64, 128, 7), (128, 256, 7), (256, 512, 50)]
     assert stages((256, 512))[0] == (32, 64, 40)  # not 30, which the layers don't take
-    assert stages((256, 512), style_layers=("relu2_1",))[0] == (30, 60, 40)
+    assert stages((256, 512), least=16)[0] == (30, 60, 40)
 
 
 def test_programs_of_one_size():

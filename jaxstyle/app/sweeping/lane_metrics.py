@@ -12,12 +12,9 @@ from jaxstyle.app.execution.job import Job
 from jaxstyle.app.system.memory import release_memory
 from jaxstyle.app.system.screen import tell
 from jaxstyle.evaluate import metrics
-from jaxstyle.evaluate.metric_names import METRIC_NAMES
+from jaxstyle.evaluate.metric_names import TABLE_METRICS
 from jaxstyle.evaluate.metrics import Metrics
 from jaxstyle.pretrained.lpips import load_lpips
-
-COLUMNS: tuple[str, ...] = tuple(name for name in METRIC_NAMES if name != "total_variation")
-"""The metrics that tables show; total variation is among their losses already."""
 
 SMALLEST = 32
 """LPIPS needs images of at least so many pixels a side."""
@@ -38,7 +35,7 @@ def measure_lanes(job: Job, images: list[np.ndarray]) -> dict[str, np.ndarray]:
         tell(f"no metrics: they need images of at least {SMALLEST} pixels a side, the smallest has {min(sides)}")
         return {}
     params = load_lpips("alex")
-    found = {name: np.full(len(images), np.nan) for name in COLUMNS}
+    found = {name: np.full(len(images), np.nan) for name in TABLE_METRICS}
     pair_of = [(lane["content"], lane["style"]) for lane in job.lanes]
     order = sorted(range(len(images)), key=pair_of.__getitem__)
     compiled = jax.jit(partial(_measure, group=job.settings.microbatch or 1))
@@ -46,7 +43,7 @@ def measure_lanes(job: Job, images: list[np.ndarray]) -> dict[str, np.ndarray]:
         numbers = list(lanes_of_pair)
         inputs = (job.contents[content].image, job.styles[style].image)
         measured = compiled(params, jnp.stack([images[i] for i in numbers]), *inputs)
-        for name in COLUMNS:
+        for name in TABLE_METRICS:
             found[name][numbers] = getattr(measured, name)
     release_memory()
     return found
