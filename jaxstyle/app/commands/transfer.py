@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.commands.options import add_inputs, add_lane_options, add_shared_options, as_argument, read_settings
-from jaxstyle.app.commands.run_options import read_run_options
+from jaxstyle.app.commands.run_arguments import read_run_options
 from jaxstyle.app.settings.values import parse_integer
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.screen import say_done, tell
