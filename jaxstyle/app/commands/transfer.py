@@ -50,7 +50,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", required=True, help="the .png, .jpg, .webp or .tif file to write"
     )
-    parser.add_argument("--quality", type=as_argument(_quality), default=95, metavar="N", help="of JPEG and WebP (95)")
+    parser.add_argument(
+        "--quality", type=as_argument(_quality), default=95, metavar="N", help="quality of JPEG and WebP (95)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
 
