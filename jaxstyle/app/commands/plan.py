@@ -38,7 +38,7 @@ def add_plan(commands: Any) -> None:
         help='a TPU, as v5e:2x2; needs pip install "jaxstyle[plan]" (default: what is here)',
     )
     add("--size", type=positive, default=DEFAULT_SIZE, metavar="PX", help=f"side in pixels (default: {DEFAULT_SIZE})")
-    add("--rows", action="store_true", help="of one picture whose rows all devices share: how large it can be")
+    add("--rows", action="store_true", help="plan one picture whose rows all devices share: how large it can be")
     add("--lanes", type=positive, metavar="N", help="lanes on all devices (default: one group on each)")
     add("--microbatch", type=positive, metavar="N", help="lanes computed at once on a device (default: by device)")
     add("--dtype", choices=DTYPES, default="float32", help="precision of the features (default: float32)")
@@ -47,9 +47,14 @@ def add_plan(commands: Any) -> None:
     add("--style-loss", choices=STYLE_LOSSES, metavar="NAME", help="as of jaxstyle sweep (default: wasserstein)")
     add("--content-layers", nargs="+", default=CONTENT_LAYERS, metavar="LAYER", help="as of jaxstyle sweep")
     add("--style-layers", nargs="+", default=STYLE_LAYERS, metavar="LAYER", help="as of jaxstyle sweep")
-    add("--pooling", choices=POOLINGS, default="max", help="(default: max)")
-    add("--padding", choices=PADDINGS, default="replicate", help="(default: replicate)")
-    add("--weights", default="bundled", metavar="SET", help="whose shapes count (default: bundled)")
+    add("--pooling", choices=POOLINGS, default="max", help="pooling of the network (default: max)")
+    add(
+        "--padding",
+        choices=PADDINGS,
+        default="replicate",
+        help="what convolutions see outside of the image (default: replicate)",
+    )
+    add("--weights", default="bundled", metavar="SET", help="weight set whose shapes count (default: bundled)")
     add("--json", action="store_true", help="print one JSON object instead of a table")
     add_debug(parser)
     parser.set_defaults(command=_plan)

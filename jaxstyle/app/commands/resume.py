@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.commands.options import add_network_again, add_run
-from jaxstyle.app.commands.run_options import add_distributed, add_watching, check_distributed, read_run_options
+from jaxstyle.app.commands.run_arguments import add_distributed, add_watching, check_distributed, read_run_options
 from jaxstyle.app.settings.run_options import with_fixed
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import tell

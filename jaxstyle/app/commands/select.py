@@ -63,7 +63,10 @@ def add_select(commands: Any) -> None:
         help="pick the lane closest to W times content + (1 - W) times style, each from 0 to 1 (default: the knee)",
     )
     parser.add_argument(
-        "--folds", type=positive, metavar="N", help="of the cross-validation (default: one for each that is held out)"
+        "--folds",
+        type=positive,
+        metavar="N",
+        help="number of folds of the cross-validation (default: one for each that is held out)",
     )
     parser.add_argument(
         "--hold-out",
@@ -72,7 +75,7 @@ def add_select(commands: Any) -> None:
         "one pair, both of whose images other pairs may have (default: a style, and then a content)",
     )
     parser.add_argument(
-        "--best-to", metavar="PATH", help="copy the picked picture to this file; of several pairs, into this folder"
+        "--best-to", metavar="PATH", help="copy the picked picture to this file; for several pairs, into this folder"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what --best-to names")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.commands.options import add_inputs, add_lane_options, add_shared_options, read_settings
-from jaxstyle.app.commands.run_options import (
+from jaxstyle.app.commands.run_arguments import (
     add_run_options,
     check_distributed,
     check_run_options,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.commands.options import add_inputs, add_lane_options, add_shared_options, as_argument, read_settings
-from jaxstyle.app.commands.run_options import read_run_options
+from jaxstyle.app.commands.run_arguments import read_run_options
 from jaxstyle.app.settings.values import parse_integer
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.screen import say_done, tell
@@ -50,7 +50,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", required=True, help="the .png, .jpg, .webp or .tif file to write"
     )
-    parser.add_argument("--quality", type=as_argument(_quality), default=95, metavar="N", help="of JPEG and WebP (95)")
+    parser.add_argument(
+        "--quality", type=as_argument(_quality), default=95, metavar="N", help="quality of JPEG and WebP (95)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
 

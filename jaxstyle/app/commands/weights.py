@@ -15,6 +15,9 @@ from jaxstyle.pretrained.weight_sets import LPIPS_SETS, PREPROCESSINGS, REGISTRY
 
 _DEFAULT_SIZE = 256
 
+_AddAction = Callable[..., argparse.ArgumentParser]
+"""Adds the parser of an action, given its name, its function, its help and its description."""
+
 
 def add_weights(commands: Any) -> None:
     """Add the parser of `jaxstyle weights` and of its actions."""
@@ -38,6 +41,12 @@ def add_weights(commands: Any) -> None:
         "line is the path of its file.",
     )
     fetch.add_argument("name", metavar="NAME", help=", ".join(REMOTE_SETS))
+    _add_port(add)
+    add("verify", _verify, "check all sets", "Check the hash and the tensors of every set there is.")
+    _add_normalise(add)
+
+
+def _add_port(add: _AddAction) -> None:
     port = add(
         "port",
         _port,
@@ -53,7 +62,9 @@ def add_weights(commands: Any) -> None:
         choices=tuple(PREPROCESSINGS),
         help="the input that the network expects, if the file is an odd one (default: what its content tells)",
     )
-    add("verify", _verify, "check all sets", "Check the hash and the tensors of every set there is.")
+
+
+def _add_normalise(add: _AddAction) -> None:
     normalise = add(
         "normalise",
         _normalise,

@@ -99,7 +99,8 @@ class Settings:
     )
     style_mask: tuple[str, ...] = _option(
         (),
-        "with --content-mask: masks of STYLE, one a region, and then of each image of --blend, for what a region takes",
+        "with --content-mask: masks of what each region takes of STYLE, one for each region, and then of each image of "
+        "--blend",
         many=True,
         metavar="FILE",
         needs_content=True,
@@ -125,7 +126,11 @@ class Settings:
         metavar="NAME",
     )
     content_layers: tuple[str, ...] = _option(
-        CONTENT_LAYERS, f"(default: {' '.join(CONTENT_LAYERS)})", many=True, metavar="LAYER", needs_content=True
+        CONTENT_LAYERS,
+        f"layers of the content loss (default: {' '.join(CONTENT_LAYERS)})",
+        many=True,
+        metavar="LAYER",
+        needs_content=True,
     )
     preset: str | None = _option(
         None,
@@ -135,7 +140,7 @@ class Settings:
         metavar="NAME",
     )
     style_layers: tuple[str, ...] = _option(
-        STYLE_LAYERS, f"(default: {' '.join(STYLE_LAYERS)})", many=True, metavar="LAYER"
+        STYLE_LAYERS, f"layers of the style loss (default: {' '.join(STYLE_LAYERS)})", many=True, metavar="LAYER"
     )
     style_loss: str = _option(
         "wasserstein",
@@ -144,10 +149,13 @@ class Settings:
         choices=STYLE_LOSSES,
         metavar="NAME",
     )
-    pooling: str = _option("max", f"{', '.join(POOLINGS)} (default: max)", choices=POOLINGS, metavar="NAME")
+    pooling: str = _option(
+        "max", f"pooling of the network: {', '.join(POOLINGS)} (default: max)", choices=POOLINGS, metavar="NAME"
+    )
     padding: str = _option(
         "replicate",
-        "of convolutions: replicate, the nearest pixel, which leaves no frame, or zero (default: replicate)",
+        "what convolutions see outside of the image: replicate, the nearest pixel, which leaves no frame, or zero "
+        "(default: replicate)",
         choices=PADDINGS,
     )
     dtype: str = _option(
@@ -169,7 +177,7 @@ class Settings:
     )
     max_pixels: int | None = _option(
         None,
-        "refuse images of more (default: what is safe)",
+        "refuse images with more pixels than this (default: what is safe)",
         parse=partial(parse_integer, high=2**40),
         metavar="N",
     )

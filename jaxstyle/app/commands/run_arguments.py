@@ -19,7 +19,7 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
         metavar="MIN",
         help=f"minutes between checkpoints, 0 for one after each second or so ({CHECKPOINT_MINUTES:g})",
     )
-    parser.add_argument("--quiet", action="store_true", help="no lines of progress")
+    parser.add_argument("--quiet", action="store_true", help="print no lines of progress")
     parser.add_argument("--log-json", metavar="FILE", help="append progress to FILE, a JSON object a line")
 
 
@@ -60,7 +60,7 @@ def add_distributed(parser: argparse.ArgumentParser) -> None:
         help="one of several processes, started together on hosts that share RUN, that compute a shard each; they find "
         "each other on a TPU slice or under Slurm",
     )
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="elsewhere: where process 0 is to listen")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="elsewhere: the address at which process 0 listens")
     parser.add_argument(
         "--process",
         type=as_argument(partial(_parse_part, what="processes")),
