@@ -27,6 +27,7 @@ WINGS = (
     "evaluate",
     "pretrained",
     "app.system",
+    "app.checkpoints",
     "app.settings",
     "app.image_files",
     "app.pictures",

@@ -61,7 +61,7 @@ def phase(run: Path) -> str:
 
 def read_newest(run: Path) -> Any:
     """The newest checkpoint of a run's lanes, if there is any."""
-    from jaxstyle.app.execution.checkpoint import read_saved
+    from jaxstyle.app.checkpoints.saved_file import read_saved
 
     files = sorted(run.glob("checkpoint/lanes*.ckpt"))
     return read_saved(files[-1]) if files else None

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from trial_runs import SWEEP, Verdict, finish, go_on, moments, phase, reference, results, start
 
-from jaxstyle.app.execution.checkpoint import DamagedError, read_record, read_saved
+from jaxstyle.app.checkpoints.checkpoints import read_record
+from jaxstyle.app.checkpoints.saved_file import DamagedError, read_saved
 from jaxstyle.app.run_folder.recorded_job import restore_run_json
 from jaxstyle.app.system.errors import StartError
 
@@ -83,7 +84,7 @@ def on_a_full_disk(*arguments, **options):
 cli.main()
 """
 _FULL = {
-    "a checkpoint": ("execution", "checkpoint", "write_saved", 4),
+    "a checkpoint": ("checkpoints", "checkpoints", "write_saved", 4),
     "a lane's picture": ("sweeping", "results", "encode_png", 4),
     "the tables": ("sweeping", "results", "_lanes_table", 1),
     "the report": ("sweeping", "results", "write_report", 1),

@@ -123,8 +123,9 @@ def _chunks_and_scan(folder: Path, args: argparse.Namespace) -> tuple[Callable[[
     import jax
     import numpy as np
 
+    from jaxstyle.app.checkpoints.checkpoints import Checkpoints
+    from jaxstyle.app.checkpoints.saved_file import Saved
     from jaxstyle.app.execution.batches import make_batch
-    from jaxstyle.app.execution.checkpoint import Checkpoints, Saved
     from jaxstyle.app.execution.chunk_loop import take_steps
     from jaxstyle.app.execution.compiled_lanes import CompiledLanes
     from jaxstyle.app.execution.job import load_job

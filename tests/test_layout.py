@@ -23,19 +23,20 @@ ALLOWED = {
     "evaluate": "common colour network objective",
     "pretrained": "common network",
     "app.system": "common pretrained",
+    "app.checkpoints": "app.system",
     "app.settings": "common network objective optimise app.system",
     "app.image_files": "common app.system",
     "app.pictures": "common colour network objective optimise app.system app.settings app.image_files",
-    "app.execution": "common colour network objective optimise parallel evaluate pretrained app.system app.settings "
-    "app.pictures",
-    "app.run_folder": "common app.system app.settings app.pictures app.execution",
+    "app.execution": "common colour network objective optimise parallel evaluate pretrained app.system "
+    "app.checkpoints app.settings app.pictures",
+    "app.run_folder": "common app.system app.checkpoints app.settings app.pictures app.execution",
     "app.report": "evaluate app.system app.settings app.run_folder",
-    "app.sweeping": "common evaluate app.system app.settings app.image_files app.pictures app.execution "
-    "app.run_folder app.report",
+    "app.sweeping": "common evaluate app.system app.checkpoints app.settings app.image_files app.pictures "
+    "app.execution app.run_folder app.report",
     "app.weights": "common network pretrained app.system app.pictures",
     "app.planning": "common network objective optimise parallel pretrained app.system app.execution",
-    "app.commands": "common network objective optimise evaluate pretrained app.system app.settings app.image_files "
-    "app.pictures app.execution app.run_folder app.report app.sweeping app.weights app.planning",
+    "app.commands": "common network objective optimise evaluate pretrained app.system app.checkpoints app.settings "
+    "app.image_files app.pictures app.execution app.run_folder app.report app.sweeping app.weights app.planning",
     "app.cli": "app.system app.commands",
 }
 IO_MODULES = {"os", "pathlib", "shutil", "time", "socket", "tempfile", "urllib", "PIL", "tqdm"}

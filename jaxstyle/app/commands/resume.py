@@ -57,7 +57,7 @@ def _resume(args: argparse.Namespace) -> Path:
 
 def _go_on(folder: Path, args: argparse.Namespace) -> Path:
     """Resume the run in a folder."""
-    from jaxstyle.app.execution.checkpoint import has_checkpoints, read_record
+    from jaxstyle.app.checkpoints.checkpoints import has_checkpoints, read_record
     from jaxstyle.app.run_folder.folder import holds_run, own_run
     from jaxstyle.app.run_folder.recorded_job import check_same_job, load_recorded_job, restore_run_json
     from jaxstyle.app.sweeping.shards import run_shard

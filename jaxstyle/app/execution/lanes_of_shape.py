@@ -9,8 +9,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxstyle.app.checkpoints.checkpoints import Checkpoints
+from jaxstyle.app.checkpoints.saved_file import Saved
 from jaxstyle.app.execution.batches import Batch, pad, select
-from jaxstyle.app.execution.checkpoint import Checkpoints, Saved
 from jaxstyle.app.execution.chunk_loop import take_steps
 from jaxstyle.app.execution.compiled_lanes import CompiledLanes, make_mesh
 from jaxstyle.app.execution.job import Job

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxstyle.app.execution.checkpoint import Saved
+from jaxstyle.app.checkpoints.saved_file import Saved
 from jaxstyle.objective.objective import Losses
 from jaxstyle.optimise.stopping import CONVERGED, DIVERGED, NOT_FINITE, RUNNING, StoppingState
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxstyle.app.checkpoints.checkpoints import Checkpoints
 from jaxstyle.app.execution.batches import make_batch
-from jaxstyle.app.execution.checkpoint import Checkpoints
 from jaxstyle.app.execution.job import Job, with_smaller_steps
 from jaxstyle.app.execution.lanes_of_shape import LanesOfShape, SnapshotWriter, run_lanes
 from jaxstyle.app.execution.outcome import Outcome, from_arrays, join_outcomes, replace_retried

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxstyle.app.execution.checkpoint import has_checkpoints
+from jaxstyle.app.checkpoints.checkpoints import has_checkpoints
 from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.app.run_folder.folder import image_name
 from jaxstyle.app.run_folder.stored_run import read_table

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxstyle.app.execution.checkpoint import FOLDER, has_checkpoints, remove_checkpoints
+from jaxstyle.app.checkpoints.checkpoints import FOLDER, has_checkpoints, remove_checkpoints
 from jaxstyle.app.pictures.job_pictures import KINDS
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import check_folder, explain, remove_temporary

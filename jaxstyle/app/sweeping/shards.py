@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from jaxstyle.app.checkpoints.checkpoints import FOLDER, Checkpoints, read_record
+from jaxstyle.app.checkpoints.saved_file import Saved
 from jaxstyle.app.execution import run_job
-from jaxstyle.app.execution.checkpoint import FOLDER, Checkpoints, Saved, read_record
 from jaxstyle.app.execution.job import Job
 from jaxstyle.app.execution.outcome import join_outcomes
 from jaxstyle.app.run_folder.folder import SHARDS, own_run

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxstyle.app.checkpoints.checkpoints import Checkpoints, has_checkpoints
 from jaxstyle.app.execution import run_job
-from jaxstyle.app.execution.checkpoint import Checkpoints, has_checkpoints
 from jaxstyle.app.execution.job import Job, with_smaller_rate
 from jaxstyle.app.execution.lanes_of_shape import SnapshotWriter
 from jaxstyle.app.execution.outcome import Outcome, join_outcomes

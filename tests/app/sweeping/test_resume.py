@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxstyle.app.execution import checkpoint, lanes_of_shape, run_job
-from jaxstyle.app.execution.checkpoint import DamagedError, Saved, read_saved, write_saved
+from jaxstyle.app.checkpoints import checkpoints
+from jaxstyle.app.checkpoints.saved_file import DamagedError, Saved, read_saved, write_saved
+from jaxstyle.app.execution import lanes_of_shape, run_job
 from jaxstyle.app.execution.progress import Progress
 from jaxstyle.app.sweeping import sweep_run
 from jaxstyle.app.system.errors import RunError
@@ -94,7 +95,7 @@ def refuse_checkpoints(monkeypatch, after):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(*args)
 
-    monkeypatch.setattr(checkpoint, "write_saved", write)
+    monkeypatch.setattr(checkpoints, "write_saved", write)
 
 
 def test_checkpoints_that_cannot_be_written_cost_nothing_but_a_line(images, whole, monkeypatch, capsys):
