@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from jaxstyle.optimise.transfer import run as run
     from jaxstyle.parallel.image_rows import shard_rows as shard_rows
     from jaxstyle.parallel.image_rows import split_rows as split_rows
+    from jaxstyle.parallel.plan import Plan as Plan
+    from jaxstyle.parallel.plan import plan as plan
     from jaxstyle.parallel.stacked_targets import stack_targets as stack_targets
     from jaxstyle.parallel.sweep import SweepResult as SweepResult
     from jaxstyle.parallel.sweep import sweep as sweep
@@ -38,6 +40,7 @@ _HOME = {
     "LossWeights": "objective.loss_weights",
     "Losses": "objective.objective",
     "Objective": "objective.objective",
+    "Plan": "parallel.plan",
     "SweepResult": "parallel.sweep",
     "Targets": "objective.targets",
     "Transfer": "optimise.state",
@@ -49,6 +52,7 @@ _HOME = {
     "make_features": "network.vgg_features",
     "make_objective": "objective.objective",
     "make_transfer": "optimise.transfer",
+    "plan": "parallel.plan",
     "prepare": "network.vgg",
     "read_image": "app.pictures.read_image",
     "run": "optimise.transfer",

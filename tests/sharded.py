@@ -112,6 +112,18 @@ def check_lanes_of_different_images():
     close(found, wanted)
 
 
+def check_plans():
+    """Devices share the memory; nine lanes fill eight devices up to sixteen."""
+    grid = js.weight_grid(beta=jnp.logspace(-2, 1, 16))
+    nine = jax.tree.map(lambda leaf: leaf[:9], grid)
+    alone = js.plan(adam, content, params, targets, grid, num_steps=2)
+    shared, filled = (js.plan(adam, content, params, targets, w, num_steps=2, mesh=mesh) for w in (grid, nine))
+    assert shared.collectives == 0
+    assert shared.peak < alone.peak / 4
+    assert shared.temporary < filled.temporary < alone.temporary  # cutting the filling off takes exchanges
+    assert filled.collectives > 0
+
+
 if __name__ == "__main__":
     assert jax.device_count() == 8
     wide_params = widen(params)
@@ -124,3 +136,4 @@ if __name__ == "__main__":
     check_five_lanes()
     check_going_on_with_rates_and_chunks()
     check_lanes_of_different_images()
+    check_plans()

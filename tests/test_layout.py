@@ -29,9 +29,9 @@ ALLOWED = {
     "app.pictures": "common colour network objective optimise app.system app.settings app.image_files",
     "app.execution": "common colour network objective optimise parallel evaluate pretrained app.system "
     "app.checkpoints app.settings app.pictures",
-    "app.run_folder": "common app.system app.checkpoints app.settings app.pictures app.execution",
+    "app.run_folder": "common evaluate app.system app.checkpoints app.settings app.pictures app.execution",
     "app.report": "evaluate app.system app.settings app.run_folder",
-    "app.sweeping": "common evaluate app.system app.checkpoints app.settings app.image_files app.pictures "
+    "app.sweeping": "common evaluate pretrained app.system app.checkpoints app.settings app.image_files app.pictures "
     "app.execution app.run_folder app.report",
     "app.weights": "common network pretrained app.system app.pictures",
     "app.planning": "common network objective optimise parallel pretrained app.system app.execution",

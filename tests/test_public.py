@@ -47,6 +47,8 @@ SIGNATURES = {
     js.read_image: "path size / background max_pixels",
     js.stack_targets: "targets / content style",
     js.make_transfer: "loss optimizer / bounds",
+    js.Plan: "microbatch peak temporary aliased accessed collectives",
+    js.plan: "transfer start params targets weights / num_steps microbatch mesh",
     js.prepare: "params",
     js.run: "transfer state params targets weights / num_steps",
     js.shard_rows: "transfer mesh",

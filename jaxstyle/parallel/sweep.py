@@ -120,25 +120,19 @@ def sweep(
     check_count("chunk_steps", chunk_steps, 1)
     # A list of numbers is a leaf with lanes, not a tree.
     weights = as_weights(weights)
-    count = num_lanes(weights)
     check_weights(weights)
-    start = _check_start(start, count)
-    check_targets(targets, (count,))
-    if microbatch == "auto":
-        height, width = _image_of(start).shape[-3:-1]
-        device = jax.local_devices()[0] if mesh is None else mesh.devices.flat[0]
-        microbatch = device_microbatch(height * width, device)
     if mesh is not None:
         mesh = Mesh(mesh.devices, mesh.axis_names)  # with axes of the type that code outside of shard_map needs
-        if count % mesh.size:
-            start, targets, weights = _pad((start, targets, weights), mesh.size)
+    count = num_lanes(weights)
+    start, targets, weights = fill_devices(start, targets, weights, mesh)
+    if mesh is not None:
         start = jax.device_put(start, NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
-    options = (microbatch, mesh, count)
+    options = (choose_microbatch(microbatch, start, mesh), mesh, count)
     operands = (params, targets, weights)
     hyperparams = {name: jnp.asarray(value) for name, value in (hyperparams or {}).items()}
     with reverse_mode_only():
         if on_chunk is None:
-            return _program(_run_lanes, transfer, num_steps, *options)(start, *operands, hyperparams)
+            return _program(run_lanes, transfer, num_steps, *options)(start, *operands, hyperparams)
         state = _program(_start_lanes, transfer, *options)(start, weights, hyperparams)
         return _run_chunks(transfer, state, operands, options, num_steps, chunk_steps, on_chunk)
 
@@ -157,7 +151,7 @@ def _run_chunks(
         steps = min(chunk_steps, num_steps - done)
         if mesh is not None:  # a result is without the lanes that only fill devices up
             state = pad_lanes(state, mesh.size)
-        results.append(_program(_run_lanes, transfer, steps, *options)(state, *operands, {}))
+        results.append(_program(run_lanes, transfer, steps, *options)(state, *operands, {}))
         state, done = results[-1].state, done + steps
         on_chunk(done, results[-1])
     losses = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *(result.losses for result in results))
@@ -170,6 +164,31 @@ def _is_state(start: Any) -> bool:
 
 def _image_of(start: Any) -> Any:
     return start.image if _is_state(start) else start
+
+
+def choose_microbatch(microbatch: int | Literal["auto"] | None, start: Any, mesh: Mesh | None) -> int | None:
+    """Choose how many lanes a device computes at once, for the argument `microbatch` of `sweep`."""
+    if microbatch != "auto":
+        return microbatch
+    height, width = _image_of(start).shape[-3:-1]
+    device = jax.local_devices()[0] if mesh is None else mesh.devices.flat[0]
+    return device_microbatch(height * width, device)
+
+
+def fill_devices(
+    start: Any, targets: Targets | StackedTargets, weights: LossWeights, mesh: Mesh | None
+) -> tuple[Any, Targets | StackedTargets, LossWeights]:
+    """Give every lane its start, and repeat the last lane until the devices of the mesh divide the number of lanes.
+
+    Raises:
+      ValueError: as `sweep` does, for a start or targets that don't suit the number of lanes.
+    """
+    count = num_lanes(weights)
+    start = _check_start(start, count)
+    check_targets(targets, (count,))
+    if mesh is None or not count % mesh.size:
+        return start, targets, weights
+    return _pad((start, targets, weights), mesh.size)
 
 
 def _check_start(start: Any, count: int) -> Any:
@@ -232,7 +251,7 @@ def _start_lanes(
     return set_hyperparams(state, padded)
 
 
-def _run_lanes(
+def run_lanes(
     transfer: Transfer,
     num_steps: int,
     microbatch: int | None,
@@ -244,6 +263,7 @@ def _run_lanes(
     weights: LossWeights,
     hyperparams: Mapping[str, jax.Array],
 ) -> SweepResult:
+    """Compute what `sweep` jits: the start of all lanes, their steps, and the losses at the end."""
     state = _start_lanes(transfer, microbatch, mesh, count, start, weights, hyperparams)
     lanes = make_lanes(transfer, weights, microbatch=microbatch, mesh=mesh)
     state, losses = run(lanes, state, params, targets, weights, num_steps=num_steps)

@@ -27,13 +27,11 @@ from jaxstyle.optimise.stopping import make_stopping
 from jaxstyle.optimise.transfer import make_transfer, run_chunk
 from jaxstyle.parallel.lanes import make_lanes
 from jaxstyle.parallel.microbatch import default_microbatch
+from jaxstyle.parallel.plan import read_plan
 from jaxstyle.parallel.stacked_targets import StackedTargets
 from jaxstyle.pretrained.load import load_weights
 
 _CHUNK = 50  # steps whose losses one chunk of the command keeps
-_COLLECTIVE = re.compile(
-    r" (?:all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter|ragged-all-to-all)[\w-]*\("
-)
 _NEEDED = re.compile(r"HLO temporaries \(([\d.]+)([KMGT]?)\)")
 
 
@@ -154,24 +152,16 @@ def compile_chunk(transfer: Transfer, arguments: tuple[Any, ...], machine: Machi
             raise
         return Compiled(count, time.monotonic() - began, fits=False, peak=_needed(str(error)))
     seconds = time.monotonic() - began
-    memory: Any = compiled.memory_analysis()
-    peak = (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.generated_code_size_in_bytes
-    )
+    needs = read_plan(compiled, None)
     return Compiled(
         count,
         seconds,
-        peak <= machine.memory,
-        peak,
-        memory.temp_size_in_bytes,
-        memory.alias_size_in_bytes,
-        # The loops over steps and over groups count once.
-        (compiled.cost_analysis() or {}).get("bytes accessed"),
-        len(_COLLECTIVE.findall(compiled.as_text() or "")),
+        fits=needs.peak <= machine.memory,
+        peak=needs.peak,
+        temporary=needs.temporary,
+        aliased=needs.aliased,
+        accessed=needs.accessed,
+        collectives=needs.collectives,
     )
 
 
