@@ -168,7 +168,7 @@ def further():
     """What is public and not in the table."""
     from jaxstyle.common import file_kinds
     from jaxstyle.network import activations, convolution, winograd
-    from jaxstyle.optimise import initial_images, schedule
+    from jaxstyle.optimise import initial_images, pyramid_sizes
     from tests.library.test_compositions import params as table_params
 
     params = table_params()
@@ -184,7 +184,7 @@ def further():
     x, kernel = jnp.ones((9, 10, 16)), jnp.ones((3, 3, 16, 32))
     trace(jax.grad(lambda x: convolution.conv3x3(x, kernel, backend="winograd").sum()), x)
     check_leaves(winograd._transforms(4))
-    assert len(schedule.steps_of(schedule.scales((64, 48), smallest=16, least=8))) == 3
+    assert len(pyramid_sizes.steps_of(pyramid_sizes.scales((64, 48), smallest=16, least=8))) == 3
     file_kinds.recognise(b"GIF89a")
     assert file_kinds.describe_address("photo.jpg") is None
 

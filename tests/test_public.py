@@ -14,14 +14,14 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.evaluate import metrics
-from jaxstyle.hypergradient.checkpointed import run_checkpointed
-from jaxstyle.hypergradient.implicit import ImplicitGradient, implicit_gradient
+from jaxstyle.hypergradient.implicit_gradient import ImplicitGradient, implicit_gradient
+from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
 from jaxstyle.objective import losses
 from jaxstyle.objective.statistic import StyleStatistic
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.initial_images import starting_image
 from jaxstyle.optimise.pyramid import carry, run_pyramid
-from jaxstyle.optimise.schedule import scales, steps_of
+from jaxstyle.optimise.pyramid_sizes import scales, steps_of
 from jaxstyle.optimise.stopping import make_stopping
 from jaxstyle.optimise.transfer import run_chunk
 from jaxstyle.parallel.lanes import make_lanes

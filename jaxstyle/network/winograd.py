@@ -26,7 +26,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxstyle.common.arithmetic import exact_matmul
+from jaxstyle.common.exact_matmul import exact_matmul
 
 _POINTS: dict[int, tuple[Fraction | None, ...]] = {
     4: (*map(Fraction, (0, 1, -1, 2, -2)), None),

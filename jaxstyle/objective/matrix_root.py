@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxstyle.common.arithmetic import exact_matmul
+from jaxstyle.common.exact_matmul import exact_matmul
 
 SMALLEST = 2e-6
 """Smallest eigenvalue, of a matrix's Frobenius norm, that the functions here resolve in float32."""

@@ -15,7 +15,7 @@ from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
 from jaxstyle.objective.targets import Targets
-from jaxstyle.optimise.state import Transfer, check_one_image, offered
+from jaxstyle.optimise.transfer_state import Transfer, check_one_image, offered
 
 
 class AveragingState(NamedTuple):

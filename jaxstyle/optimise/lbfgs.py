@@ -14,7 +14,7 @@ from jax import export, lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
-from jaxstyle.optimise.curvature import Pixels, Waves, apply_curvature, first_curvature, learn_curvature
+from jaxstyle.optimise.lbfgs_curvature import Pixels, Waves, apply_curvature, first_curvature, learn_curvature
 
 _BOLDNESS = 2.0  # of the first guess: by the last pair's change alone, it moves too little
 _CURVATURE = 1e-4  # cosine of step and change of gradient above which a pair says something about the curvature

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jaxstyle.network.features import Features
     from jaxstyle.objective.loss_weights import LossWeights
     from jaxstyle.objective.objective import Objective
-    from jaxstyle.optimise.state import Transfer
+    from jaxstyle.optimise.transfer_state import Transfer
 
 
 class Preset(NamedTuple):

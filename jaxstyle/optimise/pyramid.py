@@ -18,9 +18,9 @@ from jaxtyping import Array, Float
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
-from jaxstyle.optimise.schedule import Shape, scales, steps_of
-from jaxstyle.optimise.state import StateT, Transfer, TransferState
+from jaxstyle.optimise.pyramid_sizes import Shape, scales, steps_of
 from jaxstyle.optimise.transfer import run
+from jaxstyle.optimise.transfer_state import StateT, Transfer, TransferState
 
 _IMAGES = "lanczos3"
 
@@ -141,8 +141,8 @@ def run_pyramid(
       content: (h, w, 3) at full size.
       style: (h', w', 3).
       weights: of the loss.
-      shapes: the sizes; None: `schedule.scales` of the content's.
-      num_steps: steps at each of them; None: `schedule.steps_of` the sizes.
+      shapes: the sizes; None: `pyramid_sizes.scales` of the content's.
+      num_steps: steps at each of them; None: `pyramid_sizes.steps_of` the sizes.
       start: (..., h, w, 3) image to start from, of any size, with a leading axis for lanes; None: the content.
 
     Returns:

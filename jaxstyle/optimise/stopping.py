@@ -16,8 +16,8 @@ from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
 from jaxstyle.objective.targets import Targets
-from jaxstyle.optimise.scaling import scaled
-from jaxstyle.optimise.state import Transfer, check_one_image, offered
+from jaxstyle.optimise.loss_normalisation import scaled
+from jaxstyle.optimise.transfer_state import Transfer, check_one_image, offered
 
 RUNNING, CONVERGED, NOT_FINITE, DIVERGED = range(4)
 """Values of `StoppingState.status`."""

@@ -20,9 +20,9 @@ from jaxstyle.network.vgg import prepare
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Loss, Losses
 from jaxstyle.objective.targets import Targets
-from jaxstyle.optimise.optimizers import check_hyperparameters, check_optimizer
-from jaxstyle.optimise.scaling import check_weights, scaled
-from jaxstyle.optimise.state import StateT, Transfer, TransferState, check_state, offered
+from jaxstyle.optimise.check_optimizer import check_hyperparameters, check_optimizer
+from jaxstyle.optimise.loss_normalisation import check_weights, scaled
+from jaxstyle.optimise.transfer_state import StateT, Transfer, TransferState, check_state, offered
 
 
 def make_transfer(

@@ -17,7 +17,7 @@ from jaxstyle.common.images import as_image
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
-from jaxstyle.optimise.state import StateT, Transfer
+from jaxstyle.optimise.transfer_state import StateT, Transfer
 
 AXIS = "rows"
 """Name of the mesh axis that the rows of an image are shared out along."""

@@ -15,7 +15,7 @@ from jaxstyle.network.features import Params
 from jaxstyle.network.vgg import prepare
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
-from jaxstyle.optimise.state import StateT, Transfer, check_state
+from jaxstyle.optimise.transfer_state import StateT, Transfer, check_state
 
 
 def run_checkpointed(
@@ -59,7 +59,7 @@ def run_checkpointed(
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxstyle as js, optax
-      >>> from jaxstyle.hypergradient.checkpointed import run_checkpointed
+      >>> from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
       >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
       >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
       >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))

@@ -67,7 +67,7 @@ def implicit_gradient(
     result is then that of a loss with damping / 2 * ||x - image||^2 added, which is smaller. With ReLU or max pooling
     the loss is only piecewise smooth, and H that of one piece; a minimum on the edge of two pieces has a gradient on
     each side of it, and no H. Average pooling and layers before their ReLU (conv1_1) avoid that in part. For a transfer
-    that ends before it has converged, see `unrolled.run_checkpointed`.
+    that ends before it has converged, see `run_checkpointed`.
 
     Args:
       loss: `Objective.loss`, or any function (image, params, targets, weights) -> (scalar, anything), differentiable

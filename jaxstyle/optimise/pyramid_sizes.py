@@ -40,7 +40,7 @@ def scales(
       ValueError: for a smallest or a least below 1, or a factor of 1 or less.
 
     Example:
-      >>> from jaxstyle.optimise.schedule import scales
+      >>> from jaxstyle.optimise.pyramid_sizes import scales
       >>> scales((240, 320), smallest=80)
       ((60, 80), (120, 160), (240, 320))
     """
