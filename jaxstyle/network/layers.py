@@ -1,4 +1,7 @@
-"""Names and sizes of VGG19's layers (Simonyan and Zisserman, arXiv 1409.1556). Plain Python: imports no jax."""
+"""Names and sizes of VGG19's layers (Simonyan and Zisserman, arXiv 1409.1556), and the names of the network's options.
+
+This is plain Python, and imports no jax.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,13 +17,16 @@ LAYERS: tuple[str, ...] = tuple(
         f"pool{block}",
     )
 )
-"""All layer names in order: conv1_1, relu1_1, conv1_2, ..., relu5_4, pool5. conv is before, relu after ReLU."""
+"""The names of all layers in order: conv1_1, relu1_1, conv1_2, ..., relu5_4, pool5.
+
+conv1_1 is a convolution's output before its ReLU, and relu1_1 the output after it.
+"""
 
 CONVOLUTIONS: tuple[str, ...] = tuple(name for name in LAYERS if name.startswith("conv"))
-"""The 16 convolutions: the parameters' top-level names, beside `mean`."""
+"""The 16 convolutions. Together with `mean`, these are the top-level names of the parameters."""
 
 ONLY_VGG19: tuple[str, ...] = ("conv3_4", "conv4_4", "conv5_4")
-"""The convolutions that VGG19 has and VGG16 has not."""
+"""The convolutions that VGG19 has and VGG16 lacks."""
 
 CONTENT_LAYERS: tuple[str, ...] = ("relu4_2",)
 """Content layer of Gatys et al. (CVPR 2016)."""
@@ -29,7 +35,7 @@ STYLE_LAYERS: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "re
 """Style layers of Gatys et al. (CVPR 2016)."""
 
 POOLINGS: tuple[str, ...] = ("max", "average", "scaled_average")
-"""2x2 pooling: VGG's own; the mean, as Gatys et al. have it; or the mean times 1.7, about as large as the maximum."""
+"""2x2 pooling: VGG's maximum; Gatys et al.'s mean; or the mean times 1.7, which is about as large as the maximum."""
 
 PADDINGS: tuple[str, ...] = ("zero", "replicate")
 """What convolutions see outside of the image: 0, as VGG was trained; or the nearest pixel, which leaves no frame."""
@@ -38,14 +44,14 @@ STYLE_LOSSES: tuple[str, ...] = ("gram", "centered_gram", "wasserstein", "moment
 """Ways to compare the style of two images; see `style_statistics.py`."""
 
 BACKENDS: tuple[str, ...] = ("auto", "xla", "winograd")
-"""Algorithms of convolution: XLA's; Winograd's, for the kernels it pays for; or the faster one of each platform."""
+"""Convolution algorithms: the faster one of each platform; XLA's; or Winograd's, for the kernels where it pays."""
 
 DTYPES: tuple[str, ...] = ("float32", "bfloat16")
-"""Precisions to compute features in; see `vgg.make_features`."""
+"""Precisions to compute features in; see `vgg_features.make_features`."""
 
 
 def block_of(layer: str) -> int:
-    """Number of the block that a layer belongs to: 4 for relu4_2 and for pool4.
+    """Return the number of a layer's block, which is 4 for relu4_2 and for pool4.
 
     Args:
       layer: a name out of `LAYERS`.
@@ -60,15 +66,15 @@ def check_layers(layers: Iterable[str], argument: str = "layers") -> tuple[str, 
     """Check the names of layers.
 
     Args:
-      layers: names, or one of them.
-      argument: that the names are given as, for the message.
+      layers: names, or one name.
+      argument: name of the argument that holds them, for the message.
 
     Returns:
       The names as a tuple.
 
     Raises:
-      ValueError: for no layer, a repeated one, one that is not in `LAYERS` (the message lists the valid names), or a
-        mapping.
+      ValueError: for no layer, a repeated layer, a layer that is not in `LAYERS` (the message lists the valid names),
+        or a mapping.
     """
     layers = _as_names(layers, argument)
     for layer in layers:
@@ -89,22 +95,8 @@ def _as_names(layers: Any, argument: str) -> tuple[str, ...]:
     return tuple(layers)
 
 
-def check_content_layers(layers: Iterable[str], argument: str = "content_layers") -> tuple[str, ...]:
-    """Like `check_layers`, but there may be none: a texture has no content.
-
-    Args:
-      layers: names, or one of them, or none.
-      argument: that the names are given as, for the message.
-
-    Returns:
-      The names as a tuple.
-    """
-    layers = _as_names(layers, argument)
-    return check_layers(layers, argument) if layers else ()
-
-
 def convolutions_for(layers: Iterable[str]) -> tuple[str, ...]:
-    """The convolutions that layers need: those up to the deepest of them.
+    """List the convolutions that layers need, which are all up to the deepest layer.
 
     Args:
       layers: names out of `LAYERS`.
@@ -117,14 +109,14 @@ def convolutions_for(layers: Iterable[str]) -> tuple[str, ...]:
 
 
 def min_size(layers: Iterable[str]) -> int:
-    """Smallest height and width of an image that layers work on.
+    """Return the smallest height and width of an image for which layers are useful.
 
-    It leaves at least 2x2 positions of features (one of pool features), fewer of which say nothing of a texture.
+    At that size a layer has at least 2x2 positions (a pooling layer one). Fewer positions say nothing about a texture.
 
     Args:
       layers: names out of `LAYERS`.
 
     Returns:
-      Pixels: 32 for block 5, 16 for block 4, ..., 2 for block 1.
+      The number of pixels: 32 for block 5, 16 for block 4, ..., 2 for block 1.
     """
     return 2 ** max(block_of(layer) for layer in check_layers(layers))

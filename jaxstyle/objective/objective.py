@@ -4,6 +4,8 @@ Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. Weigh
 never recompile; parameters are an argument, never a constant of the compiled program.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 

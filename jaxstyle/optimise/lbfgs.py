@@ -4,6 +4,8 @@ Line searches evaluate until they are satisfied, so that under vmap all lanes wa
 one evaluation: a step that raised the loss is taken back and a shorter one tried from where it began, at the next.
 """
 
+from __future__ import annotations
+
 from functools import partial
 from typing import Any, NamedTuple, cast
 

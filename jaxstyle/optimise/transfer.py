@@ -3,6 +3,8 @@
 Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more (`lanes.py` does it over weights).
 """
 
+from __future__ import annotations
+
 from functools import partial
 from typing import Any, cast
 

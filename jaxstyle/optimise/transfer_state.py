@@ -1,5 +1,7 @@
 """States of a transfer, what their parts offer, and the transfer as a pair of functions."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 

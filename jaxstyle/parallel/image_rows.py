@@ -6,6 +6,8 @@ L-BFGS's products over all devices. Only L-BFGS's first guess, a filter of the w
 on all of it. Images are float RGB in [0, 1], shape (h, w, 3).
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

@@ -3,6 +3,8 @@
 Images are float RGB in [0, 1], shape (h, w, 3); here they get a leading lane axis.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import FunctionType
