@@ -196,6 +196,9 @@ def make_loss(terms: Terms) -> Loss:
 
     Returns:
       A pure function (image (h, w, 3), params, targets, weights) -> (total, Losses), all scalars.
+
+    Raises:
+      ValueError: from that function, for weights that are no LossWeights, or whose alpha, beta or tv is no scalar.
     """
 
     def loss(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> tuple[jax.Array, Losses]:
