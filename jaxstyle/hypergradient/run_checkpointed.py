@@ -1,6 +1,6 @@
-"""Transfers whose result is differentiated: `run` again, in memory that a gradient through all steps can afford.
+"""Gradients through all steps of a transfer, by a `run` with gradient checkpointing, which bounds their memory.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more.
+Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more.
 """
 
 import math
@@ -27,32 +27,38 @@ def run_checkpointed(
     *,
     num_steps: int,
 ) -> tuple[StateT, Losses]:
-    """`run`, for gradients of a function of the final image (or of the losses) by reverse mode through all steps.
+    """Run a transfer like `run`, so that a function of the result can be differentiated through all steps.
 
-    With respect to whatever the arguments are made of: alpha, beta and layer weights, the starting image, content and
-    style image (through `Objective.targets`), a learning rate out of which the optimiser is built. Results are those of
-    `run`; the gradient is, too, but `run` keeps every step's features for it, and this about 2 sqrt(num_steps) states
-    and the features of one step. For that each step is computed three times: once forward, twice more on the way back
-    (Chen et al., arXiv 1604.06174, one level of segments, each step its own last level).
+    The function may read the final image or the losses. Reverse mode differentiates it with respect to anything that
+    the arguments are made from: alpha, beta and layer weights; the starting image; the content and style image, through
+    `Objective.targets`; or a learning rate, if the optimiser is made from it.
 
-    It is the gradient of the optimisation as it runs, not of the minimum that it goes to. Pixels at a bound pass
-    nothing on, and Adam hardly sees the loss's scale. It wants an eps_root above 0, or a pixel without gradient makes
-    all of it NaN. Over many steps the gradient may grow without limit where the steps are unstable (Metz et al., arXiv
-    1810.10180): few steps, of a small learning rate, give the most useful ones. The network's kinks (ReLU, pooling)
-    make results a rough function of beta, too: at 32 px in float64 the gradient equals the difference quotient over
-    1e-6 of log beta to 8 digits, but that over 0.1 to 2 % after 3 steps of Adam, and only to a factor of 2 to 3 after
-    30.
+    Results and gradients are the same as with `run`. But `run` keeps every step's features for the gradient, while this
+    keeps about 2 sqrt(num_steps) states and the features of one step. In return it computes each step three times, once
+    forward and twice more on the way back (Chen et al., arXiv 1604.06174, with one level of segments whose steps are
+    checkpointed too).
+
+    It is the gradient of the optimisation as it runs, not of the minimum that it goes to. Some things limit its use:
+
+    - Pixels at a bound pass no gradient on.
+    - Adam hardly sees the loss's scale. It needs an eps_root above 0, or a pixel without gradient makes the whole
+      gradient NaN.
+    - Over many steps, the gradient may grow without limit if the steps are unstable (Metz et al., arXiv 1810.10180).
+      Few steps with a small learning rate give the most useful gradients.
+    - ReLU and pooling make the result a rough function of beta. At 32 px in float64, the gradient equals the difference
+      quotient over 1e-6 of log beta to 8 digits. It equals the quotient over a larger difference of log beta to 0.1 to
+      2 % after 3 steps of Adam, and only to a factor of 2 to 3 after 30 steps.
 
     Args:
       transfer: from `make_transfer`, `make_averaging` or `make_stopping`.
       state: from `transfer.init`.
       params: the network's parameters.
       targets: from `Objective.targets`.
-      weights: of the loss.
-      num_steps: steps to take.
+      weights: LossWeights.
+      num_steps: number of steps.
 
     Returns:
-      The state, and Losses with leaves (num_steps,): row i is of the image before step i.
+      The last state, and the history: Losses with leaves (num_steps,). Entry i belongs to the image before step i.
 
     Raises:
       ValueError: for a negative num_steps.
@@ -77,7 +83,7 @@ def run_checkpointed(
     check_state(state)
     params = prepare(params)
 
-    # Inside a scan nothing can be merged with what is computed again, so that it needs no barrier against that.
+    # Inside a scan, the compiler can't merge the second computation with the first, so no barrier is needed.
     step = jax.checkpoint(transfer.step, prevent_cse=False)
 
     def body(state: StateT, _: None) -> tuple[StateT, Losses]:
@@ -88,9 +94,9 @@ def run_checkpointed(
 
     length = max(1, math.isqrt(num_steps))
     count = num_steps // length
-    state, rows = lax.scan(jax.checkpoint(segment, prevent_cse=False), state, length=count)
-    rows = jax.tree.map(lambda x: x.reshape(count * length, *x.shape[2:]), rows)
+    state, history = lax.scan(jax.checkpoint(segment, prevent_cse=False), state, length=count)
+    history = jax.tree.map(lambda x: x.reshape(count * length, *x.shape[2:]), history)
     if count * length == num_steps:
-        return state, rows
+        return state, history
     state, rest = lax.scan(body, state, length=num_steps - count * length)
-    return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), rows, rest)
+    return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), history, rest)
