@@ -1,6 +1,7 @@
 """Neural style transfer as pure JAX functions, vmapped over many (alpha, beta) settings at once.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. See the README for an example.
+Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more. The README has an
+example.
 """
 
 import importlib

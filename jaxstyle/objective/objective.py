@@ -1,7 +1,7 @@
 """The objective alpha * content + beta * style + tv * total variation, and the targets it compares an image with.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. Weights are arrays, so new values
-never recompile; parameters are an argument, never a constant of the compiled program.
+Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more. Weights are arrays, so
+new values never recompile; parameters are an argument, never a constant of the compiled program.
 """
 
 from __future__ import annotations

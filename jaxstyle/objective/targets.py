@@ -1,6 +1,6 @@
 """What the objective compares an image with: features of the content, statistics of the styles, masks of regions.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more.
+Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
