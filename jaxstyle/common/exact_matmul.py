@@ -10,7 +10,7 @@ def exact_matmul(a: Float[Array, "... m k"], b: Float[Array, "... k n"]) -> Floa
 
     Args:
       a: (..., m, k).
-      b: (..., k, n), of the same dtype.
+      b: (..., k, n).
 
     Returns:
       (..., m, n).

@@ -3,8 +3,9 @@
 This is plain Python, and imports no jax.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+
+from jaxstyle.common.layer_names import layer_names
 
 BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 """(convolutions, channels) of each block; a 2x2 pooling follows every block."""
@@ -62,12 +63,11 @@ def block_of(layer: str) -> int:
     return int(layer[4])
 
 
-def check_layers(layers: Iterable[str], argument: str = "layers") -> tuple[str, ...]:
-    """Check the names of layers.
+def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
+    """Check the names of layers of VGG19.
 
     Args:
       layers: names, or one name.
-      argument: name of the argument that holds them, for the message.
 
     Returns:
       The names as a tuple.
@@ -76,23 +76,11 @@ def check_layers(layers: Iterable[str], argument: str = "layers") -> tuple[str, 
       ValueError: for no layer, a repeated layer, a layer that is not in `LAYERS` (the message lists the valid names),
         or a mapping.
     """
-    layers = _as_names(layers, argument)
-    for layer in layers:
-        if layer not in LAYERS:
-            place = "" if argument == "layers" else f" in {argument}"
-            raise ValueError(f"unknown layer {layer!r}{place}; valid layers: {', '.join(LAYERS)}")
-    if not layers or len(set(layers)) < len(layers):
-        raise ValueError(f"{argument} must be one or more different names, got {list(layers)}")
-    return layers
-
-
-def _as_names(layers: Any, argument: str) -> tuple[str, ...]:
-    if isinstance(layers, str):
-        return (layers,)
-    if isinstance(layers, Mapping) or not isinstance(layers, Iterable):
-        hint = "; the weights of layers are fields of LossWeights" if isinstance(layers, Mapping) else ""
-        raise ValueError(f"{argument} must be a sequence of names of layers, got {type(layers).__name__}{hint}")
-    return tuple(layers)
+    names = layer_names(layers, "layers")
+    for name in names:
+        if name not in LAYERS:
+            raise ValueError(f"unknown layer {name!r}; valid layers: {', '.join(LAYERS)}")
+    return names
 
 
 def convolutions_for(layers: Iterable[str]) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ class VGG19(nn.Module):
         """
         pool = {"max": max_pool, "average": average_pool, "scaled_average": scaled_average_pool}[self.pooling]
         if self.first == LAYERS[0]:
-            # The mean is a parameter. It can't be folded into a bias, since conv1_1 pads with zeros after this.
+            # The mean is a parameter. It can't be folded into a bias, since conv1_1 pads what is left with zeros.
             mean = self.param("mean", nn.initializers.constant(jnp.asarray(IMAGENET_MEAN)), (3,))
             x, mean = promoted(x, mean)
             x = x - mean[None, None]

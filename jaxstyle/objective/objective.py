@@ -16,8 +16,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.common.checks import check_function, check_type
 from jaxstyle.common.dtypes import promoted
+from jaxstyle.common.layer_names import layer_names, optional_layer_names
 from jaxstyle.common.trees import unstack
-from jaxstyle.network.features import Features, Params, layer_names, optional_layer_names, select_layers
+from jaxstyle.network.features import Features, Params, select_layers
 from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS
 from jaxstyle.objective.loss_weights import SCALARS, LossWeights, as_weights, weighted_sum
 from jaxstyle.objective.losses import check_convention, feature_loss, total_variation

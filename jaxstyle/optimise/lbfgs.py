@@ -23,7 +23,7 @@ _BOLDNESS = 2.0  # factor of the first guess, which moves too little if it is sc
 _CURVATURE = 1e-4  # cosine of step and change of gradient above which a pair says something about the curvature
 _GROWTH = 2.0  # after a step that lowered the loss, the radius is at least this times the step
 _PRECISION = lax.Precision.HIGHEST  # by default, TPUs and recent GPUs round operands
-_SHRINKAGE = 0.5  # after a step that did not, the radius is this times the step
+_SHRINKAGE = 0.5  # after a step that did not lower the loss, the radius is this times the step
 
 
 class LbfgsState(NamedTuple):

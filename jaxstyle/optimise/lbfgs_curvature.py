@@ -65,7 +65,7 @@ def learn_curvature(
     h, w, _ = step.shape
     spectrum = jnp.fft.rfft2(_product(both, _COLOURS.T), axes=(1, 2))
     squares = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    # rfft2 leaves out columns that are conjugates of others, so those others count twice.
+    # rfft2 leaves out columns that are conjugates of other columns. These other columns count twice.
     twice = np.where((np.arange(w // 2 + 1) > 0) & (np.arange(w // 2 + 1) * 2 != w), 2, 1) / (h * w) ** 2 / 3
     squares = squares.astype(both.dtype) * jnp.asarray(twice, both.dtype)[:, None]
     shares = jnp.einsum("ihwc,hwb->ibc", squares, _bands(h, w, both.dtype), precision=_PRECISION)
