@@ -58,7 +58,7 @@ def bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str, paddin
     run_first = _one_by_one(first_block)
 
     def network(params: Params, image: jax.Array) -> dict[str, jax.Array]:
-        # Prepared kernels are left out: the first block does not use Winograd's algorithm.
+        # The first block takes no transformed kernels, since it does not use Winograd's algorithm.
         of_block = {name: {k: layer[k] for k in ("kernel", "bias")} for name, layer in params.items() if name in _FIRST}
         found, x = run_first({"mean": params["mean"], **of_block}, image)
         if deeper:

@@ -69,7 +69,7 @@ def make_transfer(
       >>> transfer = js.make_transfer(objective.loss, optax.adam(0.02))
       >>> step = jax.jit(transfer.step)
       >>> state, losses = step(transfer.init(content), params, targets, js.LossWeights(beta=10.0))
-      >>> state.image.shape, float(losses.content)  # these belong to the image before the step
+      >>> state.image.shape, float(losses.content)  # the losses belong to the image before the step
       ((12, 16, 3), 0.0)
     """
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
@@ -189,8 +189,8 @@ def run_chunk(
 ) -> tuple[StateT, Losses]:
     """Take `count` <= `capacity` steps. As `count` is an array, one compilation serves chunks of every length.
 
-    This is for a caller that looks at the losses between chunks. The caller prepares `params` (see `prepare`). It has
-    no gradient; use `run` for that.
+    This is for a caller that looks at the losses between chunks. The caller prepares `params` (see `prepare`). The
+    result has no gradient; use `run` for that.
 
     Args:
       transfer: as in `run`.
