@@ -1,6 +1,7 @@
 """Neural style transfer as pure JAX functions, vmapped over many (alpha, beta) settings at once.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. See the README for an example.
+Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more. The README has an
+example.
 """
 
 import importlib
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from jaxstyle.objective.targets import Targets as Targets
     from jaxstyle.optimise import presets as presets
     from jaxstyle.optimise.lbfgs import lbfgs as lbfgs
-    from jaxstyle.optimise.state import Transfer as Transfer
-    from jaxstyle.optimise.state import TransferState as TransferState
     from jaxstyle.optimise.transfer import make_transfer as make_transfer
     from jaxstyle.optimise.transfer import run as run
+    from jaxstyle.optimise.transfer_state import Transfer as Transfer
+    from jaxstyle.optimise.transfer_state import TransferState as TransferState
     from jaxstyle.parallel.image_rows import shard_rows as shard_rows
     from jaxstyle.parallel.image_rows import split_rows as split_rows
     from jaxstyle.parallel.plan import Plan as Plan
@@ -43,8 +44,8 @@ _HOME = {
     "Plan": "parallel.plan",
     "SweepResult": "parallel.sweep",
     "Targets": "objective.targets",
-    "Transfer": "optimise.state",
-    "TransferState": "optimise.state",
+    "Transfer": "optimise.transfer_state",
+    "TransferState": "optimise.transfer_state",
     "lbfgs": "optimise.lbfgs",
     "load_lpips": "pretrained.lpips",
     "load_params": "pretrained.load",

@@ -3,7 +3,7 @@
 python scripts/beta_by_gradient.py prints a table in Markdown. The wanted values are 1/5, 2/5, 3/5 and 4/5 of the way
 from the LPIPS of the smallest beta to that of the largest; the error is |LPIPS - wanted| of the best beta tried, its
 mean and its largest over these. The cost is counted in runs, of which a gradient is several: it computes every step
-twice more forward and once backward (see `jaxstyle.hypergradient.checkpointed`), which XLA's count of operations
+twice more forward and once backward (see `jaxstyle.hypergradient.run_checkpointed`), which XLA's count of operations
 makes comparable.
 
 Newton's method has the gradient at every beta, the secant method the two last values instead; both take log LPIPS for a
@@ -26,7 +26,7 @@ import optax
 
 import jaxstyle as js
 from jaxstyle.app.pictures.read_image import read_image
-from jaxstyle.hypergradient.checkpointed import run_checkpointed
+from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
 
 LAYERS = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
 ENDS = math.log(0.01), math.log(10.0)  # of log beta

@@ -30,8 +30,8 @@ from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_f
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.lbfgs import lbfgs
 from jaxstyle.optimise.pyramid import carry, resize
-from jaxstyle.optimise.state import Transfer, TransferState
 from jaxstyle.optimise.transfer import run_chunk
+from jaxstyle.optimise.transfer_state import Transfer, TransferState
 from jaxstyle.parallel.lanes import make_lanes
 
 CAPACITY = 25

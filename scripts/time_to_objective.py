@@ -32,7 +32,7 @@ from jaxstyle.app.system.memory import release_memory
 from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
 from jaxstyle.optimise.lbfgs import lbfgs
 from jaxstyle.optimise.pyramid import carry, resize
-from jaxstyle.optimise.schedule import scales
+from jaxstyle.optimise.pyramid_sizes import scales
 from jaxstyle.optimise.transfer import run_chunk
 
 CONTENTS = ("sample:cat", "sample:coffee")

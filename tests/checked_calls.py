@@ -94,6 +94,7 @@ def pictures():
 
 def objectives(params):
     import jaxstyle as js
+    from jaxstyle.network.features import smallest_side
 
     content, style = pictures()
     features = js.make_features(NAMES, pooling="average", padding="replicate")
@@ -113,6 +114,8 @@ def objectives(params):
     weights = js.LossWeights(1, 2.0, jnp.float32(0), style_mix=np.array([0.5, 0.5]))
     check_leaves(weights)
     trace(objective.terms, content, params, several, weights)
+    call(js.stack_targets, [several, several], style=[0, 0])
+    assert call(smallest_side, shallow, params, ("relu1_1",)) == 2
 
 
 def transfers(params):
@@ -122,7 +125,9 @@ def transfers(params):
     from jaxstyle.optimise.pyramid import carry
     from jaxstyle.optimise.stopping import make_stopping
     from jaxstyle.optimise.transfer import run_chunk
+    from jaxstyle.parallel.hyperparams import set_hyperparams
     from jaxstyle.parallel.lanes import make_lanes
+    from jaxstyle.parallel.microbatch import default_microbatch, device_microbatch
     from jaxstyle.parallel.weight_grid import pad_lanes
 
     content, style = pictures()
@@ -136,6 +141,9 @@ def transfers(params):
         state = trace(many.init, jnp.stack([content] * 3))
         trace(partial(js.run, many, num_steps=2), state, params, targets, grid)
         trace(partial(run_chunk, many, capacity=2), state, params, targets, grid, jnp.int32(1))
+    rated = make_lanes(js.make_transfer(loss, optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)), grid)
+    trace(lambda x: set_hyperparams(rated.init(x), {"learning_rate": 0.2}), jnp.stack([content] * 3))
+    assert device_microbatch(16 * 18, jax.devices("cpu")[0]) == default_microbatch(16 * 18, None)
     mesh = jax.make_mesh((1,), ("rows",), axis_types=(AxisType.Auto,))
     trace(partial(js.sweep, adam, num_steps=1, mesh=mesh), content, params, targets, grid)
     assert trace(lambda w: pad_lanes({"beta": w.beta}, 4), grid)["beta"].shape == (4,)
@@ -155,6 +163,7 @@ def judges():
     images = jnp.zeros((66, 32, 32, 3))
     trace(js.metrics.measure, lpips, images[0], images[1], images[2, :, :31].repeat(2, 1))
     trace(js.metrics.lpips_frechet, lpips, images, images, images[:65, :, :31].repeat(2, 2))
+    trace(js.metrics.halve, content)
     trace(colour.match_luminance, style, content)
     trace(colour.of_luminance(similarity.ssim), content, content)
 
@@ -168,7 +177,7 @@ def further():
     """What is public and not in the table."""
     from jaxstyle.common import file_kinds
     from jaxstyle.network import activations, convolution, winograd
-    from jaxstyle.optimise import initial_images, schedule
+    from jaxstyle.optimise import initial_images, pyramid_sizes
     from tests.library.test_compositions import params as table_params
 
     params = table_params()
@@ -184,7 +193,7 @@ def further():
     x, kernel = jnp.ones((9, 10, 16)), jnp.ones((3, 3, 16, 32))
     trace(jax.grad(lambda x: convolution.conv3x3(x, kernel, backend="winograd").sum()), x)
     check_leaves(winograd._transforms(4))
-    assert len(schedule.steps_of(schedule.scales((64, 48), smallest=16, least=8))) == 3
+    assert len(pyramid_sizes.steps_of(pyramid_sizes.scales((64, 48), smallest=16, least=8))) == 3
     file_kinds.recognise(b"GIF89a")
     assert file_kinds.describe_address("photo.jpg") is None
 
@@ -214,7 +223,7 @@ def what_is_wrong():
 def uncalled():
     """Public functions that nothing above has called, but for those that read files, and a protocol's."""
     public = {name for name in SEEN if not any(part.startswith("_") for part in name.split("."))}
-    left_out = ("jaxstyle.app.", "jaxstyle.pretrained.", "jaxstyle.optimise.transfer.State.")
+    left_out = ("jaxstyle.app.", "jaxstyle.pretrained.", "jaxstyle.optimise.transfer_state.State.")
     return sorted(name for name in public - CALLED if not name.startswith(left_out))
 
 

@@ -34,7 +34,7 @@ WITH_EXAMPLE = {
     "objective.statistic.StyleStatistic",
     "optimise.transfer.make_transfer",
     "optimise.transfer.run",
-    "hypergradient.checkpointed.run_checkpointed",
+    "hypergradient.run_checkpointed.run_checkpointed",
     "network.vgg_features.make_features",
 }
 

@@ -14,14 +14,14 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.evaluate import metrics
-from jaxstyle.hypergradient.checkpointed import run_checkpointed
-from jaxstyle.hypergradient.implicit import ImplicitGradient, implicit_gradient
+from jaxstyle.hypergradient.implicit_gradient import ImplicitGradient, implicit_gradient
+from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
 from jaxstyle.objective import losses
 from jaxstyle.objective.statistic import StyleStatistic
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.initial_images import starting_image
 from jaxstyle.optimise.pyramid import carry, run_pyramid
-from jaxstyle.optimise.schedule import scales, steps_of
+from jaxstyle.optimise.pyramid_sizes import scales, steps_of
 from jaxstyle.optimise.stopping import make_stopping
 from jaxstyle.optimise.transfer import run_chunk
 from jaxstyle.parallel.lanes import make_lanes
@@ -98,6 +98,15 @@ def test_signatures():
     assert {getattr(js, name) for name in js.__all__} == set(SIGNATURES)
     for function, wanted in (SIGNATURES | FURTHER).items():
         assert signature(function) == wanted, function
+
+
+@pytest.mark.parametrize("name", [name for name in js.__all__ if inspect.isfunction(getattr(js, name))])
+def test_a_person_can_read_the_signature(name):
+    """Annotations show the names of aliases, such as Features, not the classes and unions that these stand for."""
+    shown = str(inspect.signature(getattr(js, name)))
+    assert len(shown) <= 400
+    assert "Union[" not in shown
+    assert "jax._src" not in shown
 
 
 def test_every_public_function_is_documented():

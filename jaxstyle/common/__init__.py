@@ -1,4 +1,4 @@
-"""What every wing needs and none owns: dtypes, checks of arguments, image arrays, kinds of files.
+"""Code that every wing needs: dtypes, checks of arguments, names of layers, image arrays, kinds of files.
 
 It imports no other wing.
 """

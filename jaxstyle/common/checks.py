@@ -1,4 +1,4 @@
-"""Checks of arguments, each of which raises one line that names the argument, what is wrong with it and what to do."""
+"""Checks of arguments. Each raises one line that names the argument, and says what is wrong with it and what to do."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,25 +11,26 @@ from jax.core import Tracer
 
 
 def known(x: Any) -> np.ndarray | None:
-    """The values of an array, where they are known.
+    """Return the values of an array as NumPy's, if they are known.
 
     Args:
       x: an array, or a number.
 
     Returns:
-      The values; None of an array that is being traced, or of which other processes hold a part.
+      The values; None if the array is being traced, or if other processes hold a part of it.
     """
     if isinstance(x, Tracer) or (isinstance(x, jax.Array) and not x.is_fully_addressable):
         return None
-    # NumPy, since in a jitted function even what jax computes of constants is unknown.
+    # This takes NumPy: in a jitted function, even the result of a jax function of constants is a tracer.
     return np.asarray(x)
 
 
 @contextmanager
 def reverse_mode_only() -> Generator[None]:
-    """Say what to do instead where forward mode meets a gradient of our own; a context, or a decorator.
+    """Replace jax's error for forward mode through a custom gradient by one that says what to do instead.
 
-    In a function that the caller jits, it is jax that finds this out later, in its own words.
+    This is a context manager, and a decorator too. If the caller jits the function, jax itself raises its own error
+    later.
 
     Returns:
       A context manager.
@@ -49,15 +50,15 @@ def reverse_mode_only() -> Generator[None]:
 
 
 def check_function(name: str, value: object, source: str) -> None:
-    """Check a function.
+    """Check that an argument is a function.
 
     Args:
-      name: of the argument.
-      value: what should be a function.
-      source: of such functions, for the message.
+      name: the argument's name, for the message.
+      value: the argument.
+      source: what makes such functions, for the message.
 
     Raises:
-      ValueError: for anything else.
+      ValueError: if it is not callable.
     """
     if not callable(value):
         raise ValueError(f"{name} must be a function, as {source} gives it, got {type(value).__name__}")
@@ -67,42 +68,42 @@ def check_type(name: str, value: object, wanted: type) -> None:
     """Check the type of an argument.
 
     Args:
-      name: of the argument.
-      value: what should be of the type.
-      wanted: the type.
+      name: the argument's name, for the message.
+      value: the argument.
+      wanted: the type that it must have.
 
     Raises:
-      ValueError: for anything else.
+      ValueError: if it has another type.
     """
     if not isinstance(value, wanted):
         raise ValueError(f"{name} must be {wanted.__name__}, got {type(value).__name__}")
 
 
 def check_count(name: str, value: Any, smallest: int) -> None:
-    """Check a number of things.
+    """Check that an argument is a whole number and large enough.
 
     Args:
-      name: of the argument.
-      value: what should be a whole number.
-      smallest: the least that it may be.
+      name: the argument's name, for the message.
+      value: the argument.
+      smallest: the smallest number that is allowed.
 
     Raises:
-      ValueError: for anything else.
+      ValueError: if it is smaller, or no whole number.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < smallest:
         raise ValueError(f"{name} must be a whole number, {smallest} or more, got {value!r}")
 
 
 def check_shape(name: str, x: Any, axes: tuple[str, ...]) -> None:
-    """Check the number of axes.
+    """Check the number of axes of an array.
 
     Args:
-      name: of the array.
+      name: the argument's name, for the message.
       x: the array.
-      axes: their names.
+      axes: names of the axes that it must have, for the message.
 
     Raises:
-      ValueError: for another number.
+      ValueError: if it has more or fewer axes.
     """
     shape = jnp.shape(x)
     if len(shape) != len(axes):

@@ -1,4 +1,7 @@
-"""Dtypes to compute in, chosen here so that a program which forbids implicit promotion can use the library too."""
+"""Dtypes to compute in.
+
+The library chooses them explicitly, so that it also works in a program which forbids implicit promotion.
+"""
 
 from typing import Any
 
@@ -9,19 +12,19 @@ from jaxtyping import Array, Float
 
 
 def wide(dtype: jax.typing.DTypeLike) -> np.dtype:
-    """The dtype that losses and statistics of features are computed in.
+    """Choose the dtype that losses and statistics of features are computed in.
 
     Args:
-      dtype: of the features.
+      dtype: the features' dtype.
 
     Returns:
-      float64 for float64, else float32.
+      float64 for float64; float32 for any other dtype.
     """
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)
 
 
 def widen(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Half precision as float32; float32 and float64 as they are.
+    """Convert half precision to float32, and leave float32 and float64 as they are.
 
     Args:
       x: an array of any shape.
@@ -33,13 +36,13 @@ def widen(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def promoted(*trees: Any) -> list[Any]:
-    """Arrays in one dtype: that which jax's usual rules of promotion give all of them together.
+    """Convert all arrays to one dtype: the one to which jax's usual rules promote them together.
 
     Args:
       trees: pytrees of arrays of any shapes.
 
     Returns:
-      As many pytrees of the same structures and shapes.
+      A list of the converted pytrees, which have the same structures and shapes.
     """
     with jax.numpy_dtype_promotion("standard"):
         dtype = jnp.result_type(*jax.tree.leaves(trees))

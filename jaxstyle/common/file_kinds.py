@@ -1,4 +1,7 @@
-"""Say in errors what a file is, by its first bytes, or what a name is that names no file. This is plain Python."""
+"""Recognise a file by its first bytes, and a URL that was given as a file's name, so that errors can say what they are.
+
+This is plain Python, and imports no jax.
+"""
 
 import codecs
 import re
@@ -17,7 +20,7 @@ class FileKind(NamedTuple):
     """What a file is.
 
     Attributes:
-      name: the kind with its article, as "a web page".
+      name: the kind with its article, such as "a web page".
       advice: what to do about it, whatever the file was wanted for; "" if that depends on the purpose.
       weights: whether it may hold weights, which `jaxstyle weights port` reads.
       image: whether it is an image that jaxstyle reads.

@@ -1,4 +1,4 @@
-"""Images as arrays of jax: float RGB in [0, 1]."""
+"""Check images and convert them to jax arrays. Images are float RGB in [0, 1]."""
 
 from collections.abc import Mapping
 
@@ -7,16 +7,16 @@ from jaxtyping import Array, ArrayLike, Float
 
 
 def as_image(image: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
-    """An image, or images, as an array of jax.
+    """Convert one image, or several in one array, to a jax array.
 
     Args:
-      image: of any shape.
+      image: an array of any shape.
 
     Returns:
-      The array.
+      The jax array, of the same shape.
 
     Raises:
-      ValueError: unless it is floating-point.
+      ValueError: if it is no array, or not floating-point.
     """
     try:
         if hasattr(image, "_fields") or isinstance(image, Mapping):
@@ -31,16 +31,16 @@ def as_image(image: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def one_image(image: Float[ArrayLike, "h w 3"]) -> Float[Array, "h w 3"]:
-    """One image as an array of jax.
+    """Convert one image to a jax array.
 
     Args:
       image: (h, w, 3).
 
     Returns:
-      The array.
+      The jax array (h, w, 3).
 
     Raises:
-      ValueError: unless it is floating-point, (h, w, 3).
+      ValueError: if it is no array, not floating-point, or not of shape (h, w, 3).
     """
     image = as_image(image)
     if image.ndim != 3 or image.shape[-1] != 3:

@@ -1,4 +1,4 @@
-"""Several pytrees as one with a leading axis, and back."""
+"""Stack pytrees along a new leading axis, and unstack them."""
 
 from typing import Any
 
@@ -9,24 +9,24 @@ from jaxstyle.common.dtypes import promoted
 
 
 def stack(trees: list[Any]) -> Any:
-    """One pytree out of several.
+    """Stack several pytrees.
 
     Args:
-      trees: pytrees of one structure and of the same shapes.
+      trees: pytrees with the same structure and the same shapes.
 
     Returns:
-      A pytree, each leaf with a leading axis for them.
+      One pytree, whose leaves have a new leading axis of length `len(trees)`.
     """
     return jax.tree.map(lambda *leaves: jnp.stack(promoted(*leaves)), *trees)
 
 
 def unstack(tree: Any) -> list[Any]:
-    """The pytrees that `stack` made one of.
+    """Undo `stack`.
 
     Args:
-      tree: a pytree whose leaves have a leading axis of one length.
+      tree: a pytree whose leaves all have a leading axis of the same length.
 
     Returns:
-      As many pytrees.
+      A list of pytrees without that axis.
     """
     return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(jax.tree.leaves(tree)[0]))]

@@ -10,8 +10,8 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.colour import luminance
-from jaxstyle.common.arithmetic import exact_matmul
 from jaxstyle.common.dtypes import promoted, widen
+from jaxstyle.common.exact_matmul import exact_matmul
 from jaxstyle.common.images import one_image
 
 _WINDOW = np.exp(-np.square(np.arange(-5, 6) / 1.5) / 2)

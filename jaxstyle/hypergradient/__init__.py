@@ -1,4 +1,4 @@
-"""Gradients of a finished transfer with respect to its weights, targets and start.
+"""Gradients of a transfer's result with respect to its weights, targets and start.
 
-It imports `optimise` and all below it.
+It imports `optimise` and the wings that `optimise` imports.
 """

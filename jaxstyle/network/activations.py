@@ -1,4 +1,7 @@
-"""ReLU and 2x2 pooling, whose backward passes keep masks rather than values: features (h, w, c) of one image."""
+"""ReLU and 2x2 pooling. For the backward pass, ReLU and maximum pooling keep masks instead of values.
+
+Features have the shape (h, w, c) and belong to one image.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,7 @@ from jaxtyping import Array, Float
 
 @jax.custom_vjp
 def relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """max(x, 0); its backward pass keeps the mask of positive values rather than the values.
+    """Compute max(x, 0). The backward pass keeps the mask of positive values instead of the values.
 
     Args:
       x: an array of any shape.
@@ -21,7 +24,7 @@ def relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 def _relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     y = relu(x)
-    # Without the barrier, a TPU's compiler keeps the values themselves, and makes the mask of them when it needs it.
+    # Without the barrier, the compiler for TPUs keeps the values, and computes the mask when it needs it.
     return y, lax.optimization_barrier(y > 0)
 
 
@@ -34,7 +37,7 @@ relu.defvjp(_relu_forward, _relu_backward)
 
 @jax.custom_vjp
 def max_pool(x: Float[Array, "h w c"]) -> Float[Array, "h//2 w//2 c"]:
-    """2x2 maximum, stride 2; an odd last row or column is left out.
+    """Take the maximum of each 2x2 block, with stride 2. An odd last row or column is left out.
 
     Args:
       x: (h, w, c).
@@ -42,14 +45,14 @@ def max_pool(x: Float[Array, "h w c"]) -> Float[Array, "h//2 w//2 c"]:
     Returns:
       (h // 2, w // 2, c).
     """
-    # Slices rather than lax.reduce_window, whose gradient makes a whole step 1.9 times slower on CPU.
+    # Slices are used because the gradient of lax.reduce_window makes a whole step 1.9 times slower on CPU.
     return _max_pool_forward(x)[0]
 
 
 def _max_pool_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     a, b, c, d = _quarters(x)
     y = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
-    # Which of the four was the (first) largest: a byte a position instead of the values.
+    # The backward pass keeps the index of the (first) largest of the four, a byte for each position.
     chosen = jnp.where(a == y, 0, jnp.where(b == y, 1, jnp.where(c == y, 2, 3))).astype(jnp.uint8)
     return y, (chosen, jnp.zeros((*x.shape[:2], 0), x.dtype))  # the empty array carries the size
 
@@ -66,7 +69,7 @@ max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def average_pool(x: Float[Array, "h w c"]) -> Float[Array, "h//2 w//2 c"]:
-    """2x2 mean, stride 2; an odd last row or column is left out.
+    """Take the mean of each 2x2 block, with stride 2. An odd last row or column is left out.
 
     Args:
       x: (h, w, c).
@@ -79,11 +82,12 @@ def average_pool(x: Float[Array, "h w c"]) -> Float[Array, "h//2 w//2 c"]:
 
 
 def scaled_average_pool(x: Float[Array, "h w c"]) -> Float[Array, "h//2 w//2 c"]:
-    """1.7 times the 2x2 mean, stride 2, which leaves activations about as large as maximum pooling does.
+    """Take 1.7 times the mean of each 2x2 block, with stride 2. An odd last row or column is left out.
 
-    Means alone make them smaller at every pool, and a seventh by relu5_1. With 1.7, mean activations of relu2_1 to
-    relu5_1 were 0.7 to 1.4 times those of maximum pooling, on two photographs and two paintings of 160 pixels with the
-    bundled weights; with the 2 of crowsonkb/style-transfer-pytorch, 1.4 to 2.2 times.
+    Activations then are about as large as with maximum pooling. Means alone make them smaller at every pooling: at
+    relu5_1 they are a seventh. With the factor 1.7, the mean activations of relu2_1 to relu5_1 were 0.7 to 1.4 times
+    those of maximum pooling, on two photographs and two paintings of 160 pixels with the bundled weights. With the
+    factor 2 of crowsonkb/style-transfer-pytorch, they were 1.4 to 2.2 times as large.
 
     Args:
       x: (h, w, c).

@@ -1,6 +1,6 @@
-"""3x3 convolution of a frozen network, fast on each backend, with a gradient to the image that stays fast in loops.
+"""3x3 convolution of a frozen network. It is fast on each backend, and so is its gradient to the image, also in loops.
 
-Images are float, channels-last, shape (h, w, c), one image: vmap for more.
+Images are float, channels-last, of shape (h, w, c). Functions take one image; `jax.vmap` takes more.
 """
 
 from functools import cache, partial
@@ -15,11 +15,11 @@ from jaxtyping import Array, Float
 from jaxstyle.network import winograd
 
 _Prepared = tuple[jax.Array, tuple[jax.Array, jax.Array]] | None
-"""Transformed kernels and the matrices that transform rows, or None."""
+"""Transformed kernels and the matrices of `winograd.height_transforms`, or None."""
 
 
 class _Options(NamedTuple):
-    """What a convolution is compiled for: Winograd's algorithm on every platform; a gradient in bfloat16; padding."""
+    """What a convolution is compiled for: whether Winograd's algorithm runs on every platform; bfloat16; padding."""
 
     everywhere: bool
     bfloat16: bool
@@ -28,15 +28,16 @@ class _Options(NamedTuple):
 
 @jax.jit
 def prepare_kernel(kernel: Float[Array, "3 3 c_in c_out"]) -> Float[Array, "points c_in c_out"] | None:
-    """What `conv3x3` needs beside a kernel to be fast on CPU.
+    """Transform a kernel so that `conv3x3` is fast on CPU.
 
-    In a program compiled for another platform it is zeros, which that program never reads.
+    In a program compiled for another platform, the result is zeros, which that program never reads.
 
     Args:
       kernel: (3, 3, c_in, c_out).
 
     Returns:
-      The transformed kernel ((m + 2)^2, c_in, c_out) of `winograd.transform_kernel`; None where there is no tile size.
+      The transformed kernel ((m + 2)^2, c_in, c_out), see `winograd.transform_kernel`; None if `winograd.tile_size`
+      is None.
     """
     m = winograd.tile_size(*kernel.shape[2:])
     if m is None:
@@ -58,21 +59,23 @@ def conv3x3(
     bfloat16: bool = False,
     padding: str = "zero",
 ) -> Float[Array, "h w c_out"]:
-    """Cross-correlate an image with 3x3 kernels: stride 1, same size out.
+    """Cross-correlate an image with 3x3 kernels, with stride 1. The result has the image's size.
 
-    The gradient with respect to `x` is written as a forward convolution: XLA's own misses its fast path on CPU inside
-    a loop (https://github.com/jax-ml/jax/issues/12868). Reverse mode only, of any order: `jax.jvp` raises TypeError.
+    The gradient with respect to `x` is written as a forward convolution, because XLA's own gradient misses the fast
+    path on CPU inside a loop (https://github.com/jax-ml/jax/issues/12868). Reverse mode works to any order, while
+    forward mode such as `jax.jvp` raises TypeError.
 
     Args:
       x: (h, w, c_in), of the kernel's dtype.
-      kernel: (3, 3, c_in, c_out), or of another odd size with zero padding and without `prepared`.
-      prepared: None or `prepare_kernel(kernel)`. It counts as part of the kernel: the kernel has the whole
-        gradient, this has zeros.
-      backend: one of `layers.BACKENDS`. "auto": Winograd's algorithm on CPU if there is `prepared`, else XLA's
-        convolution; "xla": XLA's on every platform; "winograd": Winograd's on every platform, if it has a tile size.
-      bfloat16: on a TPU or GPU, three bfloat16 products for one of float32, and in the gradient with respect to `x`
-        a single one; on CPU only the gradient's input is rounded. Without it, float32 is pinned to its full precision
-        on every platform.
+      kernel: (3, 3, c_in, c_out). Another odd size is allowed with zero padding and without `prepared`.
+      prepared: None or `prepare_kernel(kernel)`. The gradient with respect to it is zero: the gradient with respect to
+        `kernel` is the whole one.
+      backend: one of `layers.BACKENDS`. "auto" takes Winograd's algorithm on CPU if there is `prepared`, and XLA's
+        convolution otherwise. "xla" takes XLA's on every platform. "winograd" takes Winograd's on every platform, for
+        kernels that have a tile size.
+      bfloat16: whether a TPU or GPU computes three bfloat16 products instead of one in float32, and a single one in the
+        gradient with respect to `x`. A CPU only rounds that gradient's input. If False, float32 is computed at full
+        precision on every platform.
       padding: one of `layers.PADDINGS`.
 
     Returns:
@@ -85,7 +88,7 @@ def conv3x3(
         transformed = partial(winograd.transform_kernel, m=m)
         if prepared is None:
             prepared = transformed(kernel)
-        else:  # which is zeros in a program for another platform
+        else:  # `prepared` is zeros in a program for another platform
             prepared = lax.platform_dependent(
                 kernel, prepared, cpu=lambda _, u: u, default=lambda kernel, _: transformed(kernel)
             )
@@ -99,12 +102,12 @@ def _conv3x3(options: _Options, x: jax.Array, kernel: jax.Array, prepared: jax.A
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _conv3x3_transposed(options: _Options, g: jax.Array, kernel: jax.Array, prepared: jax.Array | None) -> jax.Array:
-    """Gradient of `conv3x3` with respect to x: (h, w, c_out) -> (h, w, c_in)."""
+    """Compute the gradient of `conv3x3` with respect to x: (h, w, c_out) -> (h, w, c_in)."""
     return _apply(options, True)(g, kernel, prepared)
 
 
 def _pad(x: jax.Array) -> jax.Array:
-    """Images (n, h, w, c) with a frame of the nearest pixel: (n, h + 2, w + 2, c)."""
+    """Put a frame of the nearest pixels around images: (n, h, w, c) -> (n, h + 2, w + 2, c)."""
     return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
 
 
@@ -116,9 +119,9 @@ def _convolve(
     precision: lax.Precision = lax.Precision.HIGHEST,
     dtype: jax.typing.DTypeLike | None = None,
 ) -> jax.Array:
-    """XLA's convolution of images (n, h, w, c_in) within a frame of so many zeros; None: the result has their size."""
+    """Convolve images (n, h, w, c_in) by XLA, with `frame` zeros around them; None: as many as keep their size."""
     if x.dtype == jnp.bfloat16:
-        precision = lax.Precision.DEFAULT  # one product is all that there is to compute
+        precision = lax.Precision.DEFAULT  # a single product is exact for bfloat16 operands
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -131,10 +134,10 @@ def _convolve(
 
 
 def _convolve_in_three(x: jax.Array, kernel: jax.Array, frame: int | None) -> jax.Array:
-    """Three products of bfloat16 operands, each of which stands for the 16 leading bits of one in float32.
+    """Convolve by three bfloat16 products, which keep the 16 leading bits of float32 operands.
 
-    One product, or one of TF32 (10 bits, to which Precision.HIGH may lead on a GPU), changes the sign of so many sums
-    close to 0 that the image's gradient is off by 7 to 14 %, or 2 to 4 %; this by less than 1 %.
+    A single bfloat16 product changes the sign of so many sums close to 0 that the image's gradient is off by 7 to 14 %.
+    With TF32 (10 bits, which Precision.HIGH may mean on a GPU) it is off by 2 to 4 %, and with this by less than 1 %.
     """
 
     def split(a: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -147,7 +150,7 @@ def _convolve_in_three(x: jax.Array, kernel: jax.Array, frame: int | None) -> ja
 
 
 def _round(x: jax.Array) -> jax.Array:
-    """To a value that bfloat16 holds; unlike a pair of conversions, XLA never drops it."""
+    """Round to values that bfloat16 can hold. XLA never drops this, as it may drop a pair of conversions."""
     bits = jnp.finfo(jnp.bfloat16)
     return lax.reduce_precision(x, bits.nexp, bits.nmant)
 
@@ -155,7 +158,7 @@ def _round(x: jax.Array) -> jax.Array:
 def _convolve_images(
     x: jax.Array, kernel: jax.Array, prepared: _Prepared, *, options: _Options, transposed: bool
 ) -> jax.Array:
-    """The convolution of images x (..., h, w, c), or its transpose."""
+    """Convolve images x (..., h, w, c), or apply the transpose of the convolution."""
 
     def by_xla(x: jax.Array, kernel: jax.Array, *_: Any) -> jax.Array:
         convolve = partial(_convolve_by_xla, kernel=kernel, bfloat16=options.bfloat16, transposed=transposed)
@@ -199,7 +202,10 @@ def _convolve_by_xla(
 
 @cache
 def _apply(options: _Options, transposed: bool) -> Any:
-    """The convolution with a rule that makes vmapped images one batch, whose layout vmap's own rules would spoil."""
+    """Make the convolution with a rule for vmap: vmapped images become one batch.
+
+    Under vmap's own rule the batch would have a layout that is slow.
+    """
     convolve = partial(_convolve_images, options=options, transposed=transposed)
 
     @custom_vmap
@@ -210,13 +216,13 @@ def _apply(options: _Options, transposed: bool) -> Any:
     def _(axis_size: int, in_batched: Any, x: jax.Array, kernel: jax.Array, prepared: _Prepared) -> Any:
         if not any(jax.tree.leaves(in_batched[1:])):
             return on_images(x, kernel, prepared), True
-        # A kernel an image: the case of a lax.cond whose condition is batched, too.
+        # Each image has its own kernel. This also happens in a lax.cond whose condition is batched.
         axes = jax.tree.map(lambda batched: 0 if batched else None, tuple(in_batched))
         return jax.vmap(convolve, axes, axis_size=axis_size)(x, kernel, prepared), True
 
     def apply(x: jax.Array, kernel: jax.Array, prepared: jax.Array | None) -> jax.Array:
-        rows = None if prepared is None else winograd.row_transforms(prepared)
-        return on_images(x, kernel, None if prepared is None else (prepared, rows))
+        matrices = None if prepared is None else winograd.height_transforms(prepared)
+        return on_images(x, kernel, None if prepared is None else (prepared, matrices))
 
     return apply
 
@@ -239,12 +245,12 @@ def _forward_transposed(options: _Options, *operands: Any) -> tuple[jax.Array, _
 
 def _backward_transposed(options: _Options, operands: _Operands, x: jax.Array) -> _Operands:
     g, kernel, prepared = operands
-    # <x, conv'(g)> = <conv(x), g>, so the kernel's gradient is that of the convolution of x.
+    # <x, conv'(g)> = <conv(x), g>, so the kernel's gradient is the same as in the convolution of x.
     return _conv3x3(options, x, kernel, prepared), _kernel_gradient(options, x, kernel, g), _zeros(prepared)
 
 
 def _kernel_gradient(options: _Options, x: jax.Array, kernel: jax.Array, g: jax.Array) -> jax.Array:
-    # Compiled away where nobody asks for it, which is the usual case of a frozen network.
+    # The network is usually frozen; then nothing reads this gradient, and the compiler removes it.
     def convolve(kernel: jax.Array) -> jax.Array:
         return _convolve(x[None], kernel) if options.padding == "zero" else _convolve(_pad(x[None]), kernel, 0)
 

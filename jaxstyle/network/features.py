@@ -21,52 +21,6 @@ Features = Callable[[Any, Float[Array, "h w 3"]], Mapping[str, Float[Array, "_h 
 _LARGEST_SEARCHED = 2048
 
 
-def layer_names(layers: Any, argument: str) -> tuple[str, ...]:
-    """Check that names of layers are one or more different names.
-
-    Whether a network has such layers shows when it is traced (see `select_layers`).
-
-    Args:
-      layers: the names, or a single one.
-      argument: the argument that holds them, for the message.
-
-    Returns:
-      The names as a tuple.
-
-    Raises:
-      ValueError: for no name, a repeated one, and anything but a sequence of names.
-    """
-    if isinstance(layers, str):
-        return (layers,)
-    if isinstance(layers, Mapping) or not isinstance(layers, Iterable):
-        hint = "; the weights of layers are fields of LossWeights" if isinstance(layers, Mapping) else ""
-        raise ValueError(f"{argument} must be a sequence of names of layers, got {type(layers).__name__}{hint}")
-    names = tuple(layers)
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"{argument} must be one or more different names, got {list(names)}")
-    return names
-
-
-def optional_layer_names(layers: Any, argument: str) -> tuple[str, ...]:
-    """Like `layer_names`, but there may be no layer: a texture has no content.
-
-    Args:
-      layers: the names, a single one, or none.
-      argument: the argument that holds them, for the message.
-
-    Returns:
-      The names as a tuple.
-
-    Raises:
-      ValueError: as `layer_names` does.
-    """
-    if isinstance(layers, Iterable) and not isinstance(layers, str | Mapping):
-        layers = tuple(layers)
-        if not layers:
-            return ()
-    return layer_names(layers, argument)
-
-
 def select_layers(found: Any, layers: Iterable[str], argument: str) -> dict[str, Any]:
     """Take layers out of what a network returned.
 

@@ -1,4 +1,4 @@
-"""VGG19 with features, and gradients with respect to them, in bfloat16."""
+"""VGG19 whose features, and gradients with respect to them, are bfloat16."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -14,34 +14,36 @@ from jaxstyle.network.vgg import VGG19
 
 
 def as_function(network: VGG19) -> Features:
-    """The network as a pure function.
+    """Turn the Flax module into a pure function.
 
     Args:
-      network: the Flax module.
+      network: the module.
 
     Returns:
-      A function of parameters and image.
+      A function (params, image) -> {layer: features}.
     """
     return lambda params, x: cast(dict[str, jax.Array], network.apply({"params": params}, x))
 
 
 def bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str, padding: str) -> Features:
-    """Make VGG19 with features, and gradients with respect to them, in bfloat16.
+    """Make VGG19 whose features, and gradients with respect to them, are bfloat16.
 
-    Only what a loss reads is rounded, which halves its memory. What the next layer reads is not rounded: sums near 0
-    would change sign, and the gradient would take another path (7 to 14 % of it, measured). At full size these values
-    take most of the memory, and twice as much on a TPU, which pads 64 channels to 128. So the first block keeps nothing
-    but the image for the backward pass, which computes the block again. On a TPU, vmapped images go through that block
-    one by one (8 images of 512x512 pixels take 0.18 instead of 0.42 GB each, for 10 % more FLOPs).
+    Only the features that a loss reads are rounded, which halves their memory. The values that the next layer reads are
+    not rounded: sums near 0 would change sign, and the gradient would be off by 7 to 14 % (measured).
+
+    The values of the first block take most of the memory, since they have the image's full size. On a TPU they take
+    twice as much, since it pads 64 channels to 128. So the first block keeps only the image for the backward pass,
+    which computes the block again. On a TPU, vmapped images go through that block one by one: 8 images of 512x512
+    pixels then take 0.18 instead of 0.42 GB each, for 10 % more FLOPs.
 
     Args:
       layers: names out of `layers.LAYERS`.
       pooling: one of `layers.POOLINGS`.
-      backend: one of `layers.BACKENDS`, for the blocks behind the first.
+      backend: one of `layers.BACKENDS`, for the blocks after the first. The first block uses XLA's convolutions.
       padding: one of `layers.PADDINGS`.
 
     Returns:
-      A function of parameters and image.
+      A function (params, image) -> {layer: features}.
     """
     in_first = tuple(layer for layer in layers if block_of(layer) == 1)
     deeper = tuple(layer for layer in layers if layer not in in_first)
@@ -56,7 +58,7 @@ def bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str, paddin
     run_first = _one_by_one(first_block)
 
     def network(params: Params, image: jax.Array) -> dict[str, jax.Array]:
-        # Prepared kernels are for the other backend.
+        # The first block takes no transformed kernels, since it does not use Winograd's algorithm.
         of_block = {name: {k: layer[k] for k in ("kernel", "bias")} for name, layer in params.items() if name in _FIRST}
         found, x = run_first({"mean": params["mean"], **of_block}, image)
         if deeper:
@@ -70,7 +72,10 @@ _FIRST = ("conv1_1", "conv1_2")
 
 
 def _one_by_one(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Make `f` keep only its arguments for the backward pass, of any order; on a TPU it takes a batch one by one."""
+    """Make `f` keep only its arguments for the backward pass, in gradients of every order.
+
+    On a TPU, vmapped images go through it one by one.
+    """
 
     @custom_vmap
     def mapped(*operands: Any) -> Any:

@@ -1,7 +1,11 @@
-"""Names and sizes of VGG19's layers (Simonyan and Zisserman, arXiv 1409.1556). Plain Python: imports no jax."""
+"""Names and sizes of VGG19's layers (Simonyan and Zisserman, arXiv 1409.1556), and the names of the network's options.
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+This is plain Python, and imports no jax.
+"""
+
+from collections.abc import Iterable
+
+from jaxstyle.common.layer_names import layer_names
 
 BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 """(convolutions, channels) of each block; a 2x2 pooling follows every block."""
@@ -14,13 +18,16 @@ LAYERS: tuple[str, ...] = tuple(
         f"pool{block}",
     )
 )
-"""All layer names in order: conv1_1, relu1_1, conv1_2, ..., relu5_4, pool5. conv is before, relu after ReLU."""
+"""The names of all layers in order: conv1_1, relu1_1, conv1_2, ..., relu5_4, pool5.
+
+conv1_1 is a convolution's output before its ReLU, and relu1_1 the output after it.
+"""
 
 CONVOLUTIONS: tuple[str, ...] = tuple(name for name in LAYERS if name.startswith("conv"))
-"""The 16 convolutions: the parameters' top-level names, beside `mean`."""
+"""The 16 convolutions. Together with `mean`, these are the top-level names of the parameters."""
 
 ONLY_VGG19: tuple[str, ...] = ("conv3_4", "conv4_4", "conv5_4")
-"""The convolutions that VGG19 has and VGG16 has not."""
+"""The convolutions that VGG19 has and VGG16 lacks."""
 
 CONTENT_LAYERS: tuple[str, ...] = ("relu4_2",)
 """Content layer of Gatys et al. (CVPR 2016)."""
@@ -29,7 +36,7 @@ STYLE_LAYERS: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "re
 """Style layers of Gatys et al. (CVPR 2016)."""
 
 POOLINGS: tuple[str, ...] = ("max", "average", "scaled_average")
-"""2x2 pooling: VGG's own; the mean, as Gatys et al. have it; or the mean times 1.7, about as large as the maximum."""
+"""2x2 pooling: VGG's maximum; Gatys et al.'s mean; or the mean times 1.7, which is about as large as the maximum."""
 
 PADDINGS: tuple[str, ...] = ("zero", "replicate")
 """What convolutions see outside of the image: 0, as VGG was trained; or the nearest pixel, which leaves no frame."""
@@ -38,14 +45,14 @@ STYLE_LOSSES: tuple[str, ...] = ("gram", "centered_gram", "wasserstein", "moment
 """Ways to compare the style of two images; see `style_statistics.py`."""
 
 BACKENDS: tuple[str, ...] = ("auto", "xla", "winograd")
-"""Algorithms of convolution: XLA's; Winograd's, for the kernels it pays for; or the faster one of each platform."""
+"""Convolution algorithms: the faster one of each platform; XLA's; or Winograd's, for the kernels where it pays."""
 
 DTYPES: tuple[str, ...] = ("float32", "bfloat16")
-"""Precisions to compute features in; see `vgg.make_features`."""
+"""Precisions to compute features in; see `vgg_features.make_features`."""
 
 
 def block_of(layer: str) -> int:
-    """Number of the block that a layer belongs to: 4 for relu4_2 and for pool4.
+    """Return the number of a layer's block, which is 4 for relu4_2 and for pool4.
 
     Args:
       layer: a name out of `LAYERS`.
@@ -56,55 +63,28 @@ def block_of(layer: str) -> int:
     return int(layer[4])
 
 
-def check_layers(layers: Iterable[str], argument: str = "layers") -> tuple[str, ...]:
-    """Check the names of layers.
+def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
+    """Check the names of layers of VGG19.
 
     Args:
-      layers: names, or one of them.
-      argument: that the names are given as, for the message.
+      layers: names, or one name.
 
     Returns:
       The names as a tuple.
 
     Raises:
-      ValueError: for no layer, a repeated one, one that is not in `LAYERS` (the message lists the valid names), or a
-        mapping.
+      ValueError: for no layer, a repeated layer, a layer that is not in `LAYERS` (the message lists the valid names),
+        or a mapping.
     """
-    layers = _as_names(layers, argument)
-    for layer in layers:
-        if layer not in LAYERS:
-            place = "" if argument == "layers" else f" in {argument}"
-            raise ValueError(f"unknown layer {layer!r}{place}; valid layers: {', '.join(LAYERS)}")
-    if not layers or len(set(layers)) < len(layers):
-        raise ValueError(f"{argument} must be one or more different names, got {list(layers)}")
-    return layers
-
-
-def _as_names(layers: Any, argument: str) -> tuple[str, ...]:
-    if isinstance(layers, str):
-        return (layers,)
-    if isinstance(layers, Mapping) or not isinstance(layers, Iterable):
-        hint = "; the weights of layers are fields of LossWeights" if isinstance(layers, Mapping) else ""
-        raise ValueError(f"{argument} must be a sequence of names of layers, got {type(layers).__name__}{hint}")
-    return tuple(layers)
-
-
-def check_content_layers(layers: Iterable[str], argument: str = "content_layers") -> tuple[str, ...]:
-    """Like `check_layers`, but there may be none: a texture has no content.
-
-    Args:
-      layers: names, or one of them, or none.
-      argument: that the names are given as, for the message.
-
-    Returns:
-      The names as a tuple.
-    """
-    layers = _as_names(layers, argument)
-    return check_layers(layers, argument) if layers else ()
+    names = layer_names(layers, "layers")
+    for name in names:
+        if name not in LAYERS:
+            raise ValueError(f"unknown layer {name!r}; valid layers: {', '.join(LAYERS)}")
+    return names
 
 
 def convolutions_for(layers: Iterable[str]) -> tuple[str, ...]:
-    """The convolutions that layers need: those up to the deepest of them.
+    """List the convolutions that layers need, which are all up to the deepest layer.
 
     Args:
       layers: names out of `LAYERS`.
@@ -117,14 +97,14 @@ def convolutions_for(layers: Iterable[str]) -> tuple[str, ...]:
 
 
 def min_size(layers: Iterable[str]) -> int:
-    """Smallest height and width of an image that layers work on.
+    """Return the smallest height and width of an image for which layers are useful.
 
-    It leaves at least 2x2 positions of features (one of pool features), fewer of which say nothing of a texture.
+    At that size a layer has at least 2x2 positions (a pooling layer one). Fewer positions say nothing about a texture.
 
     Args:
       layers: names out of `LAYERS`.
 
     Returns:
-      Pixels: 32 for block 5, 16 for block 4, ..., 2 for block 1.
+      The number of pixels: 32 for block 5, 16 for block 4, ..., 2 for block 1.
     """
     return 2 ** max(block_of(layer) for layer in check_layers(layers))

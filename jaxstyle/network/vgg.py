@@ -1,6 +1,7 @@
 """VGG19 (Simonyan and Zisserman, arXiv 1409.1556) as a pure function of parameters and one image.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. Features are channels-last.
+Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more. Features are
+channels-last.
 """
 
 from collections.abc import Mapping
@@ -25,16 +26,16 @@ from jaxstyle.network.layers import (
 )
 
 IMAGENET_MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
-"""Mean RGB of ImageNet, of images in [0, 1]."""
+"""Mean RGB value of ImageNet's images, in [0, 1]."""
 
 
 class Convolution(nn.Module):
     """3x3 convolution with bias: (h, w, c_in) -> (h, w, channels).
 
     Attributes:
-      channels: of the result.
-      backend: as of `conv3x3`.
-      bfloat16: as of `conv3x3`.
+      channels: number of channels of the result.
+      backend: as in `conv3x3`.
+      bfloat16: as in `conv3x3`.
       padding: one of `layers.PADDINGS`.
     """
 
@@ -45,7 +46,7 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "h w c_in"]) -> Float[Array, "h w c_out"]:
-        """Convolve one image; operands are promoted to one dtype, so float64 stays float64.
+        """Convolve one image. Operands are promoted to one dtype, so float64 stays float64.
 
         Args:
           x: (h, w, c_in).
@@ -58,24 +59,24 @@ class Convolution(nn.Module):
         x, kernel, bias = promoted(x, kernel, bias)
         prepared = self.get_variable("params", "prepared")
         if prepared is not None and prepared.dtype != x.dtype:
-            prepared = None  # transformed in fewer bits than the kernel itself now has
+            prepared = None  # it was transformed in fewer bits than the kernel now has
         options = {"backend": self.backend, "bfloat16": self.bfloat16, "padding": self.padding}
         return conv3x3(x, kernel, prepared, **options) + bias[None, None]
 
 
 def prepare(params: Any) -> Any:
-    """Add to every convolution what makes it fast on CPU: kernels transformed for Winograd's algorithm (207 MB).
+    """Add transformed kernels to the parameters, which make convolutions fast on CPU (207 MB; see `winograd`).
 
-    `run` and `sweep` do it by themselves, once, before their loop. Call it for a loop of your own over
-    `Transfer.step`, or over a function of `make_features`; prepared parameters are left as they are, and so is what is
-    not VGG19's. A program compiled for another platform than CPU never reads the addition. To differentiate with
-    respect to parameters, prepare them inside the function that is differentiated.
+    `run` and `sweep` call this once before their loop. Call it yourself before a loop of your own over `Transfer.step`
+    or over a function from `make_features`. Prepared parameters are returned as they are, and so are parameters of
+    other networks than VGG19. A program compiled for another platform than CPU never reads the transformed kernels. To
+    differentiate with respect to parameters, prepare them inside the differentiated function.
 
     Args:
       params: the network's parameters.
 
     Returns:
-      The same with a leaf "prepared" in each convolution that has a fast form.
+      The parameters with a leaf "prepared" in each convolution that has a fast form.
     """
     if not isinstance(params, Mapping):
         return params
@@ -94,15 +95,17 @@ def _prepare_layer(layer: Mapping[str, jax.Array]) -> Mapping[str, jax.Array]:
 class VGG19(nn.Module):
     """The 16 convolutions of VGG19, evaluated as deep as the deepest of `layers`.
 
-    Gatys et al. replace max pooling by average pooling for smoother gradients; both are here. Without parameters of
-    conv3_4, conv4_4 and conv5_4, which pass their input on then, this is VGG16: relu(relu(x)) = relu(x).
+    Gatys et al. replace maximum pooling by average pooling for smoother gradients; `pooling` chooses between them.
+
+    If the parameters lack conv3_4, conv4_4 and conv5_4, those layers pass their input on, and this is VGG16. That works
+    because relu(relu(x)) = relu(x).
 
     Attributes:
       layers: names out of `layers.LAYERS`.
       pooling: one of `layers.POOLINGS`.
       backend: one of `layers.BACKENDS`.
-      bfloat16: as of `conv3x3`.
-      first: the layer to begin with; if it isn't conv1_1, what comes in is the output of the layer before.
+      bfloat16: as in `conv3x3`.
+      first: the first layer to evaluate. If it isn't conv1_1, the input is the output of the layer before it.
       padding: one of `layers.PADDINGS`.
     """
 
@@ -118,14 +121,14 @@ class VGG19(nn.Module):
         """Compute the features of one image.
 
         Args:
-          x: RGB image (h, w, 3) in [0, 1]; or what `first` takes.
+          x: RGB image (h, w, 3) in [0, 1], or the input of the layer `first`.
 
         Returns:
           {layer: (h', w', c)}.
         """
         pool = {"max": max_pool, "average": average_pool, "scaled_average": scaled_average_pool}[self.pooling]
         if self.first == LAYERS[0]:
-            # The mean is a parameter: the zero padding of conv1_1 keeps it from being folded into a bias.
+            # The mean is a parameter. It can't be folded into a bias, since conv1_1 pads what is left with zeros.
             mean = self.param("mean", nn.initializers.constant(jnp.asarray(IMAGENET_MEAN)), (3,))
             x, mean = promoted(x, mean)
             x = x - mean[None, None]
@@ -137,7 +140,7 @@ class VGG19(nn.Module):
                     channels = BLOCKS[block_of(name) - 1][1]
                     x = Convolution(channels, self.backend, self.bfloat16, self.padding, name=name)(x)
             elif name.startswith("relu"):
-                # ReLU commutes with max pooling, after which its mask has a quarter of the size.
+                # ReLU commutes with maximum pooling. Behind the pooling, its mask has a quarter of the size.
                 late_relu = self.pooling == "max" and following.startswith("pool") and name not in self.layers
                 x = x if late_relu else relu(x)
             else:

@@ -1,4 +1,6 @@
-"""VGG19's features as a pure function of parameters and image, made for the layers that are asked for."""
+"""Makes VGG19's features at chosen layers as a pure function of parameters and image."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -29,7 +31,7 @@ from jaxstyle.network.vgg import VGG19
 
 
 def _check_params(params: object, convolutions: Iterable[str]) -> None:
-    """Raise ValueError, which names the leaf, unless params have what these convolutions read, in its shape."""
+    """Raise ValueError if params lack a leaf that these convolutions read, or have it in a wrong shape."""
     if not isinstance(params, Mapping):
         raise ValueError(f"params must be a mapping, as js.load_params gives it, got {type(params).__name__}")
     shapes: dict[str, tuple[int, ...]] = {"mean": (3,)}
@@ -57,22 +59,23 @@ def make_features(
     backend: str = "auto",
     dtype: jax.typing.DTypeLike = "float32",
 ) -> Features:
-    """Make the pure function (params, image) -> {layer: features}.
+    """Make VGG19's features as a pure function (params, image) -> {layer: features}.
 
     Args:
-      layers: names out of `layers.LAYERS`; the network is evaluated as deep as the deepest of them.
-      pooling: "max"; "average", as Gatys et al. have it; or "scaled_average", 1.7 times that.
-      padding: "zero", as VGG was trained; or "replicate", the nearest pixel, at every convolution, as the command has
-        it: zeros look like a dark frame, which leaves its mark on pictures.
-      backend: "auto", the fastest convolution of each platform; "xla", XLA's everywhere; or "winograd" (see `conv3x3`).
-      dtype: "float32", which keeps the operands' dtype (float64 stays float64) and pins float32 to full precision on
-        every platform; or "bfloat16": features are returned in it, their gradient is computed in it, and on a TPU or
-        GPU convolutions take three bfloat16 products instead of float32's. Losses, image and optimiser stay float32.
+      layers: names out of `layers.LAYERS`. The network is evaluated as deep as the deepest of them.
+      pooling: "max"; "average", as Gatys et al. use; or "scaled_average", which is 1.7 times the average.
+      padding: what every convolution sees outside of the image: "zero", as VGG was trained; or "replicate", the nearest
+        pixel, which is the command's default. Zeros look like a dark frame, which leaves its mark on pictures.
+      backend: "auto", the fastest convolution of each platform; "xla", XLA's on every platform; or "winograd" (see
+        `conv3x3`).
+      dtype: "float32" keeps the operands' dtype (float64 stays float64) and computes float32 at full precision on every
+        platform. With "bfloat16", features and gradients with respect to them are bfloat16, and on a TPU or GPU
+        convolutions take three bfloat16 products instead of one in float32. Losses, image and optimiser stay float32.
 
     Returns:
-      A function of params (see `load_params`) and a float RGB image (h, w, 3) in [0, 1] that returns
-      {layer: (h', w', c)}. It raises ValueError at trace time for an image of another rank or dtype, or too small, and
-      for params that lack a leaf or have one of another shape.
+      A function of params (see `load_params`) and a float RGB image (h, w, 3) in [0, 1]. It returns
+      {layer: (h', w', c)}. At trace time it raises ValueError for an image of another rank or dtype, for one that is
+      too small, and for params that lack a leaf or have one of another shape.
 
     Raises:
       ValueError: for an unknown layer, pooling, padding, backend or dtype.
@@ -112,5 +115,5 @@ def make_features(
         with reverse_mode_only():
             return dict(network(params, image))
 
-    vars(features)["smallest_side"] = smallest  # what `features.smallest_side` would find, without tracing
+    vars(features)["smallest_side"] = smallest  # so that `features.smallest_side` need not search for it by tracing
     return features

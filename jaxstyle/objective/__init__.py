@@ -1,4 +1,4 @@
-"""What a picture is compared with, and how: losses, statistics of style, regions, the objective.
+"""The objective: what a picture is compared with, and how. Losses, statistics of style, regions and targets.
 
-It imports `network`.
+It imports `network` and `common`.
 """

@@ -1,5 +1,7 @@
 """Weights of the terms of the objective, for one picture or with a leading lane axis."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +12,9 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxstyle.common.checks import known
 from jaxstyle.common.dtypes import promoted
+
+Weight = Real[ArrayLike, "..."]
+"""One number, or an array with a number for each lane."""
 
 
 class LossWeights(NamedTuple):
@@ -24,9 +29,9 @@ class LossWeights(NamedTuple):
       style_mix: (number of style images,) weights of the style images; None: equal, with sum 1.
     """
 
-    alpha: Real[ArrayLike, "..."] = 1.0
-    beta: Real[ArrayLike, "..."] = 1.0
-    tv: Real[ArrayLike, "..."] = 0.0
+    alpha: Weight = 1.0
+    beta: Weight = 1.0
+    tv: Weight = 0.0
     content_layers: Real[ArrayLike, "... _content_layers"] | None = None
     style_layers: Real[ArrayLike, "... _style_layers"] | None = None
     style_mix: Real[ArrayLike, "... _styles"] | None = None

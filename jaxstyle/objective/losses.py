@@ -1,7 +1,7 @@
 """Content, Gram and total-variation losses, in the named conventions of the field.
 
-Features are channels-last, shape (h, w, c), of one image: vmap for more. Every loss is at least float32,
-whatever the features' dtype, and float64 for float64 features.
+Features are channels-last, shape (h, w, c). Functions take those of one image; `jax.vmap` takes more. Losses are
+float64 for float64 features, and float32 for features of any other dtype.
 """
 
 from functools import partial
@@ -15,7 +15,9 @@ from jaxstyle.common.checks import check_shape
 from jaxstyle.common.dtypes import promoted, wide, widen
 
 CONVENTIONS: tuple[str, ...] = ("mean", "gatys", "johnson", "relative")
-r"""Scalings of the two losses. With features F, content P, Gram matrices G and A, each F'F / N with N = h w:
+r"""Scalings of the two losses.
+
+F are the image's features and P the content's. G and A are the Gram matrices F'F / N of image and style, with N = h w.
 
 | name     | content term of a layer         | style term of a layer           |
 |----------|---------------------------------|---------------------------------|
@@ -24,8 +26,8 @@ r"""Scalings of the two losses. With features F, content P, Gram matrices G and 
 | johnson  | `mean((F - P)^2)`               | `mean((G - A)^2) / c^2`         |
 | relative | `mean((F - P)^2) / mean(P^2)`   | `mean((G - A)^2) / mean(A^2)`   |
 
-gatys: arXiv 1508.06576, whose 1 / (4 c^2 N^2) of Gram matrices F'F is this, for a style image of the content's size.
-johnson: jcjohnson/neural-style, whose Gram matrix is F'F / (N c).
+gatys is arXiv 1508.06576. Its factor 1 / (4 c^2 N^2) for Gram matrices F'F amounts to the same for a style image of
+the content's size. johnson is jcjohnson/neural-style, whose Gram matrix is F'F / (N c).
 """
 
 _EPSILON = 1e-12
@@ -50,22 +52,22 @@ def check_convention(convention: str) -> str:
 
 @jax.jit
 def gram_matrix(features: Float[Array, "h w c"], mask: Float[Array, "h w"] | None = None) -> Float[Array, "c c"]:
-    r"""Gram matrix of a layer's features F, over their $N = h w$ positions (Gatys et al., arXiv 1505.07376).
+    r"""Compute the Gram matrix of a layer's features F over their $N = h w$ positions (Gatys et al., arXiv 1505.07376).
 
     $$G_{ij} = \frac{1}{N} \sum_{k=1}^N F_{ki} F_{kj}$$
 
-    With a soft mask T it is that of T F over the sum of T^2, the guided Gram matrix of Gatys et al. (arXiv 1611.07865,
-    section 4); of a mask of zeros it is 0.
+    With a soft mask T it is the guided Gram matrix of Gatys et al. (arXiv 1611.07865, section 4): F is replaced by T F,
+    and N by the sum of T^2. For a mask of zeros the result is 0.
 
-    Products are summed in float32 at full precision, on every backend; those of bfloat16 features are exact (but with
-    a mask). The gradient has the features' dtype, and is one matrix product.
+    Products are summed in float32 at full precision on every backend. Products of bfloat16 features are exact, except
+    with a mask. The gradient has the features' dtype and costs one matrix product.
 
     Args:
       features: (h, w, c).
-      mask: (h, w) in [0, 1]; None: all positions count alike.
+      mask: (h, w) in [0, 1]; None: all positions have the same weight.
 
     Returns:
-      (c, c), at least float32.
+      (c, c), float64 for float64 features, else float32.
 
     Example:
       >>> import jax.numpy as jnp
@@ -82,13 +84,13 @@ def gram_matrix(features: Float[Array, "h w c"], mask: Float[Array, "h w"] | Non
 
 
 def mask_area(mask: Float[Array, "h w"]) -> Float[Array, ""]:
-    """Sum of T^2 of a mask T.
+    """Sum the squares of a mask.
 
     Args:
       mask: (h, w).
 
     Returns:
-      A scalar > 0: of a mask of zeros a tiny number, so that 0 divided by it is 0.
+      A scalar > 0. For a mask of zeros it is a tiny number, so that 0 divided by it is 0.
     """
     return jnp.maximum(jnp.square(mask).sum(), _EPSILON)
 
@@ -102,18 +104,18 @@ def _products(f: jax.Array) -> jax.Array:
 def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
     (f,), (t,) = primals, tangents
     product = _products(f)
-    # Its transpose, the backward pass, is f times a symmetric matrix; autodiff of f'f makes two products and their sum.
-    # In bfloat16, so is that product: its range is float32's.
+    # Its transpose, which is the backward pass, is f times a symmetric matrix; autodiff of f'f would make two products
+    # and add them. For bfloat16 features that product is computed in bfloat16 too, which has the range of float32.
     half = _sum_products(f, t, f.dtype if f.dtype == jnp.bfloat16 else product.dtype).astype(product.dtype)
     return product, half + half.T
 
 
 def _sum_products(f: jax.Array, g: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
-    # Transposed first: XLA on CPU takes 1.1 to 2.9 times as long for a product along the first axis of both.
-    rows, columns = (x.reshape(-1, x.shape[-1]).T for x in (f, g))
-    # The default precision of TPUs and recent GPUs would round float32 operands to fewer bits.
+    # They are transposed first: XLA on CPU takes 1.1 to 2.9 times as long for a product along the first axis of both.
+    left, right = (x.reshape(-1, x.shape[-1]).T for x in (f, g))
+    # By default, TPUs and recent GPUs round float32 operands to fewer bits.
     return lax.dot_general(
-        rows, columns, (((1,), (1,)), ((), ())), precision=lax.Precision.HIGHEST, preferred_element_type=dtype
+        left, right, (((1,), (1,)), ((), ())), precision=lax.Precision.HIGHEST, preferred_element_type=dtype
     )
 
 
@@ -121,11 +123,11 @@ def _sum_products(f: jax.Array, g: jax.Array, dtype: jax.typing.DTypeLike) -> ja
 def feature_loss(
     features: Float[Array, "h w c"], target: Float[Array, "h w c"], *, convention: str = "mean"
 ) -> Float[Array, ""]:
-    """Content loss of one layer (Gatys et al., arXiv 1508.06576); see `CONVENTIONS`.
+    """Compute the content loss of one layer (Gatys et al., arXiv 1508.06576); see `CONVENTIONS`.
 
     Args:
-      features: (h, w, c) of the image.
-      target: (h, w, c) of the content image.
+      features: (h, w, c) the image's features.
+      target: (h, w, c) the content image's features.
       convention: one of `CONVENTIONS`.
 
     Returns:
@@ -156,11 +158,11 @@ def feature_loss(
 
 @partial(jax.jit, static_argnames="convention")
 def gram_loss(gram: Float[Array, "c c"], target: Float[Array, "c c"], *, convention: str = "mean") -> Float[Array, ""]:
-    """Style loss of one layer (Gatys et al., arXiv 1508.06576); see `CONVENTIONS`.
+    """Compute the style loss of one layer (Gatys et al., arXiv 1508.06576); see `CONVENTIONS`.
 
     Args:
-      gram: (c, c) of the image, from `gram_matrix`.
-      target: (c, c) of the style image, from `gram_matrix`, whatever the convention.
+      gram: (c, c) the image's Gram matrix, from `gram_matrix`.
+      target: (c, c) the style image's Gram matrix, from `gram_matrix` for every convention.
       convention: one of `CONVENTIONS`.
 
     Returns:
@@ -193,10 +195,10 @@ def gram_loss(gram: Float[Array, "c c"], target: Float[Array, "c c"], *, convent
 
 @jax.jit
 def total_variation(image: Float[Array, "h w channels"]) -> Float[Array, ""]:
-    """Mean squared difference of horizontal neighbours plus that of vertical ones.
+    """Add the mean squared difference of horizontal neighbours and that of vertical neighbours.
 
-    The anisotropic, quadratic form of Mahendran and Vedaldi (arXiv 1412.0035, beta = 2), as a mean so that
-    it doesn't grow with the image. A one-pixel checkerboard of 0 and 1 has 2, a constant image 0.
+    This is the anisotropic, quadratic form of Mahendran and Vedaldi (arXiv 1412.0035, beta = 2). It is a mean, so it
+    doesn't grow with the image. For a checkerboard of single pixels of 0 and 1 it is 2, and for a constant image 0.
 
     Args:
       image: (h, w, channels), at least 2x2.

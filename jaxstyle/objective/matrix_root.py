@@ -1,7 +1,8 @@
-"""Square roots of positive definite matrices by Newton and Schulz's iteration: matrix products only, at least float32.
+"""Square roots of positive definite matrices, float32 or float64, by Newton and Schulz's iteration.
 
-The coupled iteration gives K^(1/2) and K^(-1/2) at once (Higham, Functions of Matrices, 2008, chapter 6); its first
-steps are scaled after Chen and Chow (A stable scaling of Newton-Schulz, 2014), so that 12 do what 20 did.
+The iteration needs matrix products only. Its coupled form gives K^(1/2) and K^(-1/2) at once (Higham, Functions of
+Matrices, 2008, chapter 6). The first steps are scaled after Chen and Chow (A stable scaling of Newton-Schulz, 2014), so
+that 12 steps are enough, where 20 are needed without scaling.
 """
 
 from functools import cache
@@ -12,20 +13,20 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxstyle.common.arithmetic import exact_matmul
+from jaxstyle.common.exact_matmul import exact_matmul
 
 SMALLEST = 2e-6
-"""Smallest eigenvalue, of a matrix's Frobenius norm, that the functions here resolve in float32."""
+"""The smallest eigenvalue that the functions here resolve in float32, as a fraction of the matrix's Frobenius norm."""
 
-
-_MAX_SCALE = 1.65  # sqrt(3), the best for speed, would take the largest eigenvalue to 0 but for rounding
+_MAX_SCALE = 1.65  # sqrt(3) is the fastest, but takes the largest eigenvalue to 0, up to rounding
 
 
 @cache
 def _scales() -> tuple[float, ...]:
-    """Factor of each step, for eigenvalues of K / |K| between `SMALLEST` and 1, until all are 1 to 1e-13.
+    """Compute the scale of each step, for as many steps as take all eigenvalues to 1 within 1e-13.
 
-    With x^2 an eigenvalue, a step maps x to f(x) = a x (3 - a^2 x^2) / 2, which is least at an end of [smallest x, 1].
+    The eigenvalues of K / |K| lie between `SMALLEST` and 1. A step with scale a maps the square root x of an eigenvalue
+    to f(x) = a x (3 - a^2 x^2) / 2. Over [smallest x, 1], f is smallest at one of the two ends.
     """
     scales, x = [], sqrt(SMALLEST)
     while 1 - x > 1e-13:
@@ -36,7 +37,7 @@ def _scales() -> tuple[float, ...]:
 
 
 def _iterate(k: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """K^(1/2) and K^(-1/2) of a matrix (n, n)."""
+    """Compute K^(1/2) and K^(-1/2) of a matrix (n, n)."""
     norm = jnp.sqrt(jnp.square(k).sum())
     eye = jnp.eye(len(k), dtype=k.dtype)
 
@@ -45,13 +46,13 @@ def _iterate(k: jax.Array) -> tuple[jax.Array, jax.Array]:
         factor = scale / 2 * (3 * eye - scale**2 * exact_matmul(z, y))
         return (exact_matmul(y, factor), exact_matmul(factor, z)), None
 
-    # A loop, since 12 steps for each layer take long to compile.
+    # This is a loop because 12 unrolled steps for each layer take long to compile.
     (y, z), _ = lax.scan(step, (k / norm, eye), jnp.asarray(_scales(), k.dtype))
     return y * jnp.sqrt(norm), z / jnp.sqrt(norm)
 
 
 def matrix_root(k: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """K^(1/2) of a symmetric matrix whose eigenvalues are all at least `SMALLEST` times its Frobenius norm.
+    """Compute K^(1/2) of a symmetric matrix whose eigenvalues are all at least `SMALLEST` times its Frobenius norm.
 
     Args:
       k: (n, n).
@@ -64,12 +65,12 @@ def matrix_root(k: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
 @jax.custom_jvp
 def root_trace(k: Float[Array, "n n"]) -> Float[Array, ""]:
-    """Trace of K^(1/2), of a matrix as `matrix_root` takes it. Its gradient, K^(-1/2) / 2, costs nothing.
+    """Compute the trace of K^(1/2). Its gradient, K^(-1/2) / 2, costs nothing more.
 
-    A gradient through the iteration would take twice its time again, and differ from that in the last digits.
+    A gradient through the iteration would take twice the iteration's time, and would be wrong in the last digits.
 
     Args:
-      k: (n, n).
+      k: (n, n), as in `matrix_root`.
 
     Returns:
       A scalar.

@@ -24,7 +24,7 @@ class Moments(NamedTuple):
 
     Attributes:
       mean: (c,).
-      deviation: (c,), the square root of the variance plus 1e-5 (as in AdaIN), whose gradient is finite.
+      deviation: (c,). It is the square root of the variance plus 1e-5, as in AdaIN, so that its gradient is finite.
     """
 
     mean: Float[Array, "*styles c"]
@@ -48,7 +48,7 @@ def _distance(found: Moments, target: Moments, *, convention: str) -> jax.Array:
 export.register_namedtuple_serialization(Moments, serialized_name="jaxstyle.Moments")
 
 CENTERED_GRAM = StyleStatistic(_measure_centered_gram, gram_loss)
-"""The statistic `centered_gram`: Gram matrices of features less their mean, which are covariances."""
+"""The statistic `centered_gram`: Gram matrices of features minus their mean, which are covariances."""
 
 MOMENTS = StyleStatistic(_measure_moments, _distance)
-"""The statistic `moments`."""
+"""The statistic `moments`: means and standard deviations of channels."""

@@ -1,8 +1,10 @@
 """The objective alpha * content + beta * style + tv * total variation, and the targets it compares an image with.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more. Weights are arrays, so new values
-never recompile; parameters are an argument, never a constant of the compiled program.
+Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more. Weights are arrays, so
+new values never recompile; parameters are an argument, never a constant of the compiled program.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -14,8 +16,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.common.checks import check_function, check_type
 from jaxstyle.common.dtypes import promoted
+from jaxstyle.common.layer_names import layer_names, optional_layer_names
 from jaxstyle.common.trees import unstack
-from jaxstyle.network.features import Features, Params, layer_names, optional_layer_names, select_layers
+from jaxstyle.network.features import Features, Params, select_layers
 from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS
 from jaxstyle.objective.loss_weights import SCALARS, LossWeights, as_weights, weighted_sum
 from jaxstyle.objective.losses import check_convention, feature_loss, total_variation
@@ -194,6 +197,9 @@ def make_loss(terms: Terms) -> Loss:
 
     Returns:
       A pure function (image (h, w, 3), params, targets, weights) -> (total, Losses), all scalars.
+
+    Raises:
+      ValueError: from that function, for weights that are no LossWeights, or whose alpha, beta or tv is no scalar.
     """
 
     def loss(image: jax.Array, params: Params, targets: Targets, weights: LossWeights) -> tuple[jax.Array, Losses]:

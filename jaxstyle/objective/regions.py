@@ -1,6 +1,6 @@
 """Regions: soft masks that say which part of a style goes where (Gatys et al., arXiv 1611.07865, section 4).
 
-A set of masks has shape (regions, h, w), with values in [0, 1], of an image of h x w pixels.
+The masks of an image of h x w pixels are one array (regions, h, w) with values in [0, 1].
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,15 @@ from jaxstyle.common.trees import stack, unstack
 from jaxstyle.objective.statistic import StyleStatistic
 
 Sizes = Mapping[str, tuple[int, int]]
-"""Height and width of each layer's features."""
+"""Height and width of the features at each layer."""
 
 
 class RegionTargets(NamedTuple):
-    """Targets of one layer of several styles, by region.
+    """Style targets at one layer, for each style and region.
 
     Attributes:
-      statistic: as of `StyleStatistic.to_target`, each leaf with leading axes (styles, regions).
-      present: (styles, regions), 1 or 0: whether the style has anything of the region.
+      statistic: the result of `StyleStatistic.to_target`; each leaf has the leading axes (styles, regions).
+      present: (styles, regions), 1 if the style image has any part of the region, else 0.
     """
 
     statistic: Any
@@ -39,19 +39,19 @@ export.register_namedtuple_serialization(RegionTargets, serialized_name="jaxstyl
 def content_masks(
     masks: Real[ArrayLike, "regions h w"], content: Float[Array, "h w 3"], sizes: Sizes
 ) -> dict[str, Float[Array, "regions _h _w"]]:
-    """`Targets.masks`, of the masks of a content image.
+    """Make `Targets.masks` from the masks of a content image.
 
     Args:
       masks: (regions, h, w) in [0, 1].
-      content: (h, w, 3).
-      sizes: of the content's features at the style layers.
+      content: (h, w, 3) the content image.
+      sizes: sizes of the content's features at the style layers.
 
     Returns:
-      {layer: (regions, h', w')}, at least float32.
+      {layer: (regions, h', w')}, float64 for a float64 image, else float32.
 
     Raises:
-      ValueError: for masks of another shape than the image's, values outside of [0, 1], or a region that is empty at
-        some layer (where values are known).
+      ValueError: for masks whose size is not the image's; and, if values are known, for values outside of [0, 1] or a
+        region that is empty at some layer.
     """
     found = layer_masks(_check(masks, content, "content"), sizes)
     _check_present([found], "content")
@@ -61,18 +61,19 @@ def content_masks(
 def style_masks(
     masks: Any, styles: Sequence[Float[Array, "_h _w 3"]], sizes: Sequence[Sizes]
 ) -> list[dict[str, Float[Array, "regions _h _w"]]]:
-    """Masks of style images, at each layer.
+    """Bring the masks of style images to the size of each layer.
 
     Args:
-      masks: a sequence of (regions, h', w'), one of each style; or, of a single style, its masks.
+      masks: a sequence of arrays (regions, h', w'), one for each style image; or one such array for a single style.
       styles: the style images.
-      sizes: of the features of each style image at the style layers.
+      sizes: sizes of each style image's features at the style layers.
 
     Returns:
-      {layer: (regions, h, w)} of each style image.
+      {layer: (regions, h, w)} for each style image.
 
     Raises:
-      ValueError: as `content_masks` does, but a region needs to be in one style only.
+      ValueError: as in `content_masks`, but a region may be empty in some of the styles; and for masks of too many or
+        too few styles, or numbers of regions that differ.
     """
     by_style = list(masks) if isinstance(masks, Sequence) or jnp.ndim(masks) == 4 else [masks]
     if len(by_style) != len(styles):
@@ -88,14 +89,16 @@ def style_masks(
 def layer_masks(masks: Float[Array, "regions h w"], sizes: Sizes) -> dict[str, Float[Array, "regions _h _w"]]:
     """Bring masks to the size of each layer.
 
-    The mask at a position of a layer is the mean over the pixels that the network's pooling gathers there, so edges of
-    deep layers are soft. Where its size is not the image's over a power of two, rounded down as VGG's pooling does, the
-    image is divided into as many equal parts as there are positions. Features also see pixels around those, across the
-    edge: for a style that must not touch its neighbour's, erode the masks beforehand.
+    The mask at a position of a layer is the mean over the pixels that the network's pooling gathers there, so edges are
+    soft at deep layers. VGG's layers have the image's size over a power of two, rounded down. For a layer of any other
+    size, the image is divided into as many equal parts as there are positions.
+
+    Features also see pixels around these, across the edge of a region. If a style must not touch its neighbour, erode
+    the masks beforehand.
 
     Args:
       masks: (regions, h, w) of an image of h x w pixels.
-      sizes: {layer: (h', w') of its features}, such as `features.layer_sizes` finds.
+      sizes: {layer: (h', w') of its features}, as `features.layer_sizes` finds them.
 
     Returns:
       {layer: (regions, h', w')}.
@@ -109,12 +112,12 @@ def _shrink(masks: jax.Array, size: tuple[int, int]) -> jax.Array:
     for side in (2**k for k in range(height.bit_length())):
         if (height // side, width // side) == (h, w):
             return masks[:, : h * side, : w * side].reshape(n, h, side, w, side).mean((2, 4))
-    rows, columns = (jnp.asarray(_shares(a, b), masks.dtype) for a, b in ((height, h), (width, w)))
-    return jnp.einsum("nij,ai,bj->nab", masks, rows, columns, precision="highest").clip(0, 1)
+    down, across = (jnp.asarray(_shares(a, b), masks.dtype) for a, b in ((height, h), (width, w)))
+    return jnp.einsum("nij,ai,bj->nab", masks, down, across, precision="highest").clip(0, 1)
 
 
 def _shares(pixels: int, positions: int) -> np.ndarray:
-    """(positions, pixels) share of each pixel in the mean over each of as many equal parts of a line."""
+    """Compute the share (positions, pixels) of each pixel in the mean of each of `positions` equal parts of a line."""
     ends = np.arange(positions + 1)[:, None] * pixels / positions
     overlap = np.minimum(ends[1:], np.arange(pixels) + 1) - np.maximum(ends[:-1], np.arange(pixels))
     return np.maximum(overlap, 0) * positions / pixels
@@ -123,12 +126,12 @@ def _shares(pixels: int, positions: int) -> np.ndarray:
 def region_targets(
     statistic: StyleStatistic, found: list[Float[Array, "_h _w c"]], masks: list[Float[Array, "regions _h _w"]]
 ) -> RegionTargets:
-    """Targets of one layer.
+    """Make the style targets of one layer.
 
     Args:
-      statistic: how to compare styles.
+      statistic: what to compare.
       found: features (h, w, c) of each style image at this layer.
-      masks: (regions, h, w) of each style image at this layer.
+      masks: masks (regions, h, w) of each style image at this layer.
 
     Returns:
       RegionTargets.
@@ -147,13 +150,15 @@ def region_distances(
     target: RegionTargets,
     convention: str,
 ) -> list[Float[Array, ""]]:
-    """Style loss of one layer for each style: the mean over regions, each with the weight of its area.
+    """Compute the style loss of one layer for each style: the mean over regions, weighted by their areas.
+
+    A region's area is the sum of its mask's squares.
 
     Args:
-      statistic: how to compare styles.
-      features: (h, w, c) of the image.
-      masks: (regions, h, w) of the content image at this layer. A region's area is the sum of its mask's squares.
-      target: of the style images.
+      statistic: what to compare.
+      features: (h, w, c) the image's features.
+      masks: (regions, h, w) the content image's masks at this layer.
+      target: the style targets, from `region_targets`.
       convention: one of `losses.CONVENTIONS`.
 
     Returns:
@@ -189,7 +194,7 @@ def _check(masks: Any, image: jax.Array, what: str) -> jax.Array:
 
 
 def _check_present(masks: Sequence[dict[str, jax.Array]], what: str) -> None:
-    """Raise ValueError for a region of which no image has anything at some layer."""
+    """Raise ValueError if a region is empty in all images at some layer."""
     for layer in masks[0]:
         here = [values for m in masks if (values := known(m[layer])) is not None]
         if len(here) < len(masks):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxstyle.common.arithmetic import exact_matmul
 from jaxstyle.common.checks import check_shape
 from jaxstyle.common.dtypes import promoted, widen
+from jaxstyle.common.exact_matmul import exact_matmul
 from jaxstyle.objective.statistic import StyleStatistic, scaled
 
 

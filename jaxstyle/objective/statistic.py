@@ -1,7 +1,7 @@
 """What a statistic of style is: how it is measured on the features of a layer, and how two styles are compared by it.
 
-Features are channels-last, shape (h, w, c), of one image: vmap for more. Statistics are at least float32, whatever
-the features' dtype, and float64 for float64 features.
+Features are channels-last, shape (h, w, c), and belong to one image. Statistics are float64 for float64 features, and
+float32 for features of any other dtype.
 """
 
 from collections.abc import Callable

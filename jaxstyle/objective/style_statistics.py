@@ -1,7 +1,7 @@
-"""The statistics of style by name, and the check of one that a user wrote.
+"""The statistics of style by name, and a check of statistics that users write.
 
-Features are channels-last, shape (h, w, c), of one image: vmap for more. Statistics are at least float32, whatever
-the features' dtype, and float64 for float64 features.
+Features are channels-last, shape (h, w, c), and belong to one image. Statistics are float64 for float64 features, and
+float32 for features of any other dtype.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ def style_statistic(style_loss: str | StyleStatistic) -> StyleStatistic:
       style_loss: one of `layers.STYLE_LOSSES`, or a `StyleStatistic`.
 
     Returns:
-      The statistic of this name; one that is given as such.
+      The statistic with this name; a `StyleStatistic` is returned as it is.
 
     Raises:
       ValueError: for an unknown name; the message lists the valid ones.
@@ -41,12 +41,12 @@ def check_statistic(statistic: StyleStatistic, layer: str, features: Float[Array
     """Check that a statistic's targets have the same shapes for images of any size.
 
     Args:
-      statistic: a statistic; those that have a name need no check.
-      layer: name of the layer, for the message.
+      statistic: the statistic. Statistics that have a name pass without a check.
+      layer: name of a layer, for the message.
       features: (h, w, c) features of an image at that layer.
 
     Raises:
-      ValueError: if `to_target` gives arrays of another shape for an image of twice the size.
+      ValueError: if `to_target` gives arrays of other shapes for an image of twice the size.
     """
     if statistic in _BY_NAME.values():
         return

@@ -1,6 +1,6 @@
 """What the objective compares an image with: features of the content, statistics of the styles, masks of regions.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more.
+Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +12,9 @@ from jax import export
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxstyle.common.images import as_image
+from jaxstyle.common.layer_names import optional_layer_names
 from jaxstyle.common.trees import stack
-from jaxstyle.network.features import Features, Params, layer_sizes, optional_layer_names, select_layers
+from jaxstyle.network.features import Features, Params, layer_sizes, select_layers
 from jaxstyle.objective.regions import content_masks, region_targets, style_masks
 from jaxstyle.objective.statistic import StyleStatistic
 from jaxstyle.objective.style_statistics import check_statistic, style_statistic

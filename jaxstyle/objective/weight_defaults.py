@@ -37,7 +37,7 @@ _BETAS: dict[str, dict[str, float]] = {
     "gatys": {"centered_gram": 3e5 * 3},
     "johnson": {"centered_gram": 1e5 * 3},
 }
-# Weights for STYLE_LAYERS that are 2 to 4 % better by every judge than equal ones, at 160 px.
+# Weights for STYLE_LAYERS that are 2 to 4 % better by every metric than equal ones, at 160 px.
 _LAYER_WEIGHTS = (0.4, 0.3, 0.15, 0.1, 0.05)
 _SPREAD = (0.1, 0.3, 1.0, 3.0, 10.0)  # betas of a sweep over that of one picture: these losses have a narrower range
 

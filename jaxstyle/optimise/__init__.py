@@ -1,1 +1,4 @@
-"""One picture on its way: optimisers, stopping, averaging, coarse to fine. It imports `objective` and `network`."""
+"""The optimisation of one picture: transfer, optimisers, stopping, averaging, coarse to fine, presets.
+
+It imports `objective`, `network`, `colour` and `common`.
+"""

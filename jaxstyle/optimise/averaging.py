@@ -1,7 +1,8 @@
-"""Averaging of iterates: the picture is an exponential moving average of the images that an optimiser went through.
+"""Averaging of iterates: the picture is an exponential moving average of the images that an optimiser goes through.
 
-The noise of a constant learning rate cancels out (Polyak and Juditsky 1992); started from 0 and divided by the sum of
-the weights, as Adam's moments are, so that the start counts for nothing (crowsonkb/style-transfer-pytorch does so).
+The noise of a constant learning rate cancels out (Polyak and Juditsky 1992). The average starts from 0 and is divided
+by the sum of its weights, like Adam's moments, so that the starting image has no influence on it. This follows
+crowsonkb/style-transfer-pytorch.
 """
 
 from collections.abc import Callable
@@ -15,16 +16,16 @@ from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
 from jaxstyle.objective.targets import Targets
-from jaxstyle.optimise.state import Transfer, check_one_image, offered
+from jaxstyle.optimise.transfer_state import Transfer, check_one_image, offered
 
 
 class AveragingState(NamedTuple):
     """State of a transfer whose pictures are averaged.
 
     Attributes:
-      transfer: state of that transfer, as it would be without.
+      transfer: the transfer's state, which is the same as without averaging.
       total: (h, w, 3) weighted sum of the pictures after each step.
-      weight: () sum of the weights, below 1; 0 before the first step.
+      weight: () sum of the weights, below 1. It is 0 before the first step.
     """
 
     transfer: Any
@@ -33,26 +34,26 @@ class AveragingState(NamedTuple):
 
     @property
     def image(self) -> Float[Array, "*lanes h w 3"]:
-        """(h, w, 3) the image so far, which the next step starts from."""
+        """(h, w, 3) the current image, from which the next step starts."""
         return self.transfer.image
 
     @property
     def picture(self) -> Float[Array, "*lanes h w 3"]:
-        """(h, w, 3) the average; before the first step, and of one that has failed, the transfer's own picture."""
+        """(h, w, 3) the average. Before the first step, and after a failure, it is the transfer's own picture."""
         failed = offered(self.transfer, "failed")
         averaged = self.weight > 0 if failed is None else (self.weight > 0) & ~failed
         weight = jnp.where(averaged, self.weight, 1)[..., None, None, None]
         return jnp.where(averaged[..., None, None, None], self.total / weight, self.transfer.picture)
 
     def carried(self, fresh: "AveragingState", inner: Callable[[Any, Any], Any]) -> "AveragingState":
-        """The state at another size, which averages anew (see `pyramid.carry`).
+        """Move the state to another size (see `pyramid.carry`). The average starts anew.
 
         Args:
           fresh: a new state of that size.
-          inner: of the old and the new state within, the state that goes on.
+          inner: a function of the old and the new state of the wrapped transfer that moves that state.
 
         Returns:
-          The new state, with what goes on of this one.
+          The new state.
         """
         return fresh._replace(transfer=inner(self.transfer, fresh.transfer))
 
@@ -61,16 +62,16 @@ export.register_namedtuple_serialization(AveragingState, serialized_name="jaxsty
 
 
 def make_averaging(transfer: Transfer, *, decay: float = 0.95) -> Transfer:
-    """The transfer, whose `state.picture` is the average of its pictures; the steps themselves are as without.
+    """Wrap a transfer so that `state.picture` is the average of its pictures. The steps stay the same.
 
-    A step that is not taken, because its loss is not finite or the transfer has stopped, does not count.
+    A step does not count if it is not taken, because its loss is not finite or the transfer has stopped.
 
     Args:
-      transfer: from `make_transfer` or `make_stopping`, before `make_lanes`.
-      decay: weight of the pictures before a step against that after it, in [0, 1): 0.95 averages about 20 steps.
+      transfer: from `make_transfer` or `make_stopping`. Wrap it before `make_lanes`.
+      decay: in [0, 1). The average so far is multiplied by it at each step; 0.95 averages about 20 steps.
 
     Returns:
-      A transfer of `AveragingState`.
+      A transfer whose state is an `AveragingState`.
 
     Raises:
       ValueError: for a decay outside of [0, 1); from `init`, for more than one image.

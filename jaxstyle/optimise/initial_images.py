@@ -1,4 +1,7 @@
-"""Images to start a transfer from. Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more."""
+"""Images to start a transfer from.
+
+Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,7 @@ from jaxstyle.colour import colour_moments, symmetric_sqrt
 from jaxstyle.common.checks import check_shape
 
 STARTS: tuple[str, ...] = ("content", "noise", "style", "gray", "statistics")
-"""What `starting_image` makes."""
+"""The names of the images that `starting_image` makes."""
 
 
 def starting_image(
@@ -17,22 +20,26 @@ def starting_image(
     style: Float[Array, "h_style w_style 3"],
     key: Key[Array, ""] | UInt32[Array, " _words"],
 ) -> Float[Array, "h w 3"]:
-    """The image to start from.
+    """Make the image to start from.
+
+    - "content" is the content image.
+    - "noise" is uniform in [0, 1). Gatys et al. start from white noise.
+    - "style" is the style image, scaled to cover the content's area and cropped around its centre.
+    - "gray" is the middle gray with noise of one level of 255. Without noise, equal places would stay equal.
+    - "statistics" is normal noise with the mean and covariance of the style image's pixels, clipped to [0, 1], as in
+      crowsonkb/style-transfer-pytorch.
 
     Args:
-      start: "content"; "noise", uniform in [0, 1) (Gatys et al. start from white noise); "style", the style image
-        scaled to cover the content's area and cropped around its centre; "gray", the middle gray with noise of one
-        level of 255, without which equal places would stay equal; or "statistics", normal noise with the mean and
-        covariance of the style image's pixels (as crowsonkb/style-transfer-pytorch has it), clipped to [0, 1].
-      content: (h, w, 3).
-      style: (h', w', 3).
-      key: random key, for those with noise.
+      start: one of `STARTS`.
+      content: (h, w, 3) the content image.
+      style: (h', w', 3) the style image.
+      key: random key for the images with noise.
 
     Returns:
-      (h, w, 3), of the content's size and dtype.
+      (h, w, 3), with the content's size and dtype.
 
     Raises:
-      ValueError: for an unknown start.
+      ValueError: for an unknown start; the message lists the valid ones.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -61,12 +68,12 @@ def starting_image(
 
 
 def cover(image: Float[Array, "h w channels"], height: int, width: int) -> Float[Array, "{height} {width} channels"]:
-    """An image scaled to cover a size, and cropped to it around its centre.
+    """Scale an image so that it covers a size, and crop it to that size around its centre.
 
     Args:
       image: (h, w, channels).
-      height: pixels.
-      width: pixels.
+      height: pixels of the result.
+      width: pixels of the result.
 
     Returns:
       (height, width, channels), clipped to [0, 1].

@@ -1,8 +1,11 @@
 """L-BFGS for pictures: pixels stay within bounds, and a step costs one evaluation of loss and gradient in every lane.
 
-Line searches evaluate until they are satisfied, so that under vmap all lanes wait for the slowest. Here each step is
-one evaluation: a step that raised the loss is taken back and a shorter one tried from where it began, at the next.
+A line search evaluates the loss until it is satisfied, so under vmap all lanes wait for the slowest. Here each step is
+one evaluation. If a step raised the loss, the next step goes back to the image before it, and tries a shorter step from
+there.
 """
+
+from __future__ import annotations
 
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -14,29 +17,29 @@ from jax import export, lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
-from jaxstyle.optimise.curvature import Pixels, Waves, apply_curvature, first_curvature, learn_curvature
+from jaxstyle.optimise.lbfgs_curvature import Pixels, Waves, apply_curvature, first_curvature, learn_curvature
 
-_BOLDNESS = 2.0  # of the first guess: by the last pair's change alone, it moves too little
+_BOLDNESS = 2.0  # factor of the first guess, which moves too little if it is scaled by the last pair alone
 _CURVATURE = 1e-4  # cosine of step and change of gradient above which a pair says something about the curvature
-_GROWTH = 2.0  # of the longest step, over one that lowered the loss
-_PRECISION = lax.Precision.HIGHEST  # the default of TPUs and recent GPUs rounds operands
-_SHRINKAGE = 0.5  # of the longest step, over one that did not
+_GROWTH = 2.0  # after a step that lowered the loss, the radius is at least this times the step
+_PRECISION = lax.Precision.HIGHEST  # by default, TPUs and recent GPUs round operands
+_SHRINKAGE = 0.5  # after a step that did not lower the loss, the radius is this times the step
 
 
 class LbfgsState(NamedTuple):
-    """State of `lbfgs`: 2 * memory_size + 4 images.
+    """State of `lbfgs`, which takes the memory of 2 * memory_size + 4 images.
 
     Attributes:
-      steps: (memory_size, h, w, 3) differences of images, one after another, the oldest overwritten in its place;
-        unused ones are 0.
-      changes: (memory_size, h, w, 3) differences of the images' gradients, likewise.
+      steps: (memory_size, h, w, 3) differences of images. A new one overwrites the oldest in its place; unused ones
+        are 0.
+      changes: (memory_size, h, w, 3) differences of the gradients of these images, in the same order.
       stored: () number of pairs that have been stored.
-      pixels: (2, h, w, 3) what the first guess of the curvature knows about pixels, see `curvature`.
+      pixels: (2, h, w, 3) what the first guess of the inverse Hessian knows about pixels, see `lbfgs_curvature`.
       waves: (2, bands, 3) what it knows about spatial frequencies and colours.
       image: (h, w, 3) the best image so far.
-      gradient: (h, w, 3) its gradient.
-      value: () its loss; infinite before the first step.
-      radius: () largest root mean square of the next step's pixels.
+      gradient: (h, w, 3) gradient of the loss at that image.
+      value: () loss of that image; infinite before the first step.
+      radius: () largest root mean square of the next step.
     """
 
     steps: Float[Array, "*lanes memory_size h w 3"]
@@ -51,7 +54,7 @@ class LbfgsState(NamedTuple):
 
     @property
     def accepted(self) -> Float[Array, "*lanes h w 3"]:
-        """(h, w, 3) the best image so far; the one to start from before the first step."""
+        """(h, w, 3) the best image so far. Before the first step, it is the starting image."""
         return self.image
 
 
@@ -65,29 +68,33 @@ def lbfgs(
     first_step: float = 0.01,
     max_step: float = 0.1,
 ) -> optax.GradientTransformationExtraArgs:
-    """Make the optimiser, which `make_transfer` takes with the same bounds.
+    """Make the optimiser. `make_transfer` takes it, with the same bounds.
 
-    With s and y the last steps and changes of gradient, the direction is that of L-BFGS (Nocedal 1980), computed over
-    the free pixels alone: those not at a bound which the gradient pushes them against (Bertsekas 1982). Where the
-    pairs say nothing about the curvature, L-BFGS takes all directions for equal; here a first guess of it by pixel,
-    spatial frequency and colour is learnt from all pairs so far (see `curvature`), which matters more than their
-    number. The step is no longer than a radius, and clipped to the bounds; s is what is left. Where the loss has gone
-    up, the next step begins at the best image again, within half the length of the one that failed, whose s and y count
-    nevertheless. A pair counts if its curvature is positive. An image whose loss or gradient is not finite is gone back
-    from likewise, but tells nothing about the curvature.
+    The direction is that of L-BFGS (Nocedal 1980), computed from pairs of the last steps s and changes of gradient y.
+    It is computed over the free pixels only, which are all but those that the gradient pushes against a bound
+    (Bertsekas 1982).
 
-    Nothing is searched for and nothing branches, so lanes cost what one costs each. `update` wants the keyword `value`,
-    the loss at `params`, as `make_transfer` gives it. The loss of the image after the last step has not been looked at:
-    a transfer's picture is the best one before it, `LbfgsState.accepted`.
+    Where the pairs say nothing about the curvature, plain L-BFGS takes all directions to be alike. Here a first guess
+    of the inverse Hessian by pixel, spatial frequency and colour is learnt from all pairs so far (see
+    `lbfgs_curvature`). It matters more than the number of pairs.
+
+    A step is at most as long as a radius and is clipped to the bounds; s is the clipped step. If the loss went up, the
+    next step begins at the best image again, with a radius of half the failed step. The failed step's s and y are
+    stored all the same. A pair is stored only if its curvature is positive. From an image whose loss or gradient is not
+    finite, the optimiser goes back in the same way, but stores no pair.
+
+    There is no search and no branch, so a lane costs as much among many as it does alone. `update` needs the keyword
+    `value`, which is the loss at `params`; `make_transfer` passes it. The loss of the image after the last step is not
+    known. So a transfer's picture is the best image before it, `LbfgsState.accepted`.
 
     Args:
-      memory_size: pairs that are kept, two images each.
-      bounds: (low, high) of pixels; None: none.
-      first_step: root mean square of the first step, which goes down the smoothed gradient, in units of pixel values.
+      memory_size: number of pairs that are kept. A pair takes two images.
+      bounds: (low, high) of pixel values; None: no bounds.
+      first_step: root mean square of the first step, in units of pixel values. It goes down the smoothed gradient.
       max_step: largest root mean square of a step.
 
     Returns:
-      An optax transformation, whose state is a `LbfgsState`.
+      An optax transformation whose state is an `LbfgsState`.
 
     Raises:
       ValueError: for a memory_size below 1.
@@ -102,7 +109,7 @@ def lbfgs(
         raise ValueError(f"memory_size must be 1 or more, got {memory_size}")
 
     def init(image: jax.Array) -> LbfgsState:
-        # Every leaf in memory of its own, so that the state can be donated.
+        # Every leaf has its own memory, so that the state can be donated.
         steps, changes = (jnp.zeros((memory_size, *image.shape), image.dtype) for _ in range(2))
         pixels, waves = first_curvature(image)
         infinite, radius = jnp.full((), jnp.inf, image.dtype), jnp.full((), first_step, image.dtype)
@@ -114,7 +121,7 @@ def lbfgs(
     ) -> tuple[jax.Array, LbfgsState]:
         begun, finite = jnp.isfinite(state.value), jnp.isfinite(value) & jnp.isfinite(gradient).all()
         better = finite & (value <= state.value)
-        gradient = jnp.where(finite, gradient, state.gradient)  # no change, so that no pair is stored
+        gradient = jnp.where(finite, gradient, state.gradient)  # the change is then 0, so that no pair is stored
         step, change = image - state.image, gradient - state.gradient
         length = _rms(step)
         radius = jnp.where(better, jnp.maximum(state.radius, _GROWTH * length), _SHRINKAGE * length)
@@ -126,17 +133,17 @@ def lbfgs(
         target = state.image + _next_step(state, bounds)
         return (target if bounds is None else jnp.clip(target, *bounds)) - image, state
 
-    # The protocols of optax know neither arrays as all of `params` nor a keyword without a default.
+    # The protocols of optax allow neither a single array as `params` nor a keyword without a default.
     return optax.GradientTransformationExtraArgs(cast(Any, init), cast(Any, update))
 
 
 def _remember(state: LbfgsState, step: jax.Array, change: jax.Array, begun: jax.Array) -> LbfgsState:
-    """The state with one more pair, if it counts."""
+    """Store one more pair in the state, if its curvature is positive."""
     curved = _dot(step, change) > _CURVATURE * jnp.sqrt(_dot(step, step) * _dot(change, change))
-    row, store = state.stored % len(state.steps), begun & curved
+    place, store = state.stored % len(state.steps), begun & curved
     steps, changes = (
-        history.at[row].set(jnp.where(store, new, history[row]))
-        for history, new in ((state.steps, step), (state.changes, change))
+        kept.at[place].set(jnp.where(store, new, kept[place]))
+        for kept, new in ((state.steps, step), (state.changes, change))
     )
     learnt = learn_curvature(state.pixels, state.waves, step, change, state.stored)
     pixels, waves = (jnp.where(store, *x) for x in zip(learnt, (state.pixels, state.waves), strict=True))
@@ -151,7 +158,7 @@ def _next_step(state: LbfgsState, bounds: tuple[float, float] | None) -> jax.Arr
         free = ~(((image <= bounds[0]) & (gradient > 0)) | ((image >= bounds[1]) & (gradient < 0)))
     gradient = jnp.where(free, gradient, 0)
     direction = -_precondition(state, gradient, free)
-    # The first step, and whatever rounding may spoil, goes down the gradient, as far as allowed.
+    # The first step goes down the gradient by the whole radius. So does a step whose direction rounding has spoilt.
     simple = -jnp.where(free, apply_curvature(state.pixels, state.waves, gradient), 0)
     simple = simple * (state.radius / _rms(simple))
     direction = jnp.where((state.stored > 0) & (_dot(direction, gradient) < 0), direction, simple)
@@ -159,20 +166,20 @@ def _next_step(state: LbfgsState, bounds: tuple[float, float] | None) -> jax.Arr
 
 
 def _precondition(state: LbfgsState, gradient: jax.Array, free: jax.Array) -> jax.Array:
-    """The inverse Hessian over free pixels times the gradient (h, w, 3), which is 0 elsewhere.
+    """Multiply the inverse Hessian over the free pixels by the gradient (h, w, 3), which is 0 at all other pixels.
 
-    With S and Y the history from the oldest on, an image a row, R the upper triangle of SY', D its diagonal and B the
-    first guess of the inverse Hessian: the two-loop recursion is p = R^-1 S g, r = B (g - Y'p) and
-    r + S' R^-T (D p - Y r). A pair of no curvature within the free pixels is left out.
+    The rows of the matrices S and Y are the stored steps and changes, the oldest first. R is the upper triangle of SY',
+    D its diagonal and B the first guess of the inverse Hessian. Then the two-loop recursion is p = R^-1 S g,
+    r = B (g - Y'p) and r + S' R^-T (D p - Y r). A pair without positive curvature within the free pixels is left out.
     """
     steps, changes = state.steps, state.changes
     guess_of = partial(apply_curvature, state.pixels, state.waves)
-    # Oldest first, in the small arrays only; histories are not masked where what they meet is.
+    # Only the small arrays are sorted, the oldest first. Steps and changes are not masked if the other factor is.
     order = (state.stored + jnp.arange(len(steps))) % len(steps)
     mask = free.astype(gradient.dtype)[None]
     sy = _dot(steps, changes * mask)[order][:, order]
     d = jnp.diagonal(sy)
-    # By products with the mask, which XLA's CPU backend vectorises here; selections it doesn't.
+    # These are products with the mask: XLA's CPU backend vectorises them here, but not selections.
     ss, yy = ((jnp.square(x) * mask).sum((1, 2, 3))[order] for x in (steps, changes))
     used = d > _CURVATURE * jnp.sqrt(ss * yy)
     d = jnp.where(used, d, 0)
@@ -183,7 +190,7 @@ def _precondition(state: LbfgsState, gradient: jax.Array, free: jax.Array) -> ja
     last = jnp.max(jnp.where(used, jnp.arange(len(used)), 0))
     y = jnp.where(free, changes[order[last]], 0)
     rest, smooth = (jnp.where(free, guess_of(x), 0) for x in (rest, y))
-    # Not 0 / 0 before there is a pair: its derivative is NaN even where it isn't taken.
+    # This avoids 0 / 0 before there is a pair: its derivative would be NaN even where the result is not used.
     scale = _BOLDNESS * d[last] / jnp.where(used.any(), _dot(y, smooth), 1)
     guess = scale * rest
     q = solve_triangular(r, jnp.where(used, d * p - _dot(changes, guess)[order], 0), trans=1)
@@ -191,7 +198,7 @@ def _precondition(state: LbfgsState, gradient: jax.Array, free: jax.Array) -> ja
 
 
 def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Inner products of images (..., h, w, 3), of each in x with each in y."""
+    """Compute the inner product of each image (h, w, 3) in x with each image in y."""
     images = [tuple(range(x.ndim - 3, x.ndim)), tuple(range(y.ndim - 3, y.ndim))]
     return jnp.tensordot(x, y, images, precision=_PRECISION)
 

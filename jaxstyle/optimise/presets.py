@@ -1,7 +1,7 @@
-"""Settings of well-known programs, by name: which layers, weights, scalings and start they use.
+"""Presets: the settings of well-known programs, by name. They set layers, weights, convention, start and more.
 
-Each preset says in `differs` what it does not reproduce. `build` makes functions of one. Importing this imports no jax,
-so that the command's help is quick.
+Each preset says in `differs` what it does not reproduce. `build` turns a preset into functions. Importing this module
+imports no jax, so that the command's help is quick.
 """
 
 from functools import partial
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
     from jaxstyle.network.features import Features
     from jaxstyle.objective.loss_weights import LossWeights
     from jaxstyle.objective.objective import Objective
-    from jaxstyle.optimise.state import Transfer
+    from jaxstyle.optimise.transfer_state import Transfer
 
 
 class Preset(NamedTuple):
-    """What a program sets, in the names and units of `make_features`, `make_objective`, `LossWeights` and the command.
+    """A program's settings, in the names and units of `make_features`, `make_objective`, `LossWeights` and the command.
 
     Attributes:
-      source: paper or program.
-      differs: what is not as in the source.
-      alpha: content weight; None where the source's is for a network of other numbers.
-      beta: style weight; None likewise.
-      tv: weight of `total_variation`; None likewise.
-      convention: scaling of the losses.
+      source: the paper or program.
+      differs: what differs from the source.
+      alpha: content weight; None if the source's weight is for a network with other numbers.
+      beta: style weight; None for the same reason.
+      tv: weight of `total_variation`; None for the same reason.
+      convention: one of `losses.CONVENTIONS`.
       content_layers: layers of the content loss.
       style_layers: layers of the style loss.
-      style_layer_weights: `LossWeights.style_layers`, one for each.
+      style_layer_weights: `LossWeights.style_layers`, a weight for each style layer.
       style_loss: one of `layers.STYLE_LOSSES`.
       pooling: one of `layers.POOLINGS`.
       padding: one of `layers.PADDINGS`.
       start: the image to start from: "content", "noise" or "gray".
       optimizer: "lbfgs" or "adam".
-      min_size: longest side, about, of the smallest size; None: there is but one size.
-      average: decay of `make_averaging`; None: no averaging.
+      min_size: approximate longest side of the smallest size; None: there is only one size.
+      average: decay for `make_averaging`; None: no averaging.
     """
 
     source: str
@@ -129,18 +129,18 @@ PRESETS: dict[str, Preset] = {
         style_layer_weights=(1.0, 1.0, 1.0, 1.0, 1.0),
     ),
 }
-"""By name: gram-mean, gatys, johnson, crowson and tutorial."""
+"""The presets by name: gram-mean, gatys, johnson, crowson and tutorial."""
 
 
 class Built(NamedTuple):
     """A preset as functions.
 
     Attributes:
-      features: the network.
-      objective: what is minimised.
-      transfer: how, from `make_transfer`, with averaging if the preset has it.
-      weights: LossWeights of one picture. Where the preset names none, they are the command's defaults.
-      start: (content, style, key) -> the image to start from, see `initial_images.starting_image`.
+      features: the network, from `make_features`.
+      objective: from `make_objective`.
+      transfer: from `make_transfer`, with averaging if the preset has it.
+      weights: LossWeights of one picture. Weights that are None in the preset are the command's defaults.
+      start: (content, style, key) -> the image to start from; see `initial_images.starting_image`.
     """
 
     features: "Features"
@@ -151,13 +151,15 @@ class Built(NamedTuple):
 
 
 def build(name: str) -> Built:
-    """Make the functions of a preset, at one size.
+    """Make the functions of a preset, for one size.
+
+    For a preset that goes through several sizes, from `Preset.min_size` up, give them to `pyramid.run_pyramid`.
 
     Args:
       name: a key of `PRESETS`.
 
     Returns:
-      Built. The sizes that a preset goes through, from `Preset.min_size` up, are those of `pyramid.run_pyramid`.
+      Built.
 
     Raises:
       ValueError: for an unknown name; the message lists the valid ones.

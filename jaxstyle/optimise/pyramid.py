@@ -1,9 +1,10 @@
-"""Coarse to fine: a transfer first on small images, whose result starts the next larger size.
+"""Coarse to fine: a transfer runs on small images first, and its result starts the next larger size.
 
-Large structures settle where a step costs little; the full size only adds detail (Gatys et al., "Controlling
-Perceptual Factors", arXiv 1611.07865, section 6; crowsonkb/style-transfer-pytorch). Images are float RGB in [0, 1],
-shape (h, w, 3); all functions take leading axes, such as one of lanes, and all sizes are static, so that they compose
-with jit.
+Large structures settle at small sizes, where a step costs little; the full size only adds detail (Gatys et al.,
+"Controlling Perceptual Factors", arXiv 1611.07865, section 6; crowsonkb/style-transfer-pytorch).
+
+Images are float RGB in [0, 1], shape (h, w, 3). All functions take leading axes, such as a lane axis. All sizes are
+static, so that the functions compose with jit.
 """
 
 import math
@@ -18,21 +19,21 @@ from jaxtyping import Array, Float
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
-from jaxstyle.optimise.schedule import Shape, scales, steps_of
-from jaxstyle.optimise.state import StateT, Transfer, TransferState
+from jaxstyle.optimise.pyramid_sizes import Shape, scales, steps_of
 from jaxstyle.optimise.transfer import run
+from jaxstyle.optimise.transfer_state import StateT, Transfer, TransferState
 
 _IMAGES = "lanczos3"
 
 
 def resize(image: Float[Array, "*lanes h w 3"], shape: Sequence[int]) -> Float[Array, "*lanes h_new w_new 3"]:
-    """Resample images: Lanczos with antialiasing, clipped to [0, 1].
+    """Resample images by Lanczos with antialiasing, and clip them to [0, 1].
 
-    An image that has the size already is returned as it is.
+    An image that already has the size is returned as it is.
 
     Args:
       image: (..., h, w, 3).
-      shape: (h', w') to go to; what follows is ignored.
+      shape: the new size (h', w'); further numbers are ignored.
 
     Returns:
       (..., h', w', 3).
@@ -53,30 +54,32 @@ def carry(
     *,
     detail: Float[Array, "*lanes h_detail w_detail 3"] | None = None,
 ) -> StateT:
-    """The state at another size, to go on from there.
+    """Move a state to another size, so that the transfer can go on there.
 
-    The image is resampled, and gets back from `detail`, such as the content, what the coarser size could not hold: at
-    low style weights that is what it lacks most. Resampled, too, are the leaves of the optimiser that have the image's
-    shape, linearly, so that second moments stay >= 0; and since a pixel of n has 1/n of the gradient of a mean over
-    pixels, they are scaled by the ratio of the pixel numbers, those called "nu" (optax's second moments) by its square.
-    Leaves that don't depend on the size, such as counts of steps, are kept. An optimiser with any other leaf that does,
-    such as a history of gradients, which tells nothing about another size, starts afresh as a whole.
+    The image is resampled. It lacks the detail that the coarser size could not hold, which shows most at low style
+    weights; `detail`, such as the content image, gives that back.
 
-    An average starts anew. A transfer that has failed stays so; one that has converged goes on, and what it measures
-    by its totals, such as where it diverges, is measured anew.
+    Leaves of the optimiser that have the image's shape are resampled too. This is done linearly, so that second moments
+    stay >= 0. In an image of n pixels, the gradient of a mean over pixels is 1/n at each pixel. So these leaves are
+    scaled by the ratio of the numbers of pixels, and leaves called "nu" (optax's second moments) by its square. Leaves
+    that don't depend on the size, such as counts of steps, are kept. If any other leaf depends on the size, such as a
+    history of gradients, it tells nothing about another size, and the whole optimiser starts afresh.
+
+    An average starts anew. A transfer that has failed stays failed. A transfer that has converged goes on; the totals
+    by which it tells that it has converged or diverged start anew.
 
     Args:
-      transfer: what the state is of: from `make_transfer`, `make_averaging` or `make_stopping`; of lanes (see
-        `lanes.make_lanes`) if that has a lane axis.
-      state: with an image (..., h, w, 3).
-      shape: (h, w) to go to.
-      detail: (..., H, W, 3) image of which the band of frequencies between the two sizes is added; None: nothing is.
+      transfer: the transfer that the state belongs to, from `make_transfer`, `make_averaging` or `make_stopping`; from
+        `lanes.make_lanes` if the state has a lane axis.
+      state: the state, with an image (..., h, w, 3).
+      shape: the new size (h, w).
+      detail: (..., H, W, 3) image whose band of frequencies between the two sizes is added; None: nothing is added.
 
     Returns:
       The state, with an image (..., *shape, 3).
 
     Raises:
-      ValueError: for a state of another kind, without a method `carried`.
+      ValueError: if a part of the state is no `TransferState` and has no method `carried`.
     """
     before = state.image.shape
     if before[-3:-1] == tuple(shape[:2]):
@@ -89,7 +92,7 @@ def carry(
 
 
 def _carry_parts(state: Any, fresh: Any, before: tuple[int, ...]) -> Any:
-    """The fresh state of another size, with what goes on of the state whose images have the shape `before`."""
+    """Fill the fresh state of another size with what is kept of `state`, whose images have the shape `before`."""
     if isinstance(state, TransferState):
         return fresh._replace(optimizer=_carry_optimizer(state.optimizer, fresh.optimizer, before, fresh.image.shape))
     if not hasattr(state, "carried"):
@@ -129,27 +132,27 @@ def run_pyramid(
     num_steps: Sequence[int] | None = None,
     start: Float[Array, "*lanes h_start w_start 3"] | None = None,
 ) -> tuple[Any, list[Losses]]:
-    """Run a transfer at each size, from what the size before has made; the style image shrinks as the content does.
+    """Run a transfer from coarse to fine, as the command does. Each size starts from the result of the size before.
 
-    As the command has it, which also says how a larger size begins: what starts from the content gets the content's
-    detail at each of them (see `carry`), what starts from another image doesn't.
+    The style image is scaled by the same factor as the content. A transfer that starts from the content image gets the
+    content's detail at each larger size (see `carry`). A transfer that starts from another image doesn't.
 
     Args:
-      transfer: from `make_transfer`, `make_averaging` or `make_stopping`, or of lanes, from `make_lanes`.
-      targets_of: makes the targets of (params, content, style), such as `Objective.targets`.
+      transfer: from `make_transfer`, `make_averaging` or `make_stopping`; or a transfer of lanes, from `make_lanes`.
+      targets_of: a function (params, content, style) -> targets, such as `Objective.targets`.
       params: the network's parameters; `prepare` them first if there is more than one size.
-      content: (h, w, 3) at full size.
-      style: (h', w', 3).
-      weights: of the loss.
-      shapes: the sizes; None: `schedule.scales` of the content's.
-      num_steps: steps at each of them; None: `schedule.steps_of` the sizes.
+      content: (h, w, 3) the content image at full size.
+      style: (h', w', 3) the style image.
+      weights: LossWeights.
+      shapes: the sizes (h, w), from coarse to fine; None: `pyramid_sizes.scales` of the content's size.
+      num_steps: number of steps at each size; None: `pyramid_sizes.steps_of` the sizes.
       start: (..., h, w, 3) image to start from, of any size, with a leading axis for lanes; None: the content.
 
     Returns:
-      The last size's state, and the losses of each size, as `run` returns them.
+      The last size's state, and a list of the histories of the sizes, which are Losses as `run` returns them.
 
     Raises:
-      ValueError: for numbers of steps that are not one a size.
+      ValueError: if `num_steps` doesn't have one number for each size.
 
     Example:
       >>> from functools import partial
@@ -161,8 +164,8 @@ def run_pyramid(
       >>> objective = js.make_objective(features, **layers)
       >>> transfer = js.make_transfer(objective.loss, optax.adam(0.02))
       >>> runs = partial(run_pyramid, transfer, objective.targets, shapes=[(6, 8), (12, 16)], num_steps=[2, 3])
-      >>> state, losses = jax.eval_shape(runs, params, content, style, js.LossWeights())  # or jax.jit(runs)(...)
-      >>> state.image.shape, [rows.total.shape for rows in losses]
+      >>> state, histories = jax.eval_shape(runs, params, content, style, js.LossWeights())  # or jax.jit(runs)(...)
+      >>> state.image.shape, [history.total.shape for history in histories]
       ((12, 16, 3), [(2,), (3,)])
     """
     shapes = scales(content.shape) if shapes is None else shapes
@@ -171,12 +174,12 @@ def run_pyramid(
         raise ValueError(f"num_steps must be one number for each of {len(shapes)} sizes, got {len(num_steps)}")
     state = transfer.init(resize(content if start is None else start, shapes[0]))
     detail = content if start is None else None
-    losses = []
+    histories = []
     for shape, steps in zip(shapes, num_steps, strict=True):
         ratio = math.sqrt(math.prod(shape) / math.prod(content.shape[:2]))
         of_style = [max(1, round(side * ratio)) for side in style.shape[:2]]
         targets = targets_of(params, resize(content, shape), resize(style, of_style))
         state = carry(transfer, state, shape, detail=detail)
-        state, rows = run(transfer, state, params, targets, weights, num_steps=steps)
-        losses.append(rows)
-    return state, losses
+        state, history = run(transfer, state, params, targets, weights, num_steps=steps)
+        histories.append(history)
+    return state, histories

@@ -1,6 +1,8 @@
-"""Transfers that stop by themselves: one that fails or diverges keeps its last good image, one that converges its own.
+"""Transfers that stop by themselves, when they fail, diverge or converge.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: `lanes.py` takes these transfers over many.
+After a failure or divergence, the picture is the last good image. After convergence, it is the image at which the
+transfer stopped. Images are float RGB in [0, 1], shape (h, w, 3). These transfers take one image; `lanes.make_lanes`
+makes transfers of many.
 """
 
 from collections.abc import Callable
@@ -16,26 +18,27 @@ from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
 from jaxstyle.objective.targets import Targets
-from jaxstyle.optimise.scaling import scaled
-from jaxstyle.optimise.state import Transfer, check_one_image, offered
+from jaxstyle.optimise.loss_normalisation import scaled
+from jaxstyle.optimise.transfer_state import Transfer, check_one_image, offered
 
 RUNNING, CONVERGED, NOT_FINITE, DIVERGED = range(4)
-"""Values of `StoppingState.status`."""
+"""The values of `StoppingState.status`."""
 
 WINDOW = 25
-"""Steps over which an improvement is measured."""
+"""Number of steps over which the improvement is measured."""
 
 
 class StoppingState(NamedTuple):
     """State of a transfer that stops by itself.
 
     Attributes:
-      transfer: state of that transfer, as it was before the step at which it stopped.
-      good: (h, w, 3) uint8, the image before the last step: its loss is known to be good.
+      transfer: state of the wrapped transfer. After a stop, it is the state before the step at which it stopped.
+      good: (h, w, 3) uint8, the image before the last step, whose loss is known to be good.
       best: (window,) the lowest total up to each of the last steps, infinite before the first; (1,) without tolerance.
-      limit: () a total above this has diverged; totals are counted as optimisers see them (see `make_transfer`).
-      steps: () int32, steps taken.
-      status: () int32, RUNNING or why it stopped.
+      limit: () a transfer whose total is above this has diverged. Totals are as optimisers see them, that is, divided
+        as `make_transfer` says.
+      steps: () int32, number of steps taken.
+      status: () int32, RUNNING or the reason why it stopped.
     """
 
     transfer: Any
@@ -47,33 +50,33 @@ class StoppingState(NamedTuple):
 
     @property
     def stopped(self) -> Bool[Array, "*lanes"]:
-        """() whether it has stopped."""
+        """() whether the transfer has stopped."""
         return self.status != RUNNING
 
     @property
     def failed(self) -> Bool[Array, "*lanes"]:
-        """() whether it has stopped because it went wrong."""
+        """() whether the transfer has stopped because it was not finite or diverged."""
         return self.status > CONVERGED
 
     @property
     def image(self) -> Float[Array, "*lanes h w 3"]:
-        """(h, w, 3) the image so far; of one that failed, its last good image."""
+        """(h, w, 3) the current image; after a failure, the last good image."""
         return self._unless_failed(self.transfer.image)
 
     @property
     def picture(self) -> Float[Array, "*lanes h w 3"]:
-        """(h, w, 3) what the transfer has made so far; of one that failed, its last good image."""
+        """(h, w, 3) what the transfer has made so far; after a failure, the last good image."""
         return self._unless_failed(self.transfer.picture)
 
     def carried(self, fresh: "StoppingState", inner: Callable[[Any, Any], Any]) -> "StoppingState":
-        """The state at another size: one that has failed stays so, one that has converged goes on.
+        """Move the state to another size. A transfer that has failed stays failed; one that has converged goes on.
 
         Args:
           fresh: a new state of that size.
-          inner: of the old and the new state within, the state that goes on.
+          inner: a function of the old and the new state of the wrapped transfer that moves that state.
 
         Returns:
-          The new state, with what goes on of this one.
+          The new state.
         """
         return fresh._replace(
             transfer=inner(self.transfer, fresh.transfer),
@@ -95,23 +98,26 @@ export.register_namedtuple_serialization(StoppingState, serialized_name="jaxstyl
 def make_stopping(
     transfer: Transfer, *, tolerance: float | None = None, window: int = WINDOW, factor: float = 100.0
 ) -> Transfer:
-    """The transfer, which stops by itself and then leaves its state as it is.
+    """Wrap a transfer so that it stops by itself, and then leaves its state as it is.
 
-    It fails where it can't go on: where a loss or gradient is not finite and the next step would be from an image
-    again whose step has been taken, or where the total is above `factor` times that of the start, or above the state's
-    own `limit` if that is larger (0 from `init`; a caller may know a better scale than the start, whose total can be
-    tiny). It then goes back to the image before, of which 8 bits a channel are kept. Optimisers that go back by
-    themselves, such as `lbfgs.lbfgs`, don't diverge. It has converged when the lowest total so far fell by no more than
-    `tolerance`, relative to itself, in `window` steps.
+    - It fails if a loss or gradient is not finite and the next step would start again from an image whose step was
+      tried already.
+    - It diverges if the total is above `factor` times the start's total. If the state's own `limit` is larger, that
+      holds instead. `init` sets the limit to 0; a caller may know a better scale than the start, whose total can be
+      tiny. Transfers with an optimiser that goes back by itself, such as `lbfgs.lbfgs`, don't diverge.
+    - It converges when the lowest total so far falls by no more than `tolerance`, relative to itself, in `window`
+      steps.
+
+    After a failure or divergence, it goes back to the image before, of which 8 bits per channel are kept.
 
     Args:
-      transfer: from `make_transfer` or `make_averaging`, before `make_lanes`.
-      tolerance: of the relative improvement; None: never converges.
-      window: steps that the improvement is taken over.
-      factor: of the start's total, which no lane that works reaches.
+      transfer: from `make_transfer` or `make_averaging`. Wrap it before `make_lanes`.
+      tolerance: relative improvement at which it has converged; None: it never converges.
+      window: number of steps over which the improvement is measured.
+      factor: factor of the start's total above which it has diverged. No lane that works gets there.
 
     Returns:
-      A transfer of `StoppingState`, whose losses are NaN after it has stopped; the row at which it stops has them.
+      A transfer whose state is a `StoppingState`. Its losses are NaN at all steps after the one at which it stops.
 
     Raises:
       ValueError: for a negative tolerance, a window below 1, or a factor of 1 or less; from `init`, for more than one
@@ -129,7 +135,7 @@ def make_stopping(
         state = transfer.init(image)
         dtype = state.image.dtype
         best, limit = jnp.full(1 if tolerance is None else window, jnp.inf, dtype), jnp.zeros((), dtype)
-        steps, status = (jnp.zeros((), jnp.int32) for _ in range(2))  # apart, so that both can be donated
+        steps, status = (jnp.zeros((), jnp.int32) for _ in range(2))  # separate arrays, so that both can be donated
         return StoppingState(state, _to_bytes(state.image), best, limit, steps, status)
 
     def step(
@@ -144,7 +150,7 @@ def make_stopping(
         limit = jnp.where(known & ~started, jnp.maximum(state.limit, factor * total), state.limit)
         lowest = jnp.where(known, jnp.minimum(lowest, total), lowest)
         accepted = offered(after, "accepted")
-        # Once it starts from an image again whose step has been taken, it goes on like that for ever.
+        # If a step starts again from an image whose step was tried already, all steps after it would do so too.
         again = [before.image] if accepted is None else [before.image, accepted]
         new = jnp.array([(after.image != image).any() for image in again]).all() & jnp.isfinite(after.image).all()
         status = jnp.where(known | new, RUNNING, NOT_FINITE)

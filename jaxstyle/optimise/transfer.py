@@ -1,7 +1,10 @@
-"""One style transfer: an optimisation of one image's pixels, as the pure functions `init`, `step` and `run`.
+"""One style transfer, which optimises the pixels of one image: the pure functions `init` and `step`, and their loop.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more (`lanes.py` does it over weights).
+Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more, and `lanes.make_lanes`
+makes a transfer of many lanes.
 """
+
+from __future__ import annotations
 
 from functools import partial
 from typing import Any, cast
@@ -20,9 +23,9 @@ from jaxstyle.network.vgg import prepare
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Loss, Losses
 from jaxstyle.objective.targets import Targets
-from jaxstyle.optimise.optimizers import check_hyperparameters, check_optimizer
-from jaxstyle.optimise.scaling import check_weights, scaled
-from jaxstyle.optimise.state import StateT, Transfer, TransferState, check_state, offered
+from jaxstyle.optimise.check_optimizer import check_hyperparameters, check_optimizer
+from jaxstyle.optimise.loss_normalisation import check_weights, scaled
+from jaxstyle.optimise.transfer_state import StateT, Transfer, TransferState, check_state, offered
 
 
 def make_transfer(
@@ -31,30 +34,30 @@ def make_transfer(
     *,
     bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> Transfer:
-    """Make (init, step) of a transfer that minimises `loss` over the pixels.
+    """Make a transfer that minimises `loss` over the pixels of an image.
 
-    The optimiser sees the loss over the power of two that brings the largest of alpha, beta and tv between 1 and 2, so
-    that only their ratios matter to it; Losses are not divided. `init` copies the image, of half precision to float32,
-    and every array of the state is memory of its own, which may be donated.
+    The optimiser sees the loss divided by a power of two, which brings the largest of alpha, beta and tv between 1 and
+    2, so that only their ratios matter to it. The returned Losses are not divided. `init` copies the image and converts
+    half precision to float32. Every array of the state has its own memory, which may be donated.
 
-    A step whose loss, gradient or update is not finite returns a NaN total and leaves the state as it was. But an
-    optimiser with an `accepted` image (see `State`), such as `lbfgs.lbfgs`, is told: it gets an infinite value and a
-    gradient of 0 instead of those, and goes back by itself.
+    If the loss, gradient or update of a step is not finite, the step returns a NaN total and leaves the state as it
+    was. But an optimiser with an `accepted` image (see `State`), such as `lbfgs.lbfgs`, goes back by itself: it gets an
+    infinite value and a gradient of 0 for that step.
 
     Args:
       loss: `Objective.loss`, or any function (image, params, targets, weights) -> (scalar, Losses).
-      optimizer: any optax transformation of one image; line searches such as `optax.lbfgs()` get their value and
-        value_fn.
-      bounds: pixels are clipped to [low, high] after each step; the paper does not clip. None: no
-        clipping, which `optax.lbfgs` needs, since clipping spoils its model of the curvature.
+      optimizer: any optax transformation of one image. Line searches such as `optax.lbfgs()` get the keywords value,
+        grad and value_fn.
+      bounds: (low, high) to which pixels are clipped after each step; the paper does not clip. None: no clipping.
+        `optax.lbfgs` needs None, since clipping spoils its model of the curvature.
 
     Returns:
-      Transfer: `init` of a starting image, and `step`.
+      Transfer.
 
     Raises:
-      ValueError: for an optimizer that is no optax transformation or can't work on one image, and bounds that are not
-        (low, high); from `init`, for an image that is not floating-point; from `step`, for weights that are all 0
-        (where values are known), and updates of another shape than the image's.
+      ValueError: for an optimizer that is no optax transformation or can't work on one image, and for bounds that are
+        not (low, high); from `init`, for an image that is not floating-point; from `step`, for weights that are all 0
+        (if values are known), and for updates of another shape than the image's.
 
     Example:
       >>> import jax, jaxstyle as js, optax
@@ -66,7 +69,7 @@ def make_transfer(
       >>> transfer = js.make_transfer(objective.loss, optax.adam(0.02))
       >>> step = jax.jit(transfer.step)
       >>> state, losses = step(transfer.init(content), params, targets, js.LossWeights(beta=10.0))
-      >>> state.image.shape, float(losses.content)  # which is of the image before the step
+      >>> state.image.shape, float(losses.content)  # the losses belong to the image before the step
       ((12, 16, 3), 0.0)
     """
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
@@ -93,7 +96,7 @@ def make_transfer(
         goes_back = offered(state.optimizer, "accepted") is not None
         if goes_back:
             value, gradient = jnp.where(finite, value, jnp.inf), jnp.where(finite, gradient, 0)
-        # Code of optax relies on promotions that the caller's program may forbid in its own.
+        # Optax relies on promotions that the caller's program may forbid for its own code.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             updates, after = transformation.update(
                 gradient,
@@ -135,21 +138,21 @@ def run(
     *,
     num_steps: int,
 ) -> tuple[StateT, Losses]:
-    """Take `num_steps` steps in one `lax.scan`, with `params` prepared before it (see `prepare`).
+    """Take `num_steps` steps in one `lax.scan`. The parameters are prepared before it (see `prepare`).
 
     Args:
       transfer: from `make_transfer`, `make_averaging`, `make_stopping`, `make_lanes` or `shard_rows`.
-      state: from `transfer.init`, or a state to go on from.
+      state: from `transfer.init`, or the state of another run to go on from.
       params: the network's parameters.
       targets: from `Objective.targets`.
-      weights: of the loss.
-      num_steps: steps to take.
+      weights: LossWeights.
+      num_steps: number of steps.
 
     Returns:
-      The state, and Losses with leaves (num_steps,): row i is of the image before step i.
+      The last state, and the history: Losses with leaves (num_steps,). Entry i belongs to the image before step i.
 
     Raises:
-      ValueError: for a negative num_steps, and as the step does.
+      ValueError: for a negative num_steps, and for what `Transfer.step` refuses.
 
     Example:
       >>> import jax, jaxstyle as js, optax
@@ -184,30 +187,30 @@ def run_chunk(
     *,
     capacity: int,
 ) -> tuple[StateT, Losses]:
-    """Take `count` <= `capacity` steps; `count` is an array, so one compilation serves chunks of every length.
+    """Take `count` <= `capacity` steps. As `count` is an array, one compilation serves chunks of every length.
 
-    For a caller that looks at the losses every now and then, and has prepared `params` (see `prepare`). It has
-    no gradient: use `run` for that.
+    This is for a caller that looks at the losses between chunks. The caller prepares `params` (see `prepare`). The
+    result has no gradient; use `run` for that.
 
     Args:
-      transfer: as of `run`.
-      state: as of `run`.
+      transfer: as in `run`.
+      state: as in `run`.
       params: the network's parameters, prepared.
       targets: from `Objective.targets`.
-      weights: of the loss.
-      count: steps to take, a scalar.
-      capacity: the most steps that `count` may be; more are not taken.
+      weights: LossWeights.
+      count: number of steps, a scalar.
+      capacity: largest number of steps. If `count` is larger, only `capacity` steps are taken.
 
     Returns:
-      The state, and Losses with leaves (capacity, ...), of which the first `count` rows are set.
+      The last state, and the history: Losses with leaves (capacity, ...), whose first `count` entries are set.
     """
-    step = jax.jit(transfer.step, inline=True)  # traced once, not for its shapes and again for its steps
+    step = jax.jit(transfer.step, inline=True)  # so that it is traced once, for its shapes and its steps
 
     def body(i: jax.Array, carry: tuple[StateT, Losses]) -> tuple[StateT, Losses]:
-        state, rows = carry
+        state, history = carry
         state, losses = step(state, params, targets, weights)
-        return state, jax.tree.map(lambda row, x: row.at[i].set(x), rows, losses)
+        return state, jax.tree.map(lambda values, x: values.at[i].set(x), history, losses)
 
     shapes = jax.eval_shape(step, state, params, targets, weights)[1]
-    rows = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
-    return lax.fori_loop(0, jnp.minimum(count, capacity), body, (state, rows))
+    history = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
+    return lax.fori_loop(0, jnp.minimum(count, capacity), body, (state, history))

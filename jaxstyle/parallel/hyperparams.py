@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxstyle.optimise.state import StateT
+from jaxstyle.optimise.transfer_state import StateT
 
 
 def set_hyperparams(state: StateT, values: Mapping[str, Any]) -> StateT:

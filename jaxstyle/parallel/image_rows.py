@@ -1,10 +1,12 @@
-"""One large image over many devices, each of which holds and computes a strip of its rows.
+"""One large image over many devices, each of which holds and computes a strip of the image's rows.
 
-The functions of the library are those of one device: XLA's partitioner cuts them up by the shardings that are given
-here, has neighbours exchange the few rows that a convolution reads beyond its strip, and sums Gram matrices, losses and
-L-BFGS's products over all devices. Only L-BFGS's first guess, a filter of the whole image, is computed by all of them
-on all of it. Images are float RGB in [0, 1], shape (h, w, 3).
+The library's functions are the same as on one device. The shardings made here tell XLA's partitioner how to divide
+them. Neighbouring devices exchange the few rows that a convolution reads beyond its strip, and Gram matrices, losses
+and L-BFGS's products are summed over all devices. Only L-BFGS's first guess, which filters the whole image, is computed
+by every device on the whole image. Images are float RGB in [0, 1], shape (h, w, 3).
 """
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -17,29 +19,29 @@ from jaxstyle.common.images import as_image
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
-from jaxstyle.optimise.state import StateT, Transfer
+from jaxstyle.optimise.transfer_state import StateT, Transfer
 
 AXIS = "rows"
-"""Name of the mesh axis that the rows of an image are shared out along."""
+"""Name of the mesh axis along which the rows of an image are divided."""
 
 
 def split_rows(image: Float[ArrayLike, "h w 3"], mesh: Mesh) -> Float[Array, "h w 3"]:
-    """Put an image on the devices of a mesh, to each a strip of equally many of its rows.
+    """Divide an image among the devices of a mesh. Each device gets a strip with the same number of rows.
 
-    What a jitted function computes of it, such as features, targets, losses and gradients, is then shared out likewise.
-    Give `make_features` backend="xla" on CPU: Winograd's algorithm would gather the strips.
+    If a jitted function computes something from the image, such as features, targets, losses or gradients, the devices
+    share that work too. Give `make_features` backend="xla" on CPU: Winograd's algorithm would gather the strips.
 
     Args:
-      image: (h, w, 3), h a multiple of the number of devices; strips are even in all layers, and no device waits for
-        another, if it is one of 16 times that (of 8 times without relu5_1).
-      mesh: devices with the axis "rows", as of `jax.make_mesh((8,), ("rows",))`.
+      image: (h, w, 3). h must be a multiple of the number of devices. If it is a multiple of 16 times that number (8
+        times without relu5_1), strips are even in all layers, and no device waits for another.
+      mesh: devices with the axis "rows", such as `jax.make_mesh((8,), ("rows",))`.
 
     Returns:
-      (h, w, 3), the image in strips.
+      The image (h, w, 3) in strips.
 
     Raises:
-      ValueError: for an image that is not floating-point or not (h, w, 3), a mesh without that axis, or a height that
-        does not divide.
+      ValueError: for an image that is not floating-point or not (h, w, 3), a mesh without the axis "rows", or a height
+        that is no multiple of the number of devices.
     """
     image = as_image(image)
     if image.ndim != 3:
@@ -48,20 +50,20 @@ def split_rows(image: Float[ArrayLike, "h w 3"], mesh: Mesh) -> Float[Array, "h 
 
 
 def shard_rows(transfer: Transfer, mesh: Mesh) -> Transfer:
-    """The transfer of one image whose rows the devices of a mesh share: so that it can be larger than fits into one.
+    """Make a transfer of one image whose rows are divided among devices, so that it may be too large for one device.
 
-    Its images and optimiser state stay in strips. It is the same optimisation as on one device, to rounding; run it
-    under jit, with targets made of `split_rows` of the content image.
+    Images and optimiser state stay in strips. The optimisation is the same as on one device, to rounding. Run it under
+    jit, with targets made from `split_rows` of the content image.
 
     Args:
-      transfer: from `make_transfer`, of a loss whose features have backend="xla".
-      mesh: as of `split_rows`.
+      transfer: from `make_transfer`, with a loss whose features have backend="xla".
+      mesh: as in `split_rows`.
 
     Returns:
-      A transfer of the same state.
+      A transfer whose state has the same type.
 
     Raises:
-      ValueError: from `init`, as `split_rows` does.
+      ValueError: from `init`, for what `split_rows` refuses.
 
     Example:
       >>> from functools import partial
@@ -99,22 +101,24 @@ def shard_rows(transfer: Transfer, mesh: Mesh) -> Transfer:
 
 
 def row_shardings(tree: Any, shape: tuple[int, ...], mesh: Mesh) -> Any:
-    """How the arrays of a tree are shared out: in strips if they hold images, behind other axes or not; else on all.
+    """Choose a sharding for each array of a tree.
+
+    Arrays whose last axes are an image's are divided into strips. Every device holds the whole of the others.
 
     Args:
       tree: a pytree of arrays, or of their shapes.
-      shape: (h, w, 3) of the images.
-      mesh: as of `split_rows`.
+      shape: the images' shape (h, w, 3).
+      mesh: as in `split_rows`.
 
     Returns:
-      A sharding for each array.
+      A pytree of shardings.
 
     Raises:
-      ValueError: for a mesh without the axis "rows", or a height that does not divide.
+      ValueError: for a mesh without the axis "rows", or a height that is no multiple of the number of devices.
     """
     if AXIS not in mesh.axis_names:
         raise ValueError(f"the mesh must have an axis {AXIS!r}, got {', '.join(map(repr, mesh.axis_names))}")
-    # Of axes whose type leaves the partitioning to XLA.
+    # The new mesh has axes of the type that leaves the partitioning to XLA.
     mesh = Mesh(mesh.devices, mesh.axis_names)
     count = mesh.shape[AXIS]
     if shape[0] % count:

@@ -20,8 +20,8 @@ from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
 from jaxstyle.objective.targets import Targets
-from jaxstyle.optimise.scaling import check_weights
-from jaxstyle.optimise.state import Transfer
+from jaxstyle.optimise.loss_normalisation import check_weights
+from jaxstyle.optimise.transfer_state import Transfer
 from jaxstyle.parallel.stacked_targets import StackedTargets, check_targets, targets_of_lane
 from jaxstyle.parallel.weight_grid import lane_axes, num_lanes
 

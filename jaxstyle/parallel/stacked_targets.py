@@ -1,5 +1,7 @@
 """Targets of lanes that work on different images."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -3,6 +3,8 @@
 Images are float RGB in [0, 1], shape (h, w, 3); here they get a leading lane axis.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import FunctionType
@@ -20,9 +22,9 @@ from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights, as_weights
 from jaxstyle.objective.objective import Losses
 from jaxstyle.objective.targets import Targets
-from jaxstyle.optimise.scaling import check_weights
-from jaxstyle.optimise.state import State, Transfer
+from jaxstyle.optimise.loss_normalisation import check_weights
 from jaxstyle.optimise.transfer import run
+from jaxstyle.optimise.transfer_state import State, Transfer
 from jaxstyle.parallel.hyperparams import set_hyperparams
 from jaxstyle.parallel.lanes import make_lanes
 from jaxstyle.parallel.microbatch import device_microbatch

@@ -1,5 +1,7 @@
 """Loss weights of many lanes: grids of them, and which of their leaves have a lane axis."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

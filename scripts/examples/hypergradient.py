@@ -15,7 +15,7 @@ import optax
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.hypergradient.checkpointed import run_checkpointed
+from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
 
 SIZE, STEPS, TRIES = (52, 4, 2) if "--quick" in sys.argv else (64, 30, 4)
 WANTED = 0.7

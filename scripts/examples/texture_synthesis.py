@@ -14,7 +14,7 @@ import jaxstyle as js
 from jaxstyle.network.features import Params
 from jaxstyle.optimise.initial_images import starting_image
 from jaxstyle.optimise.pyramid import run_pyramid
-from jaxstyle.optimise.schedule import scales
+from jaxstyle.optimise.pyramid_sizes import scales
 
 SIZE, STEPS = (32, 2) if "--quick" in sys.argv else (128, 60)
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")

@@ -17,8 +17,8 @@ from jax.sharding import Mesh, PartitionSpec
 import jaxstyle as js
 from jaxstyle import colour
 from jaxstyle.evaluate import metrics
-from jaxstyle.hypergradient.checkpointed import run_checkpointed
-from jaxstyle.hypergradient.implicit import implicit_gradient
+from jaxstyle.hypergradient.implicit_gradient import implicit_gradient
+from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
 from jaxstyle.objective import losses
 from jaxstyle.objective.style_statistics import style_statistic
 from jaxstyle.optimise.averaging import make_averaging

@@ -8,7 +8,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle import colour
-from jaxstyle.hypergradient.implicit import implicit_gradient
+from jaxstyle.hypergradient.implicit_gradient import implicit_gradient
 from jaxstyle.network.layers import STYLE_LOSSES
 from jaxstyle.objective import losses
 from jaxstyle.objective.statistic import StyleStatistic

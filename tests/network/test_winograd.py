@@ -27,10 +27,10 @@ def test_equals_numpy_and_so_does_its_transpose(m, size, padding):
     kernel = rng.normal(size=(3, 3, 5, 7))
     x, g = rng.normal(size=(2, *size, 5)), rng.normal(size=(2, *size, 7))
     u = tiles(kernel, m)
-    rows = winograd.row_transforms(u)
+    matrices = winograd.height_transforms(u)
     wanted = np.stack([numpy_vgg.conv(image, kernel, 0, numpy_vgg.PADDINGS[padding]) for image in x])
-    assert relative_error(winograd.convolve(jnp.asarray(x), u, rows, padding=padding), wanted) < 1e-13
-    back = winograd.transpose(jnp.asarray(g), u, rows, padding=padding)
+    assert relative_error(winograd.convolve(jnp.asarray(x), u, matrices, padding=padding), wanted) < 1e-13
+    back = winograd.transpose(jnp.asarray(g), u, matrices, padding=padding)
     assert back.shape == x.shape
     wanted = np.stack([numpy_vgg.conv_transposed(image, kernel, numpy_vgg.PADDINGS[padding]) for image in g])
     assert relative_error(back, wanted) < 1e-13

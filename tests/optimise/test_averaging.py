@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.hypergradient.checkpointed import run_checkpointed
+from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.pyramid import carry, run_pyramid
-from jaxstyle.optimise.state import offered
 from jaxstyle.optimise.stopping import CONVERGED, DIVERGED, NOT_FINITE, RUNNING, make_stopping
+from jaxstyle.optimise.transfer_state import offered
 from jaxstyle.parallel.lanes import make_lanes
 from tests.command import QUICK, fails, jaxstyle
 from tests.optimise.test_stopping import quadratic

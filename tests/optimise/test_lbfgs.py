@@ -8,8 +8,8 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.optimise.lbfgs import lbfgs
-from jaxstyle.optimise.state import TransferState
 from jaxstyle.optimise.stopping import NOT_FINITE, RUNNING, make_stopping
+from jaxstyle.optimise.transfer_state import TransferState
 from jaxstyle.parallel.lanes import make_lanes
 from tests.conftest import relative_error, widen
 

@@ -10,9 +10,9 @@ import pytest
 import jaxstyle as js
 from jaxstyle.optimise.lbfgs import lbfgs
 from jaxstyle.optimise.pyramid import carry, resize, run_pyramid
-from jaxstyle.optimise.schedule import scales, steps_of
-from jaxstyle.optimise.state import TransferState
+from jaxstyle.optimise.pyramid_sizes import scales, steps_of
 from jaxstyle.optimise.stopping import CONVERGED, RUNNING, make_stopping
+from jaxstyle.optimise.transfer_state import TransferState
 from jaxstyle.parallel.lanes import make_lanes
 from tests.conftest import relative_error, widen
 

@@ -17,11 +17,11 @@ from jaxstyle.app.system.memory import check_memory, release_memory
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import LayerLosses, Losses
+from jaxstyle.optimise.loss_normalisation import scaled
 from jaxstyle.optimise.pyramid import carry
-from jaxstyle.optimise.scaling import scaled
-from jaxstyle.optimise.state import TransferState
 from jaxstyle.optimise.stopping import StoppingState, make_stopping
 from jaxstyle.optimise.transfer import run_chunk
+from jaxstyle.optimise.transfer_state import TransferState
 from jaxstyle.parallel.lanes import lane_specs, make_lanes
 from jaxstyle.parallel.stacked_targets import StackedTargets, targets_of_lane
 from jaxstyle.parallel.weight_grid import lane_axes

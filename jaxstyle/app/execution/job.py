@@ -24,8 +24,8 @@ from jaxstyle.colour import of_luminance
 from jaxstyle.objective.objective import Loss, Objective, make_objective
 from jaxstyle.objective.style_statistics import style_statistic
 from jaxstyle.optimise.averaging import make_averaging
-from jaxstyle.optimise.state import Transfer
 from jaxstyle.optimise.transfer import make_transfer
+from jaxstyle.optimise.transfer_state import Transfer
 from jaxstyle.parallel.microbatch import default_microbatch
 from jaxstyle.pretrained.weight_files import default_set
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxstyle.app.pictures.image_sources import Picture
 from jaxstyle.app.pictures.job_pictures import Pictures, StyleSet
 from jaxstyle.optimise.pyramid import resize
-from jaxstyle.optimise.schedule import Shape
+from jaxstyle.optimise.pyramid_sizes import Shape
 
 
 def at_scale(pictures: Pictures, full: Shape, shape: Shape, *, least: int) -> Pictures:

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxstyle.app.pictures.image_sources import Picture
 from jaxstyle.app.system.screen import tell
-from jaxstyle.optimise.schedule import Shape
+from jaxstyle.optimise.pyramid_sizes import Shape
 
 _CROPS = (0.02, 0.03, 0.04, 0.05)
 

@@ -22,9 +22,9 @@ from jaxstyle.network.vgg import prepare
 from jaxstyle.network.vgg_features import make_features
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import make_objective
-from jaxstyle.optimise.state import Transfer
 from jaxstyle.optimise.stopping import make_stopping
 from jaxstyle.optimise.transfer import make_transfer, run_chunk
+from jaxstyle.optimise.transfer_state import Transfer
 from jaxstyle.parallel.lanes import make_lanes
 from jaxstyle.parallel.microbatch import default_microbatch
 from jaxstyle.parallel.plan import read_plan

@@ -13,7 +13,7 @@ from jaxstyle.app.settings.lane_settings import LANE_SETTINGS
 from jaxstyle.app.settings.values import parse_fraction, parse_integer, parse_least, parse_network
 from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
 from jaxstyle.optimise.presets import PRESETS
-from jaxstyle.optimise.schedule import COARSE_STEPS, SMALLEST, STEPS
+from jaxstyle.optimise.pyramid_sizes import COARSE_STEPS, SMALLEST, STEPS
 
 DEFAULT_SIZE = 160
 """Longest side of a picture, in pixels."""

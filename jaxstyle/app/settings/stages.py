@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from jaxstyle.app.settings.settings import Settings
-from jaxstyle.optimise.schedule import Shape, scales, steps_of
+from jaxstyle.optimise.pyramid_sizes import Shape, scales, steps_of
 
 
 class Stage(NamedTuple):
@@ -14,7 +14,7 @@ class Stage(NamedTuple):
 
 
 def plan_stages(settings: Settings, shape: Shape, least: int) -> list[Stage]:
-    """Return the stages of lanes of this shape, the coarsest first, as `schedule.scales` chooses their sizes."""
+    """Return the stages of lanes of this shape, the coarsest first, as `pyramid_sizes.scales` chooses their sizes."""
     shapes = (shape,)
     if settings.min_size is not None:
         shapes = scales(shape, smallest=settings.min_size, least=least)

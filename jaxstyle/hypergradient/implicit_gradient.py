@@ -1,6 +1,6 @@
-"""Gradients of a converged transfer's result, by the implicit function theorem: its steps are not needed any more.
+"""Gradients of a converged transfer's result, by the implicit function theorem. They don't need the transfer's steps.
 
-Images are float RGB in [0, 1], shape (h, w, 3), one image: vmap for more.
+Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more.
 """
 
 from typing import Any, NamedTuple
@@ -18,14 +18,15 @@ from jaxstyle.objective.objective import Loss
 
 
 class ImplicitGradient(NamedTuple):
-    """What `implicit_gradient` finds for a function phi of the image; the scalars say how far to trust it.
+    """The gradients of a function phi of the image, and three scalars that tell how far to trust them.
 
     Attributes:
-      targets: gradient of phi with respect to the targets, of their structure.
-      weights: gradient of phi with respect to the weights; None where those are None.
-      optimality: largest absolute derivative of the loss with respect to a free pixel; 0 at a minimum.
-      remaining: change of phi, to first order, from this image to the minimum; small beside what phi is wanted for.
-      residual: ||H v - c|| / ||c|| of the linear system; not small where it was not solved.
+      targets: gradient of phi with respect to the targets, with the same structure.
+      weights: gradient of phi with respect to the weights; None for leaves that are None.
+      optimality: largest absolute derivative of the loss with respect to a free pixel. It is 0 at a minimum.
+      remaining: change of phi, to first order, from this image to the minimum. It should be small beside the changes of
+        phi that matter.
+      residual: ||H v - c|| / ||c|| of the linear system. It is small if the system was solved.
     """
 
     targets: Any
@@ -51,39 +52,40 @@ def implicit_gradient(
     tolerance: float = 1e-5,
     num_iterations: int = 200,
 ) -> ImplicitGradient:
-    """Gradient of phi(x) with respect to targets and weights t, where x(t) minimises loss(x, t) within bounds.
+    """Differentiate phi(x) with respect to targets and weights t, where x(t) minimises loss(x, t) within bounds.
 
-    At the minimum the loss has no gradient over the free pixels, those that are not at a bound which it pushes them
-    against; the others stay there. Differentiating that condition gives, with c the gradient of phi, H the loss's
-    Hessian, both over the free pixels,
+    Free pixels are all pixels but those that the loss pushes against a bound, where these stay. At the minimum, the
+    loss has no gradient over the free pixels. Differentiating that condition gives
 
         d phi / dt = -(d^2 loss / dt dx) v,    H v = c
 
-    (Blondel et al., arXiv 2105.15183). Conjugate gradients solve for v; each iteration costs about two gradients of the
-    loss, and memory doesn't grow with their number. How the image was found doesn't matter, nor where from.
+    where c is the gradient of phi and H the Hessian of the loss, both over the free pixels (Blondel et al., arXiv
+    2105.15183). Conjugate gradients solve for v. Each iteration costs about two gradients of the loss, and memory
+    doesn't grow with their number. It doesn't matter how the image was found, nor from where.
 
-    It holds where the image is a minimum (see `ImplicitGradient.optimality` and `remaining`), H over the free pixels is
-    positive definite, and no pixel at a bound has a gradient of 0. `damping` > 0 is for a nearly flat minimum: the
-    result is then that of a loss with damping / 2 * ||x - image||^2 added, which is smaller. With ReLU or max pooling
-    the loss is only piecewise smooth, and H that of one piece; a minimum on the edge of two pieces has a gradient on
-    each side of it, and no H. Average pooling and layers before their ReLU (conv1_1) avoid that in part. For a transfer
-    that ends before it has converged, see `unrolled.run_checkpointed`.
+    The result holds if the image is a minimum (see `ImplicitGradient.optimality` and `remaining`), if H over the free
+    pixels is positive definite, and if no pixel at a bound has a gradient of 0. `damping` > 0 helps at a nearly flat
+    minimum. The result is then the gradient for a loss with damping / 2 * ||x - image||^2 added, which is smaller.
+
+    With ReLU or maximum pooling, the loss is smooth only in pieces, and H is the Hessian of one piece. A minimum on the
+    edge between two pieces has a gradient on each side, and no H. Average pooling and layers before their ReLU, such as
+    conv1_1, avoid that in part. For a transfer that ends before it has converged, see `run_checkpointed`.
 
     Args:
-      loss: `Objective.loss`, or any function (image, params, targets, weights) -> (scalar, anything), differentiable
-        twice in reverse mode.
+      loss: `Objective.loss`, or any function (image, params, targets, weights) -> (scalar, anything) that can be
+        differentiated twice in reverse mode.
       image: (h, w, 3) the converged image.
       cotangent: (h, w, 3) gradient of phi at the image, such as `jax.grad(phi)(image)`.
-      params: the network's parameters, as `prepare` leaves them or not.
-      targets: from `Objective.targets`, the same as the transfer's.
-      weights: of the loss, the same as the transfer's.
-      bounds: those of `make_transfer`.
-      damping: >= 0, added to the diagonal of H.
-      tolerance: of the residual, at which iterations end.
-      num_iterations: the most to make.
+      params: the network's parameters, prepared or not.
+      targets: the transfer's targets, from `Objective.targets`.
+      weights: the transfer's LossWeights.
+      bounds: the transfer's bounds, as in `make_transfer`.
+      damping: >= 0, is added to the diagonal of H.
+      tolerance: residual at which the iterations end.
+      num_iterations: largest number of iterations.
 
     Returns:
-      Gradients with respect to targets and weights, and how far to trust them.
+      ImplicitGradient.
 
     Raises:
       ValueError: for a cotangent of another shape than the image's, or bounds that are not (low, high).
@@ -105,7 +107,7 @@ def implicit_gradient(
     def gradient_of(image: jax.Array, targets: Any, weights: LossWeights) -> jax.Array:
         return jax.grad(lambda x: loss(x, params, targets, weights)[0])(image)
 
-    # Of the gradient, which is a custom gradient with no forward mode: H is symmetric, so that its transpose does.
+    # This is a vjp because the network's custom gradient has no forward mode. H is symmetric, so its transpose will do.
     gradient, pull = jax.vjp(gradient_of, image, targets, weights)
     free = jnp.ones(image.shape, bool)
     if bounds is not None:

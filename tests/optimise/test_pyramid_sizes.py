@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from jaxstyle.optimise.schedule import scales, steps_of
+from jaxstyle.optimise.pyramid_sizes import scales, steps_of
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import jaxstyle as js
-from jaxstyle.hypergradient.checkpointed import run_checkpointed
+from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
 from jaxstyle.optimise.lbfgs import lbfgs
 from jaxstyle.optimise.transfer import run
 from tests.conftest import relative_error, widen

@@ -1,4 +1,4 @@
-"""Products of matrices that no platform rounds to fewer bits."""
+"""A matrix product that no platform rounds to fewer bits."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 
 def exact_matmul(a: Float[Array, "... m k"], b: Float[Array, "... k n"]) -> Float[Array, "... m n"]:
-    """The product of two matrices at the full precision of their dtype, which TPUs and recent GPUs would else round.
+    """Multiply two matrices at the full precision of their dtype. By default, TPUs and recent GPUs round the operands.
 
     Args:
       a: (..., m, k).

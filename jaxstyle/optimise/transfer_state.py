@@ -1,4 +1,6 @@
-"""States of a transfer, what their parts offer, and the transfer as a pair of functions."""
+"""The types `Transfer`, a style transfer as pure functions, and `State`, what it carries from step to step."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -15,16 +17,16 @@ from jaxstyle.objective.objective import Losses
 
 @runtime_checkable
 class State(Protocol):
-    """State of an optimisation, a pytree: `TransferState`, or what holds one, such as `stopping.StoppingState`.
+    """State of a transfer, a pytree: a `TransferState`, or a state that wraps one, such as `stopping.StoppingState`.
 
-    Parts of it may offer more (see `offered`): `accepted`, the best image so far, by an optimiser that goes back to it
-    from worse ones; `stopped` and `failed`, by transfers that stop by themselves. A state that holds another has a
-    method `carried`, for `pyramid.carry`.
+    Its parts may have further attributes, which `offered` finds. `accepted` is the best image so far, in the state of
+    an optimiser that goes back to it from worse images. `stopped` and `failed` are in the state of a transfer that
+    stops by itself. A state that wraps another has a method `carried` for `pyramid.carry`.
     """
 
     @property
     def image(self) -> Float[Array, "*lanes h w 3"]:
-        """(h, w, 3) the image so far."""
+        """(h, w, 3) the current image."""
         ...
 
     @property
@@ -37,28 +39,28 @@ StateT = TypeVar("StateT", bound=State)
 
 
 def offered(state: Any, name: str) -> Any:
-    """What a part of a state offers under a name.
+    """Find an attribute that some part of a state has.
 
     Args:
       state: a pytree, such as the state of a transfer, or of an optimiser that is made of others.
-      name: of an attribute.
+      name: the attribute's name.
 
     Returns:
-      That attribute of the first part that has it; None where none has.
+      The attribute of the first part that has it; None if no part has it.
     """
     parts = jax.tree.leaves(state, is_leaf=lambda part: hasattr(part, name))
     return next((getattr(part, name) for part in parts if hasattr(part, name)), None)
 
 
 def check_one_image(image: ArrayLike, wrapper: str) -> None:
-    """Check that a transfer is wrapped before it takes lanes.
+    """Check that a transfer was wrapped before it was given lanes.
 
     Args:
-      image: (h, w, 3) what a state is made of.
-      wrapper: name of the function that wraps it.
+      image: the argument of the transfer's `init`, which must be (h, w, 3).
+      wrapper: name of the function that wraps the transfer, for the message.
 
     Raises:
-      ValueError: for an image with other axes.
+      ValueError: if the image has other axes.
     """
     if jnp.ndim(image) != 3:
         raise ValueError(
@@ -68,10 +70,10 @@ def check_one_image(image: ArrayLike, wrapper: str) -> None:
 
 
 class TransferState(NamedTuple):
-    """State of the optimisation.
+    """State of a transfer from `make_transfer`.
 
     Attributes:
-      image: (h, w, 3) the image so far.
+      image: (h, w, 3) the current image.
       optimizer: state of the optax transformation.
     """
 
@@ -80,16 +82,16 @@ class TransferState(NamedTuple):
 
     @property
     def picture(self) -> Float[Array, "*lanes h w 3"]:
-        """(h, w, 3) what the transfer has made so far: the image, or the one that the optimiser has accepted."""
+        """(h, w, 3) what the transfer has made so far: the optimiser's `accepted` image if it has one, else `image`."""
         accepted = offered(self.optimizer, "accepted")
         return self.image if accepted is None else accepted
 
 
 class Transfer(NamedTuple):
-    """A style transfer as pure functions, none of them jitted, of a state of its own kind.
+    """A style transfer as pure functions, which are not jitted. Each kind of transfer has a state of its own.
 
     Attributes:
-      init: image -> state: a TransferState, if the transfer is from `make_transfer`.
+      init: image -> state, which is a `TransferState` if the transfer is from `make_transfer`.
       step: (state, params, targets, weights) -> (state, Losses of the image before the step).
       losses: (image, params, targets, weights) -> Losses of the image.
     """
@@ -100,13 +102,13 @@ class Transfer(NamedTuple):
 
 
 def check_state(state: Any) -> None:
-    """Check what a transfer starts from.
+    """Check that an argument is a state.
 
     Args:
-      state: what should be a state.
+      state: the argument.
 
     Raises:
-      ValueError: for anything else, such as an image.
+      ValueError: if it is anything else, such as an image.
     """
     if not hasattr(state, "picture"):
         raise ValueError(f"state must be a state, as transfer.init(image) gives it, got {type(state).__name__}")

@@ -1,7 +1,7 @@
-"""The objective as optimisers see it: over a power of two, so that only the ratios alpha : beta : tv matter to them.
+"""Normalise the loss for optimisers: divide it by a power of two, so that only the ratios alpha : beta : tv matter.
 
-Adam adds a constant to the root of its moments, L-BFGS multiplies gradients with each other, and float32 ends at 1e38:
-without that, small weights would stall the one, and large ones the other.
+Adam adds a constant to the root of its moments, so without this it would stall at small weights. L-BFGS multiplies
+gradients with each other and float32 ends at 1e38, so without this it would stall at large weights.
 """
 
 from typing import Any
@@ -19,13 +19,13 @@ from jaxstyle.objective.objective import Losses
 
 
 def check_weights(weights: Any) -> None:
-    """Check that weights ask for something, where their values are known: in a function that is traced they are not.
+    """Check that not all weights are 0. This needs their values, which are not known in a function that is traced.
 
     Args:
-      weights: LossWeights, with or without a lane axis; anything else is left to the loss that it is for.
+      weights: LossWeights, with or without a lane axis. Anything else passes; it is up to the loss that takes it.
 
     Raises:
-      ValueError: where alpha, beta and tv of a lane are all 0, or too small for floating-point numbers of full
+      ValueError: if alpha, beta and tv of a lane are all 0, or too small for floating-point numbers of full
         precision.
     """
     if not isinstance(weights, LossWeights):
@@ -35,7 +35,7 @@ def check_weights(weights: Any) -> None:
     if len(values) < len(terms):
         return
     if len({x.shape for x in values if x.shape}) > 1:
-        return  # which lanes.lane_axes refuses
+        return  # weight_grid.lane_axes refuses these
     nothing = np.all([x < jnp.finfo(jnp.result_type(float)).tiny for x in np.broadcast_arrays(*values)], axis=0)
     if nothing.any():
         of_lane = f" of lane {np.argmax(nothing)}" if nothing.ndim else ""
@@ -43,19 +43,19 @@ def check_weights(weights: Any) -> None:
 
 
 def scaled(value: Float[Array, ""], losses: Losses, weights: Any) -> Float[Array, ""]:
-    """The value over the power of two that brings the largest of alpha, beta and tv to at least 1 and below 2.
+    """Divide a loss by the power of two that brings the largest of alpha, beta and tv to at least 1 and below 2.
 
-    It is the same to the bit for weights that are all multiplied by one power of two, as long as they stay in the range
-    of numbers of full precision (of float32 1.2e-38 to 1.7e38); its gradient is too. Where the value is the sum of the
-    losses with their weights, it may itself be too large or too small to be represented.
+    If all weights are multiplied by a power of two, the result and its gradient stay the same to the bit, as long as
+    the weights stay in the range of numbers of full precision (1.2e-38 to 1.7e38 in float32). If the value is the
+    weighted sum of the losses, the value itself may even be too large or too small to be represented.
 
     Args:
-      value: the loss, of any function of (image, params, targets, weights).
+      value: the loss, from any function of (image, params, targets, weights).
       losses: the Losses that belong to it.
-      weights: LossWeights of one lane; of any others the value is returned as it is.
+      weights: LossWeights of one lane. With weights of another type, the value is returned undivided.
 
     Returns:
-      A scalar, at least float32, with the gradient of the value over that power.
+      A scalar, float64 for a float64 value, else float32. Its gradient is divided likewise.
     """
     value = widen(value)
     if not isinstance(weights, LossWeights):
@@ -69,7 +69,7 @@ def scaled(value: Float[Array, ""], losses: Losses, weights: Any) -> Float[Array
         return a * content + b * style + c * tv
 
     over = power.astype(value.dtype) * value
-    is_sum = total(factors) == value  # not so of a loss with terms of its own
+    is_sum = total(factors) == value  # false for a loss that has further terms
     return _with_value(over, jnp.where(is_sum, total([power.astype(x.dtype) * x for x in factors]), over))
 
 
@@ -82,13 +82,13 @@ def _power(factors: list[jax.Array]) -> jax.Array:
     dtype = jnp.float64 if any(x.dtype == jnp.float64 for x in factors) else jnp.float32
     largest = lax.stop_gradient(jnp.max(jnp.abs(jnp.stack([x.astype(dtype) for x in factors])), axis=0))
     _, exponent = jnp.frexp(jnp.where((largest > 0) & (largest < jnp.inf), largest, 1))
-    # Not below the smallest number of full precision: processors take smaller ones for 0.
+    # The power is at least the smallest number of full precision: processors treat smaller numbers as 0.
     return jnp.ldexp(jnp.ones((), dtype), jnp.maximum(1 - exponent, jnp.finfo(dtype).minexp))
 
 
 @jax.custom_jvp
 def _with_value(slope: jax.Array, value: jax.Array) -> jax.Array:
-    """A number that has the value of one and the derivative of the other."""
+    """Return a number that has the value of `value` and the derivative of `slope`."""
     del slope
     return value
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import jaxstyle as js
-from jaxstyle.hypergradient.implicit import implicit_gradient
+from jaxstyle.hypergradient.implicit_gradient import implicit_gradient
 from tests.conftest import widen
 
 SHAPE = (2, 2, 3)

@@ -1,4 +1,7 @@
-"""Which optimisers a transfer takes: any optax transformation of one image, but for those that want more than one."""
+"""Checks of optimisers: a transfer takes any optax transformation of one image.
+
+Transformations that need more than one image, or other functions of the loss, are refused.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -14,20 +17,20 @@ _REFUSED = {
     "differentially_private_aggregate": ("optax.contrib.dpsgd", "it wants the gradients of many examples"),
     "hutchinson_estimator_diag_hessian": ("optax.contrib.sophia", "it wants a function for the loss's curvature"),
 }
-"""By the name of the function that makes them: a name of optax, and why they can't work."""
+"""{name of the function that makes a transformation: (its name in optax, why it can't work)}."""
 
 
 def check_optimizer(optimizer: object) -> optax.GradientTransformationExtraArgs:
-    """Check an optimiser, also those that it is made of.
+    """Check an optimiser and the transformations that it is made of.
 
     Args:
       optimizer: an optax transformation.
 
     Returns:
-      The same, which takes any keyword in its update.
+      The same transformation, whose `update` now accepts any keyword.
 
     Raises:
-      ValueError: for what is no optax transformation, and for one that can't work on one image.
+      ValueError: if it is no optax transformation, or can't work on one image.
     """
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise ValueError(f"optimizer must be an optax transformation, such as optax.adam(0.03), got {optimizer!r}")
@@ -39,7 +42,7 @@ def check_optimizer(optimizer: object) -> optax.GradientTransformationExtraArgs:
 
 
 def _makers(part: Any, seen: set[int]) -> Iterable[str]:
-    """Names of the functions of optax that made the transformations in something, found in what its functions hold."""
+    """Find the names of the optax functions that made an object, by following what its functions hold."""
     if id(part) in seen:
         return
     seen.add(id(part))
@@ -56,14 +59,14 @@ def _held(part: Any) -> Iterable[Any]:
         return part
     if isinstance(part, partial):
         return [part.func, *part.args, *part.keywords.values()]
-    owner = getattr(part, "__self__", part)  # of a bound method
+    owner = getattr(part, "__self__", part)  # a bound method holds its object
     if hasattr(owner, "init") and hasattr(owner, "update"):  # an object, such as optax.MultiSteps
         return list(getattr(owner, "__dict__", {}).values())
     return [cell.cell_contents for cell in getattr(part, "__closure__", None) or () if _is_filled(cell)]
 
 
 def _is_filled(cell: Any) -> bool:
-    """Whether a function's cell holds anything: of a function that names itself it may not yet."""
+    """Tell whether a function's cell holds anything. The cell of a function that names itself may still be empty."""
     try:
         cell.cell_contents  # noqa: B018
     except ValueError:
@@ -71,20 +74,20 @@ def _is_filled(cell: Any) -> bool:
     return True
 
 
-_ODD = (5, 7, 11)  # a shape that an array for images of three channels does not go with
+_ODD = (5, 7, 11)  # arrays for images of three channels can't be broadcast to this shape
 
 
 def check_hyperparameters(optimizer: optax.GradientTransformationExtraArgs, image: jax.Array) -> None:
-    """Check that no hyperparameter of an optimiser is an array which has some axes of an image but not all.
+    """Check that no hyperparameter of an optimiser is an array that has some axes of an image but not all.
 
-    Such an array, as of rates for lanes, would be spread over colour channels or columns without a word.
+    Such an array, for instance of rates for lanes, would be broadcast over colour channels or columns without an error.
 
     Args:
       optimizer: an optax transformation.
       image: (h, w, 3).
 
     Raises:
-      ValueError: for such an optimiser.
+      ValueError: if a hyperparameter is such an array.
     """
 
     def fails(shape: tuple[int, ...], promotion: str) -> bool:
@@ -100,7 +103,7 @@ def check_hyperparameters(optimizer: optax.GradientTransformationExtraArgs, imag
             return "broadcast" in str(error)
         return False
 
-    # Optimisers may widen arrays of their own: what works for any image is right.
+    # Optimisers may broadcast arrays of their own; what works for an image of any shape is right.
     if fails(image.shape, "raise") and fails(_ODD, "allow"):
         raise ValueError(
             "optimizer has an array for a hyperparameter, which would be spread over colour channels or columns: "

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstyle.optimise.curvature import apply_curvature, first_curvature, learn_curvature
+from jaxstyle.optimise.lbfgs_curvature import apply_curvature, first_curvature, learn_curvature
 
 H, W = 24, 20
 

@@ -1,4 +1,7 @@
-"""The sizes that a transfer goes through from coarse to fine, and the steps at each. Plain Python: imports no jax."""
+"""The sizes that a transfer goes through from coarse to fine, and the number of steps at each.
+
+This is plain Python, and imports no jax.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,13 +9,13 @@ from collections.abc import Sequence
 from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS, min_size
 
 SMALLEST = 60
-"""Longest side of the first size, in pixels."""
+"""Longest side of the first size in pixels."""
 
 LEAST = min_size(CONTENT_LAYERS + STYLE_LAYERS)
-"""Pixels that Gatys et al.'s layers need on each side."""
+"""Number of pixels that Gatys et al.'s layers need on each side."""
 
 STEPS, COARSE_STEPS = 40, 40
-"""Steps at the full size, and at each smaller one."""
+"""Number of steps at the full size, and at each smaller one."""
 
 Shape = tuple[int, int]
 """Height and width in pixels."""
@@ -21,17 +24,17 @@ Shape = tuple[int, int]
 def scales(
     shape: Sequence[int], *, smallest: int = SMALLEST, least: int = LEAST, factor: float = 2.0
 ) -> tuple[Shape, ...]:
-    """Sizes from coarse to fine, each about `factor` times the one before, the last one `shape` itself.
+    """Choose the sizes from coarse to fine. Each is about `factor` times the one before, and `shape` is the last.
 
-    The first has the same longest side whatever the last is, so that pictures of all sizes begin alike; the sizes
-    between them are evenly spaced by ratios.
+    The first size has the same longest side for every `shape`, so that pictures of all sizes begin alike. The ratios
+    between neighbouring sizes are equal.
 
     Args:
-      shape: (h, w) of the finished image; what follows is ignored, so that an image's shape will do.
-      smallest: longest side of the first size, in pixels; that of `shape` or more leaves one size.
-      least: pixels that the shorter side of the first size has at least, for which it is made larger: those that a
-        network takes.
-      factor: ratio of neighbouring sizes, about, above 1. Every size is compiled once.
+      shape: (h, w) of the finished image. Further numbers are ignored, so it may be an image's shape.
+      smallest: longest side of the first size in pixels. If `shape` isn't larger, it is the only size.
+      least: smallest number of pixels that the network takes on a side. The first size is made larger if its shorter
+        side would have fewer.
+      factor: approximate ratio of neighbouring sizes, above 1. Every size is compiled once.
 
     Returns:
       ((h, w), ...), at least one.
@@ -40,7 +43,7 @@ def scales(
       ValueError: for a smallest or a least below 1, or a factor of 1 or less.
 
     Example:
-      >>> from jaxstyle.optimise.schedule import scales
+      >>> from jaxstyle.optimise.pyramid_sizes import scales
       >>> scales((240, 320), smallest=80)
       ((60, 80), (120, 160), (240, 320))
     """
@@ -57,12 +60,12 @@ def scales(
 
 
 def steps_of(shapes: Sequence[Shape], *, steps: int = STEPS, coarse_steps: int = COARSE_STEPS) -> tuple[int, ...]:
-    """Steps at each size.
+    """List the number of steps at each size.
 
     Args:
       shapes: the sizes, from coarse to fine.
-      steps: at the last of them.
-      coarse_steps: at each one before.
+      steps: number of steps at the last size.
+      coarse_steps: number of steps at each size before it.
 
     Returns:
       One number for each size.
