@@ -120,7 +120,7 @@ def check_plans():
     shared, filled = (js.plan(adam, content, params, targets, w, num_steps=2, mesh=mesh) for w in (grid, nine))
     assert shared.collectives == 0
     assert shared.peak < alone.peak / 4
-    assert shared.temporary < filled.temporary < alone.temporary  # cutting the filling off takes exchanges
+    assert shared.peak < filled.peak < alone.peak / 4  # the same lanes on each device, exchanged at the end
     assert filled.collectives > 0
 
 

@@ -13,7 +13,7 @@ from jaxstyle.common.checks import check_count, check_type
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights, as_weights
 from jaxstyle.objective.targets import Targets
-from jaxstyle.optimise.state import State, Transfer
+from jaxstyle.optimise.transfer_state import State, Transfer
 from jaxstyle.parallel.stacked_targets import StackedTargets
 from jaxstyle.parallel.sweep import choose_microbatch, fill_devices, run_lanes
 from jaxstyle.parallel.weight_grid import num_lanes
