@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from jaxstyle.parallel.plan import Plan as Plan
     from jaxstyle.parallel.plan import plan as plan
     from jaxstyle.parallel.stacked_targets import stack_targets as stack_targets
-    from jaxstyle.parallel.sweep import SweepResult as SweepResult
     from jaxstyle.parallel.sweep import sweep as sweep
+    from jaxstyle.parallel.sweep_program import SweepResult as SweepResult
     from jaxstyle.parallel.weight_grid import weight_grid as weight_grid
     from jaxstyle.pretrained.load import load_params as load_params
     from jaxstyle.pretrained.lpips import load_lpips as load_lpips
@@ -42,7 +42,7 @@ _HOME = {
     "Losses": "objective.objective",
     "Objective": "objective.objective",
     "Plan": "parallel.plan",
-    "SweepResult": "parallel.sweep",
+    "SweepResult": "parallel.sweep_program",
     "Targets": "objective.targets",
     "Transfer": "optimise.transfer_state",
     "TransferState": "optimise.transfer_state",

@@ -107,7 +107,7 @@ def remembered_work() -> Iterator[None]:
             (network, "load_weights", functools.cache(network.load_weights)),
             (run_job, "prepare", once(run_job.prepare, lambda _: None)),
             (run_job, "make_batch", once(run_job.make_batch, lambda job, params, lanes: len(lanes))),
-            (lanes_of_shape, "CompiledLanes", once(make_lanes, lambda job, params, batch: len(batch.lanes))),
+            (lanes_of_shape, "CompiledLanes", once(make_lanes, lambda job, params, batch: len(batch.rates))),
             (page, "_describe", once(page._describe, lambda _: None)),
             (jinja2.Environment, "get_template", once(jinja2.Environment.get_template, lambda _, name, *rest: name)),
         ):

@@ -1,5 +1,7 @@
 """Plans of sweeps: what a sweep will need, learned by compiling it and without running it."""
 
+from __future__ import annotations
+
 import re
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -15,7 +17,7 @@ from jaxstyle.objective.loss_weights import LossWeights, as_weights
 from jaxstyle.objective.targets import Targets
 from jaxstyle.optimise.transfer_state import State, Transfer
 from jaxstyle.parallel.stacked_targets import StackedTargets
-from jaxstyle.parallel.sweep import choose_microbatch, fill_devices, run_lanes
+from jaxstyle.parallel.sweep_program import choose_microbatch, fill_devices, run_lanes
 from jaxstyle.parallel.weight_grid import num_lanes
 
 _COLLECTIVE = re.compile(
@@ -108,7 +110,15 @@ def plan(
 
 
 def read_plan(compiled: Any, microbatch: int | None) -> Plan:
-    """Read a plan from a program of lanes that `jax.jit(...).lower(...).compile()` gave."""
+    """Read a plan from a compiled program of lanes.
+
+    Args:
+      compiled: what `jax.jit(...).lower(...).compile()` gave.
+      microbatch: the most lanes that the program computes at once on a device, or None.
+
+    Returns:
+      Plan.
+    """
     memory: Any = compiled.memory_analysis()
     return Plan(
         microbatch,

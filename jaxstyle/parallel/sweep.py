@@ -8,49 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import FunctionType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax import export
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import ArrayLike, Float
 
 from jaxstyle.common.checks import check_count, check_type, reverse_mode_only
-from jaxstyle.common.images import as_image
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights, as_weights
-from jaxstyle.objective.objective import Losses
 from jaxstyle.objective.targets import Targets
 from jaxstyle.optimise.loss_normalisation import check_weights
-from jaxstyle.optimise.transfer import run
 from jaxstyle.optimise.transfer_state import State, Transfer
-from jaxstyle.parallel.hyperparams import set_hyperparams
-from jaxstyle.parallel.lanes import make_lanes
-from jaxstyle.parallel.microbatch import device_microbatch
-from jaxstyle.parallel.stacked_targets import StackedTargets, check_targets
-from jaxstyle.parallel.weight_grid import lane_axes, num_lanes, pad_lanes
+from jaxstyle.parallel.stacked_targets import StackedTargets
+from jaxstyle.parallel.sweep_program import SweepResult, choose_microbatch, fill_devices, run_lanes, start_lanes
+from jaxstyle.parallel.weight_grid import num_lanes, pad_lanes
 
 _PROGRAMS = 8  # compiled programs that are kept for one transfer, with different options
 
-
-class SweepResult(NamedTuple):
-    """Outcome of a sweep.
-
-    Attributes:
-      images: (lanes, h, w, 3).
-      losses: Losses with leaves (lanes, steps): column i belongs to the images before step i.
-      final: Losses of `images`, with leaves (lanes,).
-      state: of the transfer, with a leading lane axis; another sweep can go on from it.
-    """
-
-    images: Float[Array, "lanes h w 3"]
-    losses: Losses
-    final: Losses
-    state: Any
-
-
-export.register_namedtuple_serialization(SweepResult, serialized_name="jaxstyle.SweepResult")
 
 OnChunk = Callable[[int, SweepResult], object]
 """Is called with the number of steps done and the result so far, whose `losses` are those of the chunk alone."""
@@ -135,7 +111,7 @@ def sweep(
     with reverse_mode_only():
         if on_chunk is None:
             return _program(run_lanes, transfer, num_steps, *options)(start, *operands, hyperparams)
-        state = _program(_start_lanes, transfer, *options)(start, weights, hyperparams)
+        state = _program(start_lanes, transfer, *options)(start, weights, hyperparams)
         return _run_chunks(transfer, state, operands, options, num_steps, chunk_steps, on_chunk)
 
 
@@ -160,64 +136,6 @@ def _run_chunks(
     return results[-1]._replace(losses=losses)
 
 
-def _is_state(start: Any) -> bool:
-    return hasattr(start, "picture")
-
-
-def _image_of(start: Any) -> Any:
-    return start.image if _is_state(start) else start
-
-
-def choose_microbatch(microbatch: int | Literal["auto"] | None, start: Any, mesh: Mesh | None) -> int | None:
-    """Choose how many lanes a device computes at once, for the argument `microbatch` of `sweep`."""
-    if microbatch != "auto":
-        return microbatch
-    height, width = _image_of(start).shape[-3:-1]
-    device = jax.local_devices()[0] if mesh is None else mesh.devices.flat[0]
-    return device_microbatch(height * width, device)
-
-
-def fill_devices(
-    start: Any, targets: Targets | StackedTargets, weights: LossWeights, mesh: Mesh | None
-) -> tuple[Any, Targets | StackedTargets, LossWeights]:
-    """Give every lane its start, and repeat the last lane until the devices of the mesh divide the number of lanes.
-
-    Raises:
-      ValueError: as `sweep` does, for a start or targets that don't suit the number of lanes.
-    """
-    count = num_lanes(weights)
-    start = _check_start(start, count)
-    check_targets(targets, (count,))
-    if mesh is None or not count % mesh.size:
-        return start, targets, weights
-    return _pad((start, targets, weights), mesh.size)
-
-
-def _check_start(start: Any, count: int) -> Any:
-    """The images (lanes, h, w, 3) or the state to start from."""
-    if not _is_state(start):
-        start = as_image(start)
-        if start.ndim == 3:
-            start = jnp.broadcast_to(start, (count, *start.shape))
-    image = _image_of(start)
-    if image.ndim != 4 or image.shape[0] != count:
-        what = "the state's image" if _is_state(start) else "image"
-        raise ValueError(f"{what} must have shape (h, w, 3) or ({count}, h, w, 3), got {image.shape}")
-    return start
-
-
-def _pad(operands: tuple[Any, Any, LossWeights], multiple: int) -> tuple[Any, Any, LossWeights]:
-    """Images or state, targets and weights, with the last lane repeated until their number is a multiple."""
-    start, targets, weights = operands
-    axes = lane_axes(weights)._asdict()
-    by_lane = {name: leaf for name, leaf in weights._asdict().items() if axes[name] == 0}
-    start, by_lane = pad_lanes((start, by_lane), multiple)
-    if isinstance(targets, StackedTargets):
-        content_index, style_index = pad_lanes((targets.content_index, targets.style_index), multiple)
-        targets = targets._replace(content_index=content_index, style_index=style_index)
-    return start, targets, weights._replace(**by_lane)
-
-
 def _program(function: Callable[..., Any], transfer: Transfer, *options: Any) -> Callable[..., Any]:
     """The jitted function of a transfer, the same one at each call, so that it is compiled once.
 
@@ -233,44 +151,3 @@ def _program(function: Callable[..., Any], transfer: Transfer, *options: Any) ->
             del kept[next(iter(kept))]
         kept[key] = jax.jit(partial(function, transfer, *options), inline=True)
     return kept[key]
-
-
-def _start_lanes(
-    transfer: Transfer,
-    microbatch: int | None,
-    mesh: Mesh | None,
-    count: int,
-    start: Any,
-    weights: LossWeights,
-    hyperparams: Mapping[str, jax.Array],
-) -> Any:
-    lanes = make_lanes(transfer, weights, microbatch=microbatch, mesh=mesh)
-    state = start if _is_state(start) else lanes.init(start)
-    if not hyperparams:
-        return state
-    size = len(state.image)
-    padded = {name: x if x.ndim != 1 or len(x) != count else pad_lanes(x, size) for name, x in hyperparams.items()}
-    return set_hyperparams(state, padded)
-
-
-def run_lanes(
-    transfer: Transfer,
-    num_steps: int,
-    microbatch: int | None,
-    mesh: Mesh | None,
-    count: int,
-    start: Any,
-    params: Params,
-    targets: Targets | StackedTargets,
-    weights: LossWeights,
-    hyperparams: Mapping[str, jax.Array],
-) -> SweepResult:
-    """Compute what `sweep` jits: the start of all lanes, their steps, and the losses at the end."""
-    state = _start_lanes(transfer, microbatch, mesh, count, start, weights, hyperparams)
-    lanes = make_lanes(transfer, weights, microbatch=microbatch, mesh=mesh)
-    state, losses = run(lanes, state, params, targets, weights, num_steps=num_steps)
-    final = lanes.losses(state.picture, params, targets, weights)
-    if len(state.image) > count:
-        state, final = jax.tree.map(lambda x: x[:count], (state, final))
-        losses = jax.tree.map(lambda x: x[:, :count], losses)
-    return SweepResult(state.picture, jax.tree.map(jnp.transpose, losses), final, state)

@@ -143,7 +143,7 @@ def test_errors_name_the_right_cause(problem):
         ),
         (
             lambda: js.sweep(transfer, state, params, targets, grid, num_steps=1),
-            r"image must be an array of shape \(h, w, 3\), got TransferState; a state's image is state.image",
+            r"the state's image must have shape \(2, h, w, 3\), got \(36, 34, 3\)",
         ),
         (lambda: transfer.init(None), r"image must be an array of shape \(h, w, 3\), got NoneType"),
         (lambda: js.run(transfer, content, params, targets, weights, num_steps=1), "state must be a state, .* got Arr"),
@@ -170,8 +170,10 @@ def test_errors_name_the_right_cause(problem):
             "content_layers must be a sequence of names .* got int",
         ),
         (
-            lambda: js.make_objective(features, style_layers=["relu9"]).targets(params, content, content),
-            "in style_layers",
+            lambda: js.make_objective(features, content_layers="relu1_1", style_layers=["relu9"]).targets(
+                params, content, content
+            ),
+            "no relu9 among the layers relu1_1, .*: style_layers must name layers that the network returns",
         ),
         (
             lambda: loss(content, params, targets, js.LossWeights(style_layers={"relu1_1": 1.0})),

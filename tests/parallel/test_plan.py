@@ -10,7 +10,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 import jaxstyle as js
-from jaxstyle.parallel.sweep import run_lanes
+from jaxstyle.parallel.sweep_program import run_lanes
 
 LAYERS = {"content_layers": "relu1_1", "style_layers": "relu1_1"}
 GRID = js.weight_grid(beta=[0.1, 1.0, 10.0, 100.0, 1000.0])
@@ -72,7 +72,10 @@ def test_devices_that_are_not_there(operands):
 def test_wrong_arguments_are_those_of_sweep(operands):
     transfer, start, *others = operands
     for wrong, line in [
-        ((transfer, start[None], *others), r"^image must have shape \(h, w, 3\) or \(5, h, w, 3\), got \(1, 16, 16, 3\)"),
+        (
+            (transfer, start[None], *others),
+            r"^image must have shape \(h, w, 3\) or \(5, h, w, 3\), got \(1, 16, 16, 3\)",
+        ),
         ((transfer, start, *others[:2], js.LossWeights()), "lane"),
         ((None, start, *others), "^transfer must be"),
     ]:

@@ -70,12 +70,16 @@ def test_a_grid_file_mixes_styles(more):
     assert [picture.name for picture in job.pictures.largest.blend] == ["t.png"]
 
 
+def _sizes(image):
+    return {"relu1_1": image.shape[:2]}
+
+
 def test_style_scale_is_relative_to_the_size(images, capsys, rng):
     Image.fromarray(rng.integers(0, 256, (40, 80, 3), dtype=np.uint8)).save("wide.png")
     for scale, shape in ((0.5, (5, 10)), (1, (10, 20)), (1.5, (15, 30)), (9, (40, 80))):
         settings = Settings("c.png", "wide.png", blend=("wide.png",), size=20, lanes={"style_scale": scale})
         for lane in ({}, {"style_scale": scale}):
-            found = load_pictures(settings, [lane], 2)
+            found = load_pictures(settings, [lane], 2, _sizes)
             assert [picture.image.shape[:2] for picture in (*found.largest.styles, *found.largest.blend)] == [shape] * 2
     assert "wide.png has 80x40 pixels, fewer than --style-scale 9 (180 pixels): it keeps" in capsys.readouterr().err
 
@@ -86,7 +90,7 @@ def test_style_images_and_masks_have_the_scales_of_the_lanes(masks):
     Image.new("L", (22, 44), 255).save("tall.png")
     Image.new("RGB", (22, 44)).save("t.png")
     lanes = [{"style_scale": scale} for scale in (1.0, 0.5, 1.0)]
-    found = load_pictures(Settings("c.png", "s.png", size=20, style_layers=("relu1_1",), **options), lanes, 2)
+    found = load_pictures(Settings("c.png", "s.png", size=20, style_layers=("relu1_1",), **options), lanes, 2, _sizes)
     assert list(found.style_sets) == [0.5, 1]
     for scale, (style, blend) in {0.5: ((6, 10), (10, 5)), 1: ((12, 20), (20, 10))}.items():
         images = found.style_sets[scale]
@@ -103,7 +107,7 @@ def test_a_style_too_small_at_one_scale_is_left_out_at_all(images, capsys, rng):
     for name, shape in (("long.png", (8, 80, 3)), ("wide.png", (40, 80, 3))):
         Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(images / "styles" / name)
     lanes = [{"style_scale": scale} for scale in (1.0, 0.5)]
-    found = load_pictures(Settings("c.png", "styles", size=40), lanes, 4)
+    found = load_pictures(Settings("c.png", "styles", size=40), lanes, 4, _sizes)
     assert [[p.name for p in each.styles] for each in found.style_sets.values()] == [["wide.png"]] * 2
     assert found.skipped == {"long.png": "20x2 pixels, fewer than the 4 a side that the layers need"}
 
