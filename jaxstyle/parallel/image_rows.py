@@ -20,6 +20,7 @@ from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
 from jaxstyle.optimise.transfer_state import StateT, Transfer
+from jaxstyle.parallel.lanes import with_plain_axes
 
 AXIS = "rows"
 """Name of the mesh axis along which the rows of an image are divided."""
@@ -118,8 +119,7 @@ def row_shardings(tree: Any, shape: tuple[int, ...], mesh: Mesh) -> Any:
     """
     if AXIS not in mesh.axis_names:
         raise ValueError(f"the mesh must have an axis {AXIS!r}, got {', '.join(map(repr, mesh.axis_names))}")
-    # The new mesh has axes of the type that leaves the partitioning to XLA.
-    mesh = Mesh(mesh.devices, mesh.axis_names)
+    mesh = with_plain_axes(mesh)
     count = mesh.shape[AXIS]
     if shape[0] % count:
         below = shape[0] // count * count

@@ -129,7 +129,7 @@ def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
     of them, or where a line search's loop asks whether any lane is left. Each lane has its own image, because the
     gradient of an image that all devices share would be summed over them.
     """
-    mesh = Mesh(mesh.devices, mesh.axis_names)  # with axes of the type that code outside of shard_map needs
+    mesh = with_plain_axes(mesh)
     by_lane: Any = PartitionSpec(mesh.axis_names)
     shared: Any = PartitionSpec()
     of_stacked, of_weights = lane_specs(axes, by_lane)
@@ -149,6 +149,20 @@ def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:
         return apply
 
     return Transfer(init, of_devices(lanes.step), of_devices(lanes.losses))
+
+
+def with_plain_axes(mesh: Mesh) -> Mesh:
+    """Make a mesh of the same devices whose axes have the type that code outside of shard_map needs.
+
+    Axes of that type leave the partitioning to XLA.
+
+    Args:
+      mesh: a mesh with axes of any type.
+
+    Returns:
+      The new mesh.
+    """
+    return Mesh(mesh.devices, mesh.axis_names)
 
 
 def lane_specs(axes: LossWeights, by_lane: Any) -> tuple[StackedTargets, LossWeights]:

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import ArrayLike, Float
 
-from jaxstyle.common.checks import check_count, check_type
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights, as_weights
 from jaxstyle.objective.targets import Targets
 from jaxstyle.optimise.transfer_state import State, Transfer
+from jaxstyle.parallel.lanes import with_plain_axes
 from jaxstyle.parallel.stacked_targets import StackedTargets
-from jaxstyle.parallel.sweep_program import choose_microbatch, fill_devices, run_lanes
+from jaxstyle.parallel.sweep_program import check_arguments, choose_microbatch, fill_devices, run_lanes
 from jaxstyle.parallel.weight_grid import num_lanes
 
 _COLLECTIVE = re.compile(
@@ -91,14 +91,12 @@ def plan(
       >>> few.peak < js.plan(transfer, image, params, targets, grid, num_steps=2).peak
       True
     """
-    check_type("transfer", transfer, Transfer)
-    check_type("weights", weights, LossWeights)
-    check_count("num_steps", num_steps, 0)
+    check_arguments(transfer, weights, num_steps)
     if not all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(weights)):
         weights = as_weights(weights)
     count = num_lanes(weights)
     if mesh is not None:
-        mesh = Mesh(mesh.devices, mesh.axis_names)  # with axes of the type that code outside of shard_map needs
+        mesh = with_plain_axes(mesh)
     start, params, targets, weights = jax.tree.map(_shape_of, (start, params, targets, weights))
     start, targets, weights = jax.eval_shape(partial(fill_devices, mesh=mesh), start, targets, weights)
     if mesh is not None:

@@ -15,14 +15,22 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import ArrayLike, Float
 
-from jaxstyle.common.checks import check_count, check_type, reverse_mode_only
+from jaxstyle.common.checks import check_count, reverse_mode_only
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights, as_weights
 from jaxstyle.objective.targets import Targets
 from jaxstyle.optimise.loss_normalisation import check_weights
 from jaxstyle.optimise.transfer_state import State, Transfer
+from jaxstyle.parallel.lanes import with_plain_axes
 from jaxstyle.parallel.stacked_targets import StackedTargets
-from jaxstyle.parallel.sweep_program import SweepResult, choose_microbatch, fill_devices, run_lanes, start_lanes
+from jaxstyle.parallel.sweep_program import (
+    SweepResult,
+    check_arguments,
+    choose_microbatch,
+    fill_devices,
+    run_lanes,
+    start_lanes,
+)
 from jaxstyle.parallel.weight_grid import num_lanes, pad_lanes
 
 _PROGRAMS = 8  # compiled programs that are kept for one transfer, with different options
@@ -92,15 +100,13 @@ def sweep(
       >>> result.images.shape, result.losses.total.shape
       ((3, 12, 16, 3), (3, 2))
     """
-    check_type("transfer", transfer, Transfer)
-    check_type("weights", weights, LossWeights)
-    check_count("num_steps", num_steps, 0)
+    check_arguments(transfer, weights, num_steps)
     check_count("chunk_steps", chunk_steps, 1)
     # A list of numbers is a leaf with lanes, not a tree.
     weights = as_weights(weights)
     check_weights(weights)
     if mesh is not None:
-        mesh = Mesh(mesh.devices, mesh.axis_names)  # with axes of the type that code outside of shard_map needs
+        mesh = with_plain_axes(mesh)
     count = num_lanes(weights)
     start, targets, weights = fill_devices(start, targets, weights, mesh)
     if mesh is not None:

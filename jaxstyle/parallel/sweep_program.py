@@ -14,6 +14,7 @@ from jax import export
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
+from jaxstyle.common.checks import check_count, check_type
 from jaxstyle.common.images import as_image
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
@@ -53,6 +54,22 @@ def _is_state(start: Any) -> bool:
 
 def _image_of(start: Any) -> Any:
     return start.image if _is_state(start) else start
+
+
+def check_arguments(transfer: Transfer, weights: LossWeights, num_steps: int) -> None:
+    """Check those arguments of `sweep` that need no look at arrays.
+
+    Args:
+      transfer: should be a Transfer.
+      weights: should be LossWeights.
+      num_steps: should be a whole number of 0 or more.
+
+    Raises:
+      ValueError: if one of them is something else.
+    """
+    check_type("transfer", transfer, Transfer)
+    check_type("weights", weights, LossWeights)
+    check_count("num_steps", num_steps, 0)
 
 
 def choose_microbatch(microbatch: int | Literal["auto"] | None, start: Any, mesh: Mesh | None) -> int | None:
