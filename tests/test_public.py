@@ -78,6 +78,7 @@ FURTHER = {
     metrics.measure: "params image content style",
     metrics.lpips: "params image_a image_b",
     metrics.gram_distance: "params image style",
+    metrics.sliced_distance: "params image style",
     metrics.frechet_distance: "params images references",
     metrics.lpips_frechet: "params images contents styles",
     metrics.ssim: "image reference",

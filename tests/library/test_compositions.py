@@ -224,6 +224,7 @@ ROWS = {
     "metrics.colour_distance": Row(metrics.colour_distance, pair, slow=True),
     "metrics.lpips": Row(metrics.lpips, lpips_pair, image=1, params=0, forward=False, slow=True),
     "metrics.gram_distance": Row(metrics.gram_distance, lpips_pair, image=1, params=0, forward=False, slow=True),
+    "metrics.sliced_distance": Row(metrics.sliced_distance, lpips_pair, image=1, params=0, forward=False, slow=True),
     "colour.match_colours": Row(colour.match_colours, pair, slow=True),
     "colour.with_colours_of": Row(colour.with_colours_of, pair),
     "pyramid.resize": Row(lambda x: resize(x, (5, 7)), lambda: (picture(0),), slow=True),
