@@ -259,7 +259,7 @@ def test_slips_in_a_loss_name_the_argument(problem):
                 ),
                 "targets.style of relu1_1 is of another style_loss, or of features of other channels",
             )
-            for name in ("wasserstein", "moments", "sliced")
+            for name in ("wasserstein", "moments", "sliced", "nearest")
         ),
     ):
         with pytest.raises(ValueError, match=message):

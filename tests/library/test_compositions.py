@@ -217,7 +217,7 @@ ROWS = {
             draws=name == "sliced",
             slow=name in ("sliced", "wasserstein"),
         )
-        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced")
+        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced", "nearest")
     },
     "metrics.ssim": Row(metrics.ssim, pair, slow=True),
     "metrics.edge_similarity": Row(metrics.edge_similarity, pair),
@@ -568,7 +568,7 @@ MIXED = {
     "colour_distance": lambda x, *_: metrics.colour_distance(cast(x, jnp.float16), x),
     **{
         f"style {name}": lambda x, *_, name=name: compare_styles(name)(cast(x, jnp.bfloat16), x)
-        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced")
+        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced", "nearest")
     },
 }
 
