@@ -2,8 +2,9 @@
 
 Images are float RGB in [0, 1], shape (h, w, 3). Three judge the style, each by another principle, so that a setting
 cannot win by being measured as it was optimised: Gram matrices of AlexNet (`js.metrics.gram_distance`), sliced
-Wasserstein distances of AlexNet's features, and nearest neighbours of patches of pixels. `emd_of_colours` judges the
-palette. `checkerboard` and `frame` look for artefacts, and are compared with what content and style have of them.
+Wasserstein distances of its features (`js.metrics.sliced_distance`), and nearest neighbours of patches of pixels.
+`emd_of_colours` judges the palette. `checkerboard` and `frame` look for artefacts, and are compared with what content
+and style have of them.
 """
 
 from typing import Any, NamedTuple
@@ -15,11 +16,9 @@ from jax import lax
 from scipy.optimize import linear_sum_assignment
 
 import jaxstyle as js
-from jaxstyle.evaluate.metrics import halve
 from jaxstyle.evaluate.similarity import cielab
-from jaxstyle.network import alexnet
+from jaxstyle.evaluate.style_distances import halve
 
-PROJECTIONS, QUANTILES = 64, 256
 PATCH, STRIDE = 7, 2
 COLOURS = 600  # pixels of each image that are assigned to each other
 FRAME, INSIDE = 6, 18  # pixels from the border
@@ -54,7 +53,7 @@ def judge(params: Any, image: np.ndarray, content: np.ndarray, style: np.ndarray
         float(metrics.lpips),
         1 - float(metrics.edge_similarity),
         float(metrics.style_distance),
-        float(sliced_distance(params, made, wanted)),
+        float(metrics.sliced_distance),
         float(patch_distance(made, wanted)),
         emd_of_colours(image, style),
         float(checkerboard(made)),
@@ -69,28 +68,6 @@ def _pyramid(image: jax.Array, style: jax.Array, smallest: int) -> list[tuple[ja
         image, style = (halve(x) for x in pairs[-1])
         pairs.append((image, style))
     return pairs
-
-
-@jax.jit
-def sliced_distance(params: Any, image: jax.Array, style: jax.Array) -> jax.Array:
-    """Sliced Wasserstein-2 distance of AlexNet's features (Heitz et al., arXiv 2006.07229), the mean of three scales.
-
-    In each layer, over 64 fixed directions, the root of the mean squared difference of 256 quantiles, over the style's
-    standard deviation.
-    """
-    terms = []
-    for pair in _pyramid(image, style, alexnet.MIN_SIZE):
-        found, wanted = (alexnet.alexnet_features(params, x) for x in pair)
-        terms += [_sliced(found[layer], wanted[layer]) for layer in alexnet.LAYERS]
-    return jnp.stack(terms).mean()
-
-
-def _sliced(features: jax.Array, target: jax.Array) -> jax.Array:
-    directions = jax.random.normal(jax.random.key(0), (features.shape[-1], PROJECTIONS))
-    directions /= jnp.linalg.norm(directions, axis=0)
-    levels = (jnp.arange(QUANTILES) + 0.5) / QUANTILES
-    a, b = (jnp.quantile(f.reshape(-1, f.shape[-1]) @ directions, levels, axis=0) for f in (features, target))
-    return jnp.sqrt(jnp.square(a - b).mean() / (jnp.var(b, axis=0).mean() + 1e-12))
 
 
 @jax.jit

@@ -157,13 +157,14 @@ def judges():
     import jaxstyle as js
     from jaxstyle import colour
     from jaxstyle.evaluate import cross_validation, select, similarity
+    from jaxstyle.evaluate.style_distances import halve
 
     content, style = pictures()
     lpips = js.load_lpips("alex")
     images = jnp.zeros((66, 32, 32, 3))
     trace(js.metrics.measure, lpips, images[0], images[1], images[2, :, :31].repeat(2, 1))
     trace(js.metrics.lpips_frechet, lpips, images, images, images[:65, :, :31].repeat(2, 2))
-    trace(js.metrics.halve, content)
+    trace(halve, content)
     trace(colour.match_luminance, style, content)
     trace(colour.of_luminance(similarity.ssim), content, content)
 

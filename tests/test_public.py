@@ -78,6 +78,7 @@ FURTHER = {
     metrics.measure: "params image content style",
     metrics.lpips: "params image_a image_b",
     metrics.gram_distance: "params image style",
+    metrics.sliced_distance: "params image style",
     metrics.frechet_distance: "params images references",
     metrics.lpips_frechet: "params images contents styles",
     metrics.ssim: "image reference",
@@ -258,7 +259,7 @@ def test_slips_in_a_loss_name_the_argument(problem):
                 ),
                 "targets.style of relu1_1 is of another style_loss, or of features of other channels",
             )
-            for name in ("wasserstein", "moments", "sliced")
+            for name in ("wasserstein", "moments", "sliced", "nearest")
         ),
     ):
         with pytest.raises(ValueError, match=message):

@@ -5,6 +5,7 @@ METRIC_NAMES: tuple[str, ...] = (
     "ssim",
     "edge_similarity",
     "style_distance",
+    "sliced_distance",
     "colour_distance",
     "total_variation",
 )

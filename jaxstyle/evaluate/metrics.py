@@ -25,9 +25,17 @@ from jaxstyle.evaluate.similarity import (
     safe_sqrt,
     ssim,
 )
+from jaxstyle.evaluate.style_distances import (
+    alexnet_features,
+    compare_grams,
+    compare_slices,
+    feature_pairs,
+    gram_distance,
+    sliced_distance,
+)
 from jaxstyle.network import alexnet
 from jaxstyle.network.vgg_features import make_features
-from jaxstyle.objective.losses import gram_matrix, total_variation
+from jaxstyle.objective.losses import total_variation
 
 __all__ = [
     "HIGHER_IS_BETTER",
@@ -39,6 +47,7 @@ __all__ = [
     "lpips",
     "lpips_frechet",
     "measure",
+    "sliced_distance",
     "ssim",
     "total_variation",
 ]
@@ -60,6 +69,7 @@ class Metrics(NamedTuple):
       ssim: `ssim` to the content; at most 1, higher is better.
       edge_similarity: `edge_similarity` to the content; at most 1, higher is better.
       style_distance: `gram_distance` to the style; 0 is the same texture, lower is better.
+      sliced_distance: `sliced_distance` to the style; 0 is the same texture, lower is better.
       colour_distance: `colour_distance` to the style in units of CIELAB; 0 is the same colours, lower is better.
       total_variation: `losses.total_variation` of the image alone; lower is smoother.
     """
@@ -68,6 +78,7 @@ class Metrics(NamedTuple):
     ssim: Float[Array, "*lanes"]
     edge_similarity: Float[Array, "*lanes"]
     style_distance: Float[Array, "*lanes"]
+    sliced_distance: Float[Array, "*lanes"]
     colour_distance: Float[Array, "*lanes"]
     total_variation: Float[Array, "*lanes"]
 
@@ -103,12 +114,13 @@ def measure(
     image, content = check_pair(image, content, alexnet.MIN_SIZE)
     image, content, style = promoted(image, content, check_image(style, alexnet.MIN_SIZE))
     with jax.default_matmul_precision("highest"):
-        found = _alexnet(params, image)
+        pairs = feature_pairs(params, image, style)
         return Metrics(
-            lpips=_lpips(params, found, _alexnet(params, content)),
+            lpips=_lpips(params, pairs[0].image, alexnet_features(params, content)),
             ssim=ssim(image, content),
             edge_similarity=edge_similarity(image, content),
-            style_distance=_gram_distance(params, found, image, style),
+            style_distance=compare_grams(pairs),
+            sliced_distance=compare_slices(pairs),
             colour_distance=colour_distance(image, style),
             total_variation=total_variation(image),
         )
@@ -156,70 +168,6 @@ def _unit(features: jax.Array) -> jax.Array:
 
 @reverse_mode_only()
 @jax.jit
-def gram_distance(
-    params: _Params, image: Float[Array, "h w 3"], style: Float[Array, "h_style w_style 3"]
-) -> Float[Array, ""]:
-    """Compute the distance of two textures by a network that no transfer optimises.
-
-    It is the mean of ||G - A|| / ||A|| (Frobenius norms) over AlexNet's five layers at full size and at half size. G
-    and A are the Gram matrices of the image and of the style, each F'F / N (Gatys et al., arXiv 1505.07376). The norm
-    of A in the denominator gives layers, sizes and style images the same scale: 1 is the distance of an image without
-    any features. Half size, which is antialiased, is left out if a side of the image or of the style has less than 64
-    pixels.
-
-    Args:
-      params: what `load_lpips("alex")` returns.
-      image: (h, w, 3), at least 32x32.
-      style: (h', w', 3), at least 32x32.
-
-    Returns:
-      A scalar >= 0, which is 0 for equal images.
-
-    Raises:
-      ValueError: if an image is too small, not floating-point or of the wrong shape, or the parameters are others.
-    """
-    image, style = promoted(check_image(image, alexnet.MIN_SIZE), check_image(style, alexnet.MIN_SIZE))
-    with jax.default_matmul_precision("highest"):
-        return _gram_distance(params, _alexnet(params, image), image, style)
-
-
-def _gram_distance(params: _Params, found: _Found, image: jax.Array, style: jax.Array) -> jax.Array:
-    pairs = [(found, _alexnet(params, style))]
-    if min(*image.shape[:2], *style.shape[:2]) >= 2 * alexnet.MIN_SIZE:
-        pairs.append((_alexnet(params, halve(image)), _alexnet(params, halve(style))))
-    terms = []
-    for of_image, of_style in pairs:
-        for layer in alexnet.LAYERS:
-            target = gram_matrix(of_style[layer])
-            terms.append(_norm(gram_matrix(of_image[layer]) - target) / (_norm(target) + 1e-12))
-    return jnp.stack(terms).mean()
-
-
-def halve(image: Float[Array, "h w c"]) -> Float[Array, "h//2 w//2 c"]:
-    """Scale an image to half its size, with antialiasing.
-
-    Args:
-      image: (h, w, c).
-
-    Returns:
-      (h // 2, w // 2, c).
-    """
-    h, w, c = image.shape
-    return jax.image.resize(image, (h // 2, w // 2, c), "linear")  # antialiased by default
-
-
-def _norm(x: jax.Array) -> jax.Array:
-    return safe_sqrt(jnp.square(x).sum())
-
-
-def _alexnet(params: _Params, image: jax.Array) -> _Found:
-    if "conv1" not in params:
-        raise ValueError('this metric needs the weights of AlexNet as params; give js.load_lpips("alex")')
-    return alexnet.alexnet_features(params, image)
-
-
-@reverse_mode_only()
-@jax.jit
 def frechet_distance(
     params: _Params, images: Float[Array, "n h w 3"], references: Float[Array, "m h_reference w_reference 3"]
 ) -> Float[Array, ""]:
@@ -253,7 +201,7 @@ def _set_features(params: _Params, images: jax.Array, name: str) -> jax.Array:
         raise ValueError(f"{name} are {len(images)} images, too few for a covariance: give at least {needed}")
 
     def one(image: jax.Array) -> jax.Array:
-        return _alexnet(params, check_image(image, alexnet.MIN_SIZE))["relu1"].mean((0, 1))
+        return alexnet_features(params, check_image(image, alexnet.MIN_SIZE))["relu1"].mean((0, 1))
 
     with jax.default_matmul_precision("highest"):
         return jax.vmap(one)(images)

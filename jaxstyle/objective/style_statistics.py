@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.network.layers import STYLE_LOSSES
+from jaxstyle.objective.distributions import nearest, sliced
 from jaxstyle.objective.losses import gram_loss, gram_matrix
 from jaxstyle.objective.moments import CENTERED_GRAM, MOMENTS
-from jaxstyle.objective.sliced import sliced
 from jaxstyle.objective.statistic import StyleStatistic
 from jaxstyle.objective.wasserstein import WASSERSTEIN
 
@@ -70,4 +70,5 @@ _BY_NAME: dict[str, StyleStatistic] = {
     "wasserstein": WASSERSTEIN,
     "moments": MOMENTS,
     "sliced": sliced(),
+    "nearest": nearest(),
 }

@@ -32,8 +32,8 @@ WEIGHT_DEFAULTS: dict[str, WeightDefaults] = {
 
 # Style weights of the other style losses, which give a gradient of about the same size on sample images at 96 px.
 _BETAS: dict[str, dict[str, float]] = {
-    "mean": {"centered_gram": 3.0, "wasserstein": 10.0, "moments": 10.0, "sliced": 20.0},
-    "relative": {"wasserstein": 3.0, "moments": 3.0, "sliced": 3.0},
+    "mean": {"centered_gram": 3.0, "wasserstein": 10.0, "moments": 10.0, "sliced": 20.0, "nearest": 10.0},
+    "relative": {"wasserstein": 3.0, "moments": 3.0, "sliced": 3.0, "nearest": 3.0},
     "gatys": {"centered_gram": 3e5 * 3},
     "johnson": {"centered_gram": 1e5 * 3},
 }

@@ -217,13 +217,14 @@ ROWS = {
             draws=name == "sliced",
             slow=name in ("sliced", "wasserstein"),
         )
-        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced")
+        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced", "nearest")
     },
     "metrics.ssim": Row(metrics.ssim, pair, slow=True),
     "metrics.edge_similarity": Row(metrics.edge_similarity, pair),
     "metrics.colour_distance": Row(metrics.colour_distance, pair, slow=True),
     "metrics.lpips": Row(metrics.lpips, lpips_pair, image=1, params=0, forward=False, slow=True),
     "metrics.gram_distance": Row(metrics.gram_distance, lpips_pair, image=1, params=0, forward=False, slow=True),
+    "metrics.sliced_distance": Row(metrics.sliced_distance, lpips_pair, image=1, params=0, forward=False, slow=True),
     "colour.match_colours": Row(colour.match_colours, pair, slow=True),
     "colour.with_colours_of": Row(colour.with_colours_of, pair),
     "pyramid.resize": Row(lambda x: resize(x, (5, 7)), lambda: (picture(0),), slow=True),
@@ -567,7 +568,7 @@ MIXED = {
     "colour_distance": lambda x, *_: metrics.colour_distance(cast(x, jnp.float16), x),
     **{
         f"style {name}": lambda x, *_, name=name: compare_styles(name)(cast(x, jnp.bfloat16), x)
-        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced")
+        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced", "nearest")
     },
 }
 

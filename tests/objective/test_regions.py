@@ -11,7 +11,7 @@ from jaxstyle.parallel.stacked_targets import StackedTargets, targets_of_lane
 from tests.conftest import SHALLOW
 from tests.reference import numpy_styles
 
-MASKED = [name for name in STYLE_LOSSES if name != "sliced"]
+MASKED = [name for name in STYLE_LOSSES if name not in ("sliced", "nearest")]
 LAYERS = ("relu1_1", "relu2_1", "relu2_2")
 
 
@@ -175,8 +175,9 @@ def test_errors(features, params, content, style):
         make(good, [fine], [style, style])
     with pytest.raises(ValueError, match=r"as many regions, got \[2, 1\]"):
         make(good, [fine, fine[:1]], [style, style])
-    with pytest.raises(ValueError, match="style_loss 'sliced' takes no masks"):
-        make(good, fine, style_loss="sliced")
+    for name in ("sliced", "nearest"):
+        with pytest.raises(ValueError, match=f"style_loss '{name}' takes no masks"):
+            make(good, fine, style_loss=name)
     with pytest.raises(ValueError, match="the content masks have 1 regions, the style masks 2"):
         style_of(features, params, content, make(good[:1], fine))
 

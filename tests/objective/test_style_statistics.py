@@ -5,8 +5,8 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.network.layers import STYLE_LOSSES
+from jaxstyle.objective.distributions import nearest, sliced
 from jaxstyle.objective.losses import CONVENTIONS, gram_loss
-from jaxstyle.objective.sliced import sliced
 from jaxstyle.objective.statistic import StyleStatistic
 from jaxstyle.objective.style_statistics import style_statistic
 from tests.conftest import SHALLOW, relative_error
@@ -83,6 +83,23 @@ def test_sliced_equals_numpy_where_both_have_as_many_positions(rng):
     halves = [np.sort((f.reshape(-1, 6) @ line)[:, 0]).reshape(2, -1).mean(1) for f in (F[:6], S)]
     found = distance_of(two, S)(jnp.asarray(F[:6]))
     assert float(found) == pytest.approx(np.mean((halves[0] - halves[1]) ** 2), rel=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("block", [1, 10, 63, 2048])
+def test_nearest_equals_numpy_on_a_grid_of_the_style(block, rng):
+    """Whichever way is farther, and however many blocks there are: 63 positions of F are no multiple of 10."""
+    style = rng.normal(size=(8, 15, 6))
+    statistic = nearest(side=3, block=block)
+    taken = style[[1, 4, 6]][:, [2, 7, 12]]
+    found = distance_of(statistic, style)(jnp.asarray(F))
+    assert float(found) == pytest.approx(numpy_styles.nearest(F, taken), rel=1e-12)
+    relative = distance_of(statistic, style, "relative")(jnp.asarray(F))
+    assert float(relative) == pytest.approx(numpy_styles.nearest(F, taken) / np.mean(taken**2), rel=1e-9)
+    # A single colour of the style leaves nothing to the image's side, and all to the style's.
+    one = np.broadcast_to(taken[0, 0], (4, 4, 6))
+    found = distance_of(statistic, style)(jnp.asarray(one))
+    assert float(found) == pytest.approx(numpy_styles.nearest(one, taken), rel=1e-12)
 
 
 @pytest.mark.usefixtures("x64")

@@ -70,6 +70,20 @@ def gram_distance(features, images, styles):
     return np.mean(terms)
 
 
+def sliced_distance(features, images, styles, directions):
+    """`images` and `styles`: the same picture at each scale; `directions`: (channels, number) for each layer."""
+    levels = (np.arange(256) + 0.5) / 256
+    terms = []
+    for image, style in zip(images, styles, strict=True):
+        for f, s, lines in zip(features(image), features(style), directions, strict=True):
+            lines = np.float64(lines) / np.linalg.norm(np.float64(lines), axis=0)
+            a, b = (np.quantile(x.reshape(-1, x.shape[-1]) @ lines, levels, axis=0) for x in (f, s))
+            if s.shape[:2] == (1, 1):
+                continue
+            terms.append(np.sqrt(np.mean((a - b) ** 2) / np.mean(np.var(b, axis=0))))
+    return np.mean(terms)
+
+
 def halve(image):
     """Even sizes only: the triangle filter of width 2 at half size, renormalised at the border."""
     for axis in (0, 1):

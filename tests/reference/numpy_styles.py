@@ -30,6 +30,12 @@ def style_noise(d):
     return (vectors * ((np.sqrt(values**2 + 4 * t**2) - values) / 2)) @ vectors.T
 
 
+def nearest(f, s):
+    """The larger of the two means of squared differences, over channels too, from the nearest position of the other."""
+    costs = np.array([[np.mean((x - y) ** 2) for y in s.reshape(-1, s.shape[-1])] for x in f.reshape(-1, f.shape[-1])])
+    return max(costs.min(1).mean(), costs.min(0).mean())
+
+
 def sliced(f, s, directions):
     """Mean over unit directions (c, k) of the squared Wasserstein-2 distance of the projections, of equal counts."""
     total = 0
