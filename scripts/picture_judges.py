@@ -53,7 +53,7 @@ def judge(params: Any, image: np.ndarray, content: np.ndarray, style: np.ndarray
         float(metrics.lpips),
         1 - float(metrics.edge_similarity),
         float(metrics.style_distance),
-        float(metrics.sliced_distance),
+        float(js.metrics.sliced_distance(params, made, wanted)),
         float(patch_distance(made, wanted)),
         emd_of_colours(image, style),
         float(checkerboard(made)),

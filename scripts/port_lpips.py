@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 from port_vgg16 import MEMBER, MEMBER_SHA256, read_checkpoint
 
-from jaxstyle.evaluate.metrics import VGG16_LAYERS
+from jaxstyle.evaluate.lpips import VGG16_LAYERS
 from jaxstyle.network import alexnet
 from jaxstyle.pretrained.weight_sets import PREPROCESSINGS
 

@@ -5,7 +5,6 @@ METRIC_NAMES: tuple[str, ...] = (
     "ssim",
     "edge_similarity",
     "style_distance",
-    "sliced_distance",
     "colour_distance",
     "total_variation",
 )

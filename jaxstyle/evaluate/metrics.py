@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle.common.checks import reverse_mode_only
 from jaxstyle.common.dtypes import promoted
+from jaxstyle.evaluate.lpips import compare_features, lpips
 from jaxstyle.evaluate.metric_names import HIGHER_IS_BETTER
 from jaxstyle.evaluate.similarity import (
     check_image,
@@ -22,19 +23,17 @@ from jaxstyle.evaluate.similarity import (
     colour_distance,
     edge_similarity,
     gaussian_distance,
-    safe_sqrt,
     ssim,
 )
 from jaxstyle.evaluate.style_distances import (
+    GRAM_SCALES,
     alexnet_features,
     compare_grams,
-    compare_slices,
     feature_pairs,
     gram_distance,
     sliced_distance,
 )
 from jaxstyle.network import alexnet
-from jaxstyle.network.vgg_features import make_features
 from jaxstyle.objective.losses import total_variation
 
 __all__ = [
@@ -52,13 +51,8 @@ __all__ = [
     "total_variation",
 ]
 
-VGG16_LAYERS: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
-"""The layers that LPIPS compares on VGG16."""
-
 _Params = Mapping[str, Any]
 _Found = Mapping[str, jax.Array]
-
-_vgg16_features = make_features(VGG16_LAYERS)
 
 
 class Metrics(NamedTuple):
@@ -69,7 +63,6 @@ class Metrics(NamedTuple):
       ssim: `ssim` to the content; at most 1, higher is better.
       edge_similarity: `edge_similarity` to the content; at most 1, higher is better.
       style_distance: `gram_distance` to the style; 0 is the same texture, lower is better.
-      sliced_distance: `sliced_distance` to the style; 0 is the same texture, lower is better.
       colour_distance: `colour_distance` to the style in units of CIELAB; 0 is the same colours, lower is better.
       total_variation: `losses.total_variation` of the image alone; lower is smoother.
     """
@@ -78,7 +71,6 @@ class Metrics(NamedTuple):
     ssim: Float[Array, "*lanes"]
     edge_similarity: Float[Array, "*lanes"]
     style_distance: Float[Array, "*lanes"]
-    sliced_distance: Float[Array, "*lanes"]
     colour_distance: Float[Array, "*lanes"]
     total_variation: Float[Array, "*lanes"]
 
@@ -114,56 +106,15 @@ def measure(
     image, content = check_pair(image, content, alexnet.MIN_SIZE)
     image, content, style = promoted(image, content, check_image(style, alexnet.MIN_SIZE))
     with jax.default_matmul_precision("highest"):
-        pairs = feature_pairs(params, image, style)
+        pairs = feature_pairs(params, image, style, GRAM_SCALES)
         return Metrics(
-            lpips=_lpips(params, pairs[0].image, alexnet_features(params, content)),
+            lpips=compare_features(params, pairs[0].image, alexnet_features(params, content)),
             ssim=ssim(image, content),
             edge_similarity=edge_similarity(image, content),
             style_distance=compare_grams(pairs),
-            sliced_distance=compare_slices(pairs),
             colour_distance=colour_distance(image, style),
             total_variation=total_variation(image),
         )
-
-
-@reverse_mode_only()
-@jax.jit
-def lpips(params: _Params, image_a: Float[Array, "h w 3"], image_b: Float[Array, "h w 3"]) -> Float[Array, ""]:
-    """Compute the learned perceptual distance LPIPS 0.1 of Zhang et al. (arXiv 1801.03924).
-
-    The features of five layers are scaled to length 1 at each position. Their squared differences are weighted by the
-    learned heads, averaged over positions and summed over layers.
-
-    Args:
-      params: what `load_lpips("alex")` returns, which is the standard, or `load_lpips("vgg16")`.
-      image_a: (h, w, 3), at least 32x32.
-      image_b: (h, w, 3).
-
-    Returns:
-      A scalar >= 0, which is 0 for equal images.
-
-    Raises:
-      ValueError: if an image is too small or not floating-point, the shapes differ, or the parameters have no heads.
-    """
-    image_a, image_b = check_pair(image_a, image_b, alexnet.MIN_SIZE)
-    if "heads" not in params:
-        raise ValueError('params hold no heads of LPIPS; give js.load_lpips("alex") or ("vgg16")')
-    features = alexnet.alexnet_features if "conv1" in params else _vgg16_features
-    with jax.default_matmul_precision("highest"):
-        return _lpips(params, features(params, image_a), features(params, image_b))
-
-
-def _lpips(params: _Params, a: _Found, b: _Found) -> jax.Array:
-    terms = [
-        (jnp.square(_unit(a[layer]) - _unit(b[layer])) * head.astype(a[layer].dtype)[None, None]).sum(-1).mean()
-        for layer, head in params["heads"].items()
-    ]
-    return jnp.stack(terms).sum()
-
-
-def _unit(features: jax.Array) -> jax.Array:
-    """Scale each position's vector of channels to length 1; a vector of zeros stays."""
-    return features / (safe_sqrt(jnp.square(features).sum(-1, keepdims=True)) + 1e-10)
 
 
 @reverse_mode_only()

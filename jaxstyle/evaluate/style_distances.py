@@ -19,7 +19,8 @@ from jaxstyle.network import alexnet
 from jaxstyle.objective.losses import gram_matrix
 
 _PROJECTIONS, _QUANTILES = 64, 256
-_SCALES, _GRAM_SCALES = 3, 2
+_SCALES, GRAM_SCALES = 3, 2
+"""How many sizes are compared at most."""
 
 _Params = Mapping[str, Any]
 
@@ -60,7 +61,7 @@ def gram_distance(
     Raises:
       ValueError: if an image is too small, not floating-point or of the wrong shape, or the parameters are others.
     """
-    return compare_grams(_checked_pairs(params, image, style, _GRAM_SCALES))
+    return compare_grams(_checked_pairs(params, image, style, GRAM_SCALES))
 
 
 @reverse_mode_only()
@@ -134,7 +135,7 @@ def compare_grams(pairs: Sequence[FeaturePair]) -> Float[Array, ""]:
       A scalar >= 0.
     """
     terms = []
-    for pair in pairs[:_GRAM_SCALES]:
+    for pair in pairs[:GRAM_SCALES]:
         for layer in alexnet.LAYERS:
             target = gram_matrix(pair.style[layer])
             terms.append(_norm(gram_matrix(pair.image[layer]) - target) / (_norm(target) + 1e-12))

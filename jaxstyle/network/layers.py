@@ -41,9 +41,6 @@ POOLINGS: tuple[str, ...] = ("max", "average", "scaled_average")
 PADDINGS: tuple[str, ...] = ("zero", "replicate")
 """What convolutions see outside of the image: 0, as VGG was trained; or the nearest pixel, which leaves no frame."""
 
-STYLE_LOSSES: tuple[str, ...] = ("gram", "centered_gram", "wasserstein", "moments", "sliced", "nearest")
-"""Ways to compare the style of two images; see `style_statistics.py`."""
-
 BACKENDS: tuple[str, ...] = ("auto", "xla", "winograd")
 """Convolution algorithms: the faster one of each platform; XLA's; or Winograd's, for the kernels where it pays."""
 

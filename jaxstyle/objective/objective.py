@@ -132,7 +132,7 @@ def make_objective(
       content_layers: layers of the content loss, in the order of `LossWeights.content_layers`. There may be none, for a
         texture (Gatys et al., arXiv 1505.07376): the content loss is then 0.
       style_layers: layers of the style loss, in the order of `LossWeights.style_layers`.
-      style_loss: one of `layers.STYLE_LOSSES`, or a `StyleStatistic`, which says what conventions it takes.
+      style_loss: one of `weight_defaults.STYLE_LOSSES`, or a `StyleStatistic`, which says what conventions it takes.
       convention: one of `losses.CONVENTIONS`, which says what alpha and beta multiply.
 
     Returns:

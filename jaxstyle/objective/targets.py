@@ -151,7 +151,7 @@ def style_targets(
       params: its parameters.
       styles: the style images, each (h', w', 3).
       layers: layers of the style loss.
-      style_loss: one of `layers.STYLE_LOSSES`, or a `StyleStatistic`.
+      style_loss: one of `weight_defaults.STYLE_LOSSES`, or a `StyleStatistic`.
       masks: None, or masks (regions, h', w') of each style image; of a single style image, its masks alone will do.
 
     Returns:

@@ -30,7 +30,7 @@ class Preset(NamedTuple):
       content_layers: layers of the content loss.
       style_layers: layers of the style loss.
       style_layer_weights: `LossWeights.style_layers`, a weight for each style layer.
-      style_loss: one of `layers.STYLE_LOSSES`.
+      style_loss: one of `weight_defaults.STYLE_LOSSES`.
       pooling: one of `layers.POOLINGS`.
       padding: one of `layers.PADDINGS`.
       start: the image to start from: "content", "noise" or "gray".

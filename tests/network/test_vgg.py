@@ -9,8 +9,9 @@ import pytest
 import jaxstyle as js
 from jaxstyle.network.activations import average_pool, max_pool, relu, scaled_average_pool
 from jaxstyle.network.half_precision import _one_by_one
-from jaxstyle.network.layers import CONVOLUTIONS, LAYERS, STYLE_LOSSES, min_size
+from jaxstyle.network.layers import CONVOLUTIONS, LAYERS, min_size
 from jaxstyle.network.vgg import VGG19
+from jaxstyle.objective.weight_defaults import STYLE_LOSSES
 from tests.conftest import relative_error, widen
 from tests.reference import numpy_vgg
 

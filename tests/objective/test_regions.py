@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.network.layers import STYLE_LOSSES, block_of
+from jaxstyle.network.layers import block_of
 from jaxstyle.objective.regions import layer_masks
 from jaxstyle.objective.style_statistics import style_statistic
+from jaxstyle.objective.weight_defaults import STYLE_LOSSES
 from jaxstyle.parallel.stacked_targets import StackedTargets, targets_of_lane
 from tests.conftest import SHALLOW
 from tests.reference import numpy_styles

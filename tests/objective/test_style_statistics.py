@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import jaxstyle as js
-from jaxstyle.network.layers import STYLE_LOSSES
 from jaxstyle.objective.distributions import nearest, sliced
 from jaxstyle.objective.losses import CONVENTIONS, gram_loss
 from jaxstyle.objective.statistic import StyleStatistic
 from jaxstyle.objective.style_statistics import style_statistic
+from jaxstyle.objective.weight_defaults import STYLE_LOSSES
 from tests.conftest import SHALLOW, relative_error
 from tests.reference import numpy_styles, numpy_vgg
 

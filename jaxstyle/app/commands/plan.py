@@ -9,8 +9,8 @@ from jaxstyle.app.commands.options import add_debug, positive
 from jaxstyle.app.settings.settings import DEFAULT_SIZE
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import say
-from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
-from jaxstyle.objective.weight_defaults import default_style_loss
+from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS
+from jaxstyle.objective.weight_defaults import STYLE_LOSSES, default_style_loss
 
 ENVIRONMENT: dict[str, str] = {
     "JAX_PLATFORMS": "cpu",

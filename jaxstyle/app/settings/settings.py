@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS
 from jaxstyle.app.settings.values import parse_fraction, parse_integer, parse_least, parse_network
-from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS, STYLE_LOSSES
+from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS
+from jaxstyle.objective.weight_defaults import STYLE_LOSSES
 from jaxstyle.optimise.presets import PRESETS
 from jaxstyle.optimise.pyramid_sizes import COARSE_STEPS, SMALLEST, STEPS
 
