@@ -127,7 +127,7 @@ def transfers(params):
     from jaxstyle.optimise.transfer import run_chunk
     from jaxstyle.parallel.hyperparams import set_hyperparams
     from jaxstyle.parallel.lanes import make_lanes
-    from jaxstyle.parallel.microbatch import default_microbatch, device_microbatch
+    from jaxstyle.parallel.microbatch_size import default_microbatch, device_microbatch
     from jaxstyle.parallel.weight_grid import pad_lanes
 
     content, style = pictures()

@@ -24,7 +24,7 @@ from jaxstyle.optimise.transfer import run
 from jaxstyle.optimise.transfer_state import Transfer
 from jaxstyle.parallel.hyperparams import set_hyperparams
 from jaxstyle.parallel.lanes import make_lanes
-from jaxstyle.parallel.microbatch import device_microbatch
+from jaxstyle.parallel.microbatch_size import device_microbatch
 from jaxstyle.parallel.stacked_targets import StackedTargets, check_targets
 from jaxstyle.parallel.weight_grid import lane_axes, num_lanes, pad_lanes
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jaxstyle as js
-from jaxstyle.parallel.microbatch import default_microbatch, device_microbatch
+from jaxstyle.parallel.microbatch_size import default_microbatch, device_microbatch
 
 LAYERS = {"content_layers": "relu1_1", "style_layers": "relu1_1"}
 ADAM = optax.inject_hyperparams(optax.adam)(learning_rate=0.1)

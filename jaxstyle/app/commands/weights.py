@@ -130,7 +130,7 @@ def _done(path: Path) -> Path:
 
 
 def _fetch(args: argparse.Namespace) -> Path:
-    from jaxstyle.app.weights.fetch import fetch_set
+    from jaxstyle.app.weights.fetch_weight_set import fetch_set
 
     return _done(fetch_set(args.name))
 

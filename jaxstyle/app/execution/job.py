@@ -26,7 +26,7 @@ from jaxstyle.objective.style_statistics import style_statistic
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.transfer import make_transfer
 from jaxstyle.optimise.transfer_state import Transfer
-from jaxstyle.parallel.microbatch import default_microbatch
+from jaxstyle.parallel.microbatch_size import default_microbatch
 from jaxstyle.pretrained.weight_files import default_set
 
 _LEAST_WEIGHT = 1.18e-38  # Smaller weights are 0 to float32.

@@ -26,7 +26,7 @@ from jaxstyle.optimise.stopping import make_stopping
 from jaxstyle.optimise.transfer import make_transfer, run_chunk
 from jaxstyle.optimise.transfer_state import Transfer
 from jaxstyle.parallel.lanes import make_lanes
-from jaxstyle.parallel.microbatch import default_microbatch
+from jaxstyle.parallel.microbatch_size import default_microbatch
 from jaxstyle.parallel.plan import read_plan
 from jaxstyle.parallel.stacked_targets import StackedTargets
 from jaxstyle.pretrained.load import load_weights

@@ -20,7 +20,7 @@ from jaxstyle.app.planning.machine import Machine, Speed
 from jaxstyle.app.planning.most_lanes import search_most
 from jaxstyle.network.layers import CONTENT_LAYERS, CONVOLUTIONS, STYLE_LAYERS
 from jaxstyle.parallel.lanes import make_lanes
-from jaxstyle.parallel.microbatch import default_microbatch
+from jaxstyle.parallel.microbatch_size import default_microbatch
 
 FULL = plan_lanes.Request(
     64, None, None, "float32", "adam", "mean", "gram", CONTENT_LAYERS, STYLE_LAYERS, "max", "zero", "random:0"

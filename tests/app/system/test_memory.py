@@ -8,7 +8,7 @@ import pytest
 
 from jaxstyle.app.system import memory
 from jaxstyle.app.system.memory import Memory, available_memory, device_memory
-from jaxstyle.parallel.microbatch import default_microbatch
+from jaxstyle.parallel.microbatch_size import default_microbatch
 
 
 def gpu(kind="NVIDIA Thing", stats=None, number=0):

@@ -12,8 +12,8 @@ import pytest
 import jaxstyle as js
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.locks import owned
-from jaxstyle.app.weights import download, fetch, store
-from jaxstyle.app.weights.fetch import fetch_set
+from jaxstyle.app.weights import fetch_weight_set, http_download, store
+from jaxstyle.app.weights.fetch_weight_set import fetch_set
 from jaxstyle.pretrained import load, weight_files
 from jaxstyle.pretrained.weight_sets import REMOTE_SETS, Download, RemoteSet
 from tests.reference import foreign_files as foreign
@@ -94,21 +94,21 @@ def quick(monkeypatch, tmp_path):
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr(download, "_TIMEOUT", (2.0, 0.6))
-    monkeypatch.setattr(download, "_PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(http_download, "_TIMEOUT", (2.0, 0.6))
+    monkeypatch.setattr(http_download, "_PAUSES", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture
 def fetched(monkeypatch):
     """Collect what is handed over for porting, instead of porting it."""
     found = []
-    monkeypatch.setattr(fetch, "port_file", lambda path, name: found.append(path.read_bytes()) or path)
+    monkeypatch.setattr(fetch_weight_set, "port_file", lambda path, name: found.append(path.read_bytes()) or path)
     return found
 
 
 def offer(monkeypatch, *downloads):
     sets = {"one": RemoteSet("VGG19", "nobody's", "none", tuple(downloads))}
-    for module in (fetch, store, load):
+    for module in (fetch_weight_set, store, load):
         monkeypatch.setattr(module, "REMOTE_SETS", sets)
 
 
@@ -262,7 +262,7 @@ def test_a_host_that_stands_still_is_given_up(server, monkeypatch, begun):
         release.wait(20)
 
     server.answer = answer
-    monkeypatch.setattr(download, "_PAUSES", (0.0,))
+    monkeypatch.setattr(http_download, "_PAUSES", (0.0,))
     offer(monkeypatch, at(server))
     try:
         with pytest.raises(RunError, match="it stopped sending"):
@@ -280,7 +280,7 @@ def test_a_dead_host_is_given_up_soon(monkeypatch, capsys):
 
 def test_a_host_that_gives_a_little_at_a_time_is_given_up(server, monkeypatch):
     server.answer = lambda h, _: send(h, CONTENT, cut=16_384)
-    monkeypatch.setattr(download, "_MAX_TRIES", 10)
+    monkeypatch.setattr(http_download, "_MAX_TRIES", 10)
     offer(monkeypatch, at(server))
     with pytest.raises(RunError, match="the connection was cut|it stopped after"):
         fetch_set("one")

@@ -10,8 +10,8 @@ from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.files import explain
 from jaxstyle.app.system.locks import owned
 from jaxstyle.app.system.screen import tell
-from jaxstyle.app.weights.download import DownloadError, NoRangesError, Part, download_part, open_session
 from jaxstyle.app.weights.file_formats import SourceFile, UnreadableError, need_h5py, parse_header, tensors_of_span
+from jaxstyle.app.weights.http_download import DownloadError, NoRangesError, Part, download_part, open_session
 from jaxstyle.app.weights.store import hash_file, make_folder, matches, port_file, port_source
 from jaxstyle.pretrained.vgg_conversion import may_be_needed
 from jaxstyle.pretrained.weight_files import WeightsError, find_cached, read_set, set_path
