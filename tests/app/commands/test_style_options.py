@@ -230,7 +230,7 @@ def test_colours_in_a_sweep_are_those_of_each_pair_alone(more, colour):
 @pytest.mark.slow
 def test_every_start(images):
     for init in ("content", "noise", "style", "gray", "statistics"):
-        found = load_pictures(Settings("c.png", "s.png", init=init), [{}], 2)
+        found = load_pictures(Settings("c.png", "s.png", init=init), [{}], 2, _sizes)
         content, style = jnp.asarray(found.contents[0].image), jnp.asarray(found.largest.styles[0].image)
         one, two = (start_image(found, init, content, style, seed) for seed in (1, 2))
         assert one.shape == content.shape
