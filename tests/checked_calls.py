@@ -120,6 +120,8 @@ def objectives(params):
 
 def transfers(params):
     import jaxstyle as js
+    from jaxstyle.network.layers import STYLE_LAYERS
+    from jaxstyle.objective import weight_defaults
     from jaxstyle.optimise.averaging import make_averaging
     from jaxstyle.optimise.lbfgs import lbfgs
     from jaxstyle.optimise.pyramid import carry
@@ -143,6 +145,9 @@ def transfers(params):
         trace(partial(run_chunk, many, capacity=2), state, params, targets, grid, jnp.int32(1))
     rated = make_lanes(js.make_transfer(loss, optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)), grid)
     trace(lambda x: set_hyperparams(rated.init(x), {"learning_rate": 0.2}), jnp.stack([content] * 3))
+    style_loss = weight_defaults.default_style_loss("mean")
+    assert weight_defaults.weight_defaults("mean", style_loss).betas
+    assert weight_defaults.default_layer_weights(style_loss, STYLE_LAYERS)
     assert device_microbatch(16 * 18, jax.devices("cpu")[0]) == default_microbatch(16 * 18, None)
     mesh = jax.make_mesh((1,), ("rows",), axis_types=(AxisType.Auto,))
     trace(partial(js.sweep, adam, num_steps=1, mesh=mesh), content, params, targets, grid)
