@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 import jaxstyle as js
 from jaxstyle.evaluate.similarity import cielab
-from jaxstyle.evaluate.style_distances import halve
+from jaxstyle.evaluate.style_distances import halved_pairs
 
 PATCH, STRIDE = 7, 2
 COLOURS = 600  # pixels of each image that are assigned to each other
@@ -61,15 +61,6 @@ def judge(params: Any, image: np.ndarray, content: np.ndarray, style: np.ndarray
     )
 
 
-def _pyramid(image: jax.Array, style: jax.Array, smallest: int) -> list[tuple[jax.Array, jax.Array]]:
-    """Both images at full, half and quarter size, as far as both have `smallest` pixels on each side."""
-    pairs = [(image, style)]
-    while len(pairs) < 3 and min(*pairs[-1][0].shape[:2], *pairs[-1][1].shape[:2]) >= 2 * smallest:
-        image, style = (halve(x) for x in pairs[-1])
-        pairs.append((image, style))
-    return pairs
-
-
 @jax.jit
 def patch_distance(image: jax.Array, style: jax.Array) -> jax.Array:
     """Distance of patches of 7x7 pixels from their nearest neighbours in the other image, both ways, at three scales.
@@ -78,7 +69,7 @@ def patch_distance(image: jax.Array, style: jax.Array) -> jax.Array:
     every part of the style appears. The root mean square difference of a pixel, over the style's standard deviation.
     """
     terms = []
-    for a, b in _pyramid(image, style, 4 * PATCH):
+    for a, b in halved_pairs(image, style, 3, 4 * PATCH):
         squared = _squared_distances(_patches(a), _patches(b))
         ways = jnp.stack([jnp.sqrt(squared.min(1)).mean(), jnp.sqrt(squared.min(0)).mean()])
         terms.append(ways.mean() / jnp.sqrt(b.var((0, 1)).mean() + 1e-12))

@@ -89,7 +89,9 @@ def sliced_distance(
     Raises:
       ValueError: if an image is too small, not floating-point or of the wrong shape, or the parameters are others.
     """
-    return compare_slices(_checked_pairs(params, image, style, _SCALES))
+    pairs = _checked_pairs(params, image, style, _SCALES)
+    both = [(pair.image[layer], pair.style[layer]) for pair in pairs for layer in alexnet.LAYERS]
+    return jnp.stack([_compare(f, target) for f, target in both if target.shape[0] * target.shape[1] > 1]).mean()
 
 
 def _checked_pairs(params: _Params, image: jax.Array, style: jax.Array, scales: int) -> list[FeaturePair]:
@@ -102,7 +104,7 @@ def feature_pairs(
     params: _Params,
     image: Float[Array, "h w 3"],
     style: Float[Array, "h_style w_style 3"],
-    scales: int = _SCALES,
+    scales: int,
 ) -> list[FeaturePair]:
     """Compute AlexNet's features of both images at full size, half size and so on, as far as both are large enough.
 
@@ -118,10 +120,28 @@ def feature_pairs(
     Raises:
       ValueError: if the parameters are those of another network.
     """
-    pairs = [FeaturePair(alexnet_features(params, image), alexnet_features(params, style))]
-    while len(pairs) < scales and min(*image.shape[:2], *style.shape[:2]) >= 2 * alexnet.MIN_SIZE:
+    pairs = halved_pairs(image, style, scales, alexnet.MIN_SIZE)
+    return [FeaturePair(alexnet_features(params, a), alexnet_features(params, b)) for a, b in pairs]
+
+
+def halved_pairs(
+    image: Float[Array, "h w c"], style: Float[Array, "h_style w_style c"], scales: int, smallest: int
+) -> list[tuple[jax.Array, jax.Array]]:
+    """Scale two images to full size, half size and so on, as far as both are large enough.
+
+    Args:
+      image: (h, w, c).
+      style: (h', w', c).
+      scales: the largest number of sizes.
+      smallest: pixels that each side of both has at least.
+
+    Returns:
+      A pair of images for each size, the full one first.
+    """
+    pairs = [(image, style)]
+    while len(pairs) < scales and min(*image.shape[:2], *style.shape[:2]) >= 2 * smallest:
         image, style = halve(image), halve(style)
-        pairs.append(FeaturePair(alexnet_features(params, image), alexnet_features(params, style)))
+        pairs.append((image, style))
     return pairs
 
 
@@ -140,19 +160,6 @@ def compare_grams(pairs: Sequence[FeaturePair]) -> Float[Array, ""]:
             target = gram_matrix(pair.style[layer])
             terms.append(_norm(gram_matrix(pair.image[layer]) - target) / (_norm(target) + 1e-12))
     return jnp.stack(terms).mean()
-
-
-def compare_slices(pairs: Sequence[FeaturePair]) -> Float[Array, ""]:
-    """Compute `sliced_distance` from features.
-
-    Args:
-      pairs: what `feature_pairs` returns.
-
-    Returns:
-      A scalar >= 0.
-    """
-    both = [(pair.image[layer], pair.style[layer]) for pair in pairs for layer in alexnet.LAYERS]
-    return jnp.stack([_compare(f, target) for f, target in both if target.shape[0] * target.shape[1] > 1]).mean()
 
 
 def _compare(features: jax.Array, target: jax.Array) -> jax.Array:
