@@ -81,7 +81,7 @@ def pairs(pictures):
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["alex", "vgg16"])
 def test_lpips_equals_float64_numpy(network, pairs, reference):
-    params = js.load_params(f"lpips-{network}")
+    params = js.load_lpips(network)
     features, heads = reference[network]
     if network == "vgg16":  # in NumPy it takes long
         pairs = [(a[:32, 16:51], b[:32, 16:51]) for a, b in pairs]

@@ -47,11 +47,8 @@ def test_the_loss_is_that_of_a_transfer(examples, problem):
     frozen, contents, style = problem
     pictures = jnp.flip(contents, 2) * 0.9
     wanted = [
-        shared.LOSS(
-            picture,
-            frozen.params,
-            js.make_objective(shared.FEATURES, **shared.LAYERS).targets(frozen.params, content, style),
-            shared.WEIGHTS,
+        shared.OBJECTIVE.loss(
+            picture, frozen.params, shared.OBJECTIVE.targets(frozen.params, content, style), shared.WEIGHTS
         )[0]
         for picture, content in zip(pictures, contents, strict=True)
     ]
