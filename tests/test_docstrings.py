@@ -31,7 +31,7 @@ WITH_EXAMPLE = {
     "pretrained.lpips.load_lpips",
     "optimise.pyramid.run_pyramid",
     "parallel.image_rows.shard_rows",
-    "objective.statistic.StyleStatistic",
+    "objective.statistics.statistic.StyleStatistic",
     "optimise.transfer.make_transfer",
     "optimise.transfer.run",
     "hypergradient.run_checkpointed.run_checkpointed",

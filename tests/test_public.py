@@ -17,7 +17,7 @@ from jaxstyle.evaluate import metrics
 from jaxstyle.hypergradient.implicit_gradient import ImplicitGradient, implicit_gradient
 from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
 from jaxstyle.objective import losses
-from jaxstyle.objective.statistic import StyleStatistic
+from jaxstyle.objective.statistics.statistic import StyleStatistic
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.initial_images import starting_image
 from jaxstyle.optimise.pyramid import carry, run_pyramid
@@ -43,7 +43,7 @@ SIGNATURES = {
     js.make_features: "layers / pooling padding backend dtype",
     js.Objective: "targets loss terms",
     js.lbfgs: "memory_size / bounds first_step max_step",
-    js.make_objective: "features / content_layers style_layers style_loss convention",
+    js.make_objective: "features / content_layers style_layers content_loss style_loss convention",
     js.read_image: "path size / background max_pixels",
     js.stack_targets: "targets / content style",
     js.make_transfer: "loss optimizer / bounds",
@@ -259,7 +259,7 @@ def test_slips_in_a_loss_name_the_argument(problem):
                 ),
                 "targets.style of relu1_1 is of another style_loss, or of features of other channels",
             )
-            for name in ("wasserstein", "moments", "sliced", "nearest")
+            for name in ("wasserstein", "moments", "sliced", "nearest", "relaxed_emd")
         ),
     ):
         with pytest.raises(ValueError, match=message):

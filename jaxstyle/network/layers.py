@@ -35,6 +35,14 @@ CONTENT_LAYERS: tuple[str, ...] = ("relu4_2",)
 STYLE_LAYERS: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 """Style layers of Gatys et al. (CVPR 2016)."""
 
+HYPERCOLUMN = "hypercolumn"
+"""A layer made of others; see `hypercolumns.add_hypercolumns`."""
+
+HYPERCOLUMN_LAYERS: tuple[str, ...] = tuple(
+    f"relu{block}_{i}" for block, depth in enumerate((2, 2, 3, 3), 1) for i in range(1, depth + 1)
+)
+"""The layers of a hypercolumn: those of VGG16 up to block 4, as in Kolkin et al. (arXiv 2203.13215)."""
+
 POOLINGS: tuple[str, ...] = ("max", "average", "scaled_average")
 """2x2 pooling: VGG's maximum; Gatys et al.'s mean; or the mean times 1.7, which is about as large as the maximum."""
 
@@ -64,7 +72,7 @@ def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
     """Check the names of layers of VGG19.
 
     Args:
-      layers: names, or one name.
+      layers: names out of `LAYERS`, `HYPERCOLUMN`, or one name.
 
     Returns:
       The names as a tuple.
@@ -75,21 +83,37 @@ def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
     """
     names = layer_names(layers, "layers")
     for name in names:
-        if name not in LAYERS:
-            raise ValueError(f"unknown layer {name!r}; valid layers: {', '.join(LAYERS)}")
+        if name not in LAYERS and name != HYPERCOLUMN:
+            raise ValueError(f"unknown layer {name!r}; valid layers: {', '.join(LAYERS)}, {HYPERCOLUMN}")
     return names
+
+
+def plain_layers(layers: Iterable[str]) -> tuple[str, ...]:
+    """Replace a hypercolumn by the layers that it is made of.
+
+    Args:
+      layers: names out of `LAYERS`, and `HYPERCOLUMN`.
+
+    Returns:
+      Different names out of `LAYERS`.
+
+    Raises:
+      ValueError: as `check_layers` does.
+    """
+    members = (HYPERCOLUMN_LAYERS if name == HYPERCOLUMN else (name,) for name in check_layers(layers))
+    return tuple(dict.fromkeys(name for group in members for name in group))
 
 
 def convolutions_for(layers: Iterable[str]) -> tuple[str, ...]:
     """List the convolutions that layers need, which are all up to the deepest layer.
 
     Args:
-      layers: names out of `LAYERS`.
+      layers: names out of `LAYERS`, and `HYPERCOLUMN`.
 
     Returns:
       Names out of `CONVOLUTIONS`, in order.
     """
-    deepest = max(LAYERS.index(layer) for layer in check_layers(layers))
+    deepest = max(LAYERS.index(layer) for layer in plain_layers(layers))
     return tuple(name for name in CONVOLUTIONS if LAYERS.index(name) <= deepest)
 
 
@@ -104,4 +128,4 @@ def min_size(layers: Iterable[str]) -> int:
     Returns:
       The number of pixels: 32 for block 5, 16 for block 4, ..., 2 for block 1.
     """
-    return 2 ** max(block_of(layer) for layer in check_layers(layers))
+    return 2 ** max(block_of(layer) for layer in plain_layers(layers))

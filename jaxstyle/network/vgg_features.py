@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,8 +12,9 @@ from jaxtyping import Array, Float
 
 from jaxstyle.common.checks import reverse_mode_only
 from jaxstyle.common.images import one_image
-from jaxstyle.network.features import Features, Params
+from jaxstyle.network.features import Features, Params, select_layers
 from jaxstyle.network.half_precision import as_function, bfloat16_network
+from jaxstyle.network.hypercolumns import add_hypercolumns
 from jaxstyle.network.layers import (
     BACKENDS,
     BLOCKS,
@@ -26,6 +28,7 @@ from jaxstyle.network.layers import (
     check_layers,
     convolutions_for,
     min_size,
+    plain_layers,
 )
 from jaxstyle.network.vgg import VGG19
 
@@ -62,7 +65,8 @@ def make_features(
     """Make VGG19's features as a pure function (params, image) -> {layer: features}.
 
     Args:
-      layers: names out of `layers.LAYERS`. The network is evaluated as deep as the deepest of them.
+      layers: names out of `layers.LAYERS`, and "hypercolumn" (see `hypercolumns.add_hypercolumns`). The network is
+        evaluated as deep as the deepest of them.
       pooling: "max"; "average", as Gatys et al. use; or "scaled_average", which is 1.7 times the average.
       padding: what every convolution sees outside of the image: "zero", as VGG was trained; or "replicate", the nearest
         pixel, which is the command's default. Zeros look like a dark frame, which leaves its mark on pictures.
@@ -97,10 +101,11 @@ def make_features(
     ):
         if value not in valid:
             raise ValueError(f"unknown {what} {value!r}; valid: {', '.join(valid)}")
+    plain = plain_layers(layers)
     if name == "bfloat16":
-        network = bfloat16_network(layers, pooling, backend, padding)
+        network = bfloat16_network(plain, pooling, backend, padding)
     else:
-        network = as_function(VGG19(layers, pooling, backend, padding=padding))
+        network = as_function(VGG19(plain, pooling, backend, padding=padding))
 
     smallest, needed = min_size(layers), convolutions_for(layers)
 
@@ -116,4 +121,14 @@ def make_features(
             return dict(network(params, image))
 
     vars(features)["smallest_side"] = smallest  # so that `features.smallest_side` need not search for it by tracing
-    return features
+    return features if plain == layers else _with_hypercolumns(features, layers)
+
+
+def _with_hypercolumns(features: Features, layers: tuple[str, ...]) -> Features:
+    """Return the features at these layers alone, one of which is a hypercolumn of others."""
+    added = add_hypercolumns(features)
+
+    def chosen(params: Params, image: Float[Array, "h w 3"]) -> dict[str, Float[Array, "_h _w _c"]]:
+        return select_layers(added(params, image), layers, "layers")
+
+    return functools.update_wrapper(chosen, added, assigned=())

@@ -6,8 +6,8 @@ new values never recompile; parameters are an argument, never a constant of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +17,15 @@ from jaxtyping import Array, ArrayLike, Float
 from jaxstyle.common.checks import check_function, check_type
 from jaxstyle.common.dtypes import promoted
 from jaxstyle.common.layer_names import layer_names, optional_layer_names
-from jaxstyle.common.trees import unstack
 from jaxstyle.network.features import Features, Params, select_layers
 from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS
 from jaxstyle.objective.loss_weights import SCALARS, LossWeights, as_weights, weighted_sum
-from jaxstyle.objective.losses import check_convention, feature_loss, total_variation
-from jaxstyle.objective.regions import RegionTargets, region_distances
-from jaxstyle.objective.statistic import StyleStatistic
-from jaxstyle.objective.style_statistics import style_statistic
+from jaxstyle.objective.losses import check_convention, total_variation
+from jaxstyle.objective.statistics.content_statistics import ContentStatistic, content_statistic
+from jaxstyle.objective.statistics.statistic import StyleStatistic
+from jaxstyle.objective.statistics.style_statistics import style_statistic
 from jaxstyle.objective.targets import Masks, StyleImages, Targets, compute_targets
+from jaxstyle.objective.terms import content_term, style_term
 
 
 class Losses(NamedTuple):
@@ -114,6 +114,7 @@ def make_objective(
     *,
     content_layers: Iterable[str] = CONTENT_LAYERS,
     style_layers: Iterable[str] = STYLE_LAYERS,
+    content_loss: str | ContentStatistic = "features",
     style_loss: str | StyleStatistic = "gram",
     convention: str = "mean",
 ) -> Objective:
@@ -132,6 +133,7 @@ def make_objective(
       content_layers: layers of the content loss, in the order of `LossWeights.content_layers`. There may be none, for a
         texture (Gatys et al., arXiv 1505.07376): the content loss is then 0.
       style_layers: layers of the style loss, in the order of `LossWeights.style_layers`.
+      content_loss: one of `weight_defaults.CONTENT_LOSSES`, or a `ContentStatistic`.
       style_loss: one of `weight_defaults.STYLE_LOSSES`, or a `StyleStatistic`, which says what conventions it takes.
       convention: one of `losses.CONVENTIONS`, which says what alpha and beta multiply.
 
@@ -140,9 +142,9 @@ def make_objective(
 
     Raises:
       ValueError: for features that are no function, names of layers that are no or repeated names, an unknown
-        style_loss or convention. The objective's functions raise it at trace time for a layer that the network doesn't
-        return, targets of another objective or another image size, weights of another length, and a convention that
-        style_loss doesn't take.
+        content_loss, style_loss or convention. The objective's functions raise it at trace time for a layer that the
+        network doesn't return, targets of another objective or another image size, weights of another length, and a
+        convention that content_loss or style_loss doesn't take.
 
     Example:
       >>> import jax, jaxstyle as js
@@ -158,7 +160,7 @@ def make_objective(
     """
     check_function("features", features, "js.make_features")
     check_convention(convention)
-    statistic = style_statistic(style_loss)
+    content_measure, statistic = content_statistic(content_loss), style_statistic(style_loss)
     content_layers = optional_layer_names(content_layers, "content_layers")
     style_layers = layer_names(style_layers, "style_layers")
 
@@ -173,6 +175,7 @@ def make_objective(
             content_layers=content_layers,
             style_layers=style_layers,
             statistic=statistic,
+            content_loss=content_measure,
             masks=masks,
         )
 
@@ -182,8 +185,8 @@ def make_objective(
         content = select_layers(found, content_layers, "content_layers")
         style = select_layers(found, style_layers, "style_layers")
         return LayerLosses(
-            {layer: _content_term(layer, f, targets, convention) for layer, f in content.items()},
-            {layer: _style_term(statistic, layer, f, targets, weights, convention) for layer, f in style.items()},
+            {layer: content_term(content_measure, layer, f, targets, convention) for layer, f in content.items()},
+            {layer: style_term(statistic, layer, f, targets, weights, convention) for layer, f in style.items()},
         )
 
     return Objective(targets_of, make_loss(terms), terms)
@@ -220,72 +223,3 @@ def make_loss(terms: Terms) -> Loss:
         return total, Losses(content, style, tv, total)
 
     return loss
-
-
-def _content_term(layer: str, f: jax.Array, targets: Targets, convention: str) -> jax.Array:
-    target = _target_of("content", targets.content, layer)
-    if f.shape == target.shape[1:]:
-        raise ValueError(_STACKED.format(field="content", layer=layer, count=len(target)))
-    if f.shape != target.shape:
-        raise ValueError(
-            f"{layer} of the image has shape {f.shape}, that of the content target {target.shape}: "
-            "the image must have the size of the content image that the targets were made of"
-        )
-    return feature_loss(f, target, convention=convention)
-
-
-def _style_term(
-    statistic: StyleStatistic, layer: str, f: jax.Array, targets: Targets, weights: LossWeights, convention: str
-) -> jax.Array:
-    target = _target_of("style", targets.style, layer)
-    masks = None if targets.masks is None else _target_of("masks", targets.masks, layer)
-    _check_style(statistic, layer, f, target, masks)
-    if masks is None:
-        measured = statistic.measure(f, None)
-        terms = [statistic.distance(measured, style, convention=convention) for style in unstack(target)]
-    else:
-        terms = region_distances(statistic, f, masks, target, convention)
-    return weighted_sum("style_mix", weights.style_mix, terms)
-
-
-_STACKED = (
-    "targets.{field} of {layer} holds {count} stacked targets where those of one image are wanted: "
-    "js.sweep takes StackedTargets, and jax.vmap maps over Targets"
-)
-
-
-def _check_style(statistic: StyleStatistic, layer: str, f: jax.Array, target: Any, masks: jax.Array | None) -> None:
-    """Raise ValueError unless a layer's target is of this statistic and of one image, with masks that fit if any."""
-    if isinstance(target, RegionTargets) != (masks is not None):
-        raise ValueError(
-            "targets must have masks of content and style images, or of neither, as Objective.targets gives"
-        )
-    mask = None
-    if masks is not None:
-        target, mask = target.statistic, jax.ShapeDtypeStruct(f.shape[:2], jnp.float32)
-        if masks.ndim > 3:
-            raise ValueError(_STACKED.format(field="masks", layer=layer, count=len(masks)))
-        if masks.shape[1:] != f.shape[:2]:
-            raise ValueError(
-                f"targets.masks of {layer} have shape {masks.shape}, but the image's features there {f.shape}: "
-                "the image must have the size of the content image that the targets were made of"
-            )
-    shapes = jax.eval_shape(lambda f, m: statistic.to_target(statistic.measure(f, m)), f, mask)
-    wanted, leading = jax.tree.map(jnp.shape, shapes), 1 if masks is None else 2
-    if jax.tree.map(lambda x: jnp.shape(x)[leading:], target) == wanted:
-        return
-    if jax.tree.map(lambda x: jnp.shape(x)[leading + 1 :], target) == wanted:
-        raise ValueError(_STACKED.format(field="style", layer=layer, count=len(jax.tree.leaves(target)[0])))
-    raise ValueError(
-        f"targets.style of {layer} is of another style_loss, or of features of other channels: "
-        "targets and loss must come from one make_objective"
-    )
-
-
-def _target_of(field: str, found: Mapping[str, Any], layer: str) -> Any:
-    if layer not in found:
-        raise ValueError(
-            f"no {layer} among the layers {', '.join(found)} of targets.{field}: "
-            "targets and loss must come from one make_objective"
-        )
-    return found[layer]

@@ -15,7 +15,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from jaxstyle.common.checks import known
 from jaxstyle.common.dtypes import promoted, wide
 from jaxstyle.common.trees import stack, unstack
-from jaxstyle.objective.statistic import StyleStatistic
+from jaxstyle.objective.statistics.statistic import StyleStatistic
 
 Sizes = Mapping[str, tuple[int, int]]
 """Height and width of the features at each layer."""

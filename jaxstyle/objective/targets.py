@@ -16,8 +16,9 @@ from jaxstyle.common.layer_names import optional_layer_names
 from jaxstyle.common.trees import stack
 from jaxstyle.network.features import Features, Params, layer_sizes, select_layers
 from jaxstyle.objective.regions import content_masks, region_targets, style_masks
-from jaxstyle.objective.statistic import StyleStatistic
-from jaxstyle.objective.style_statistics import check_statistic, style_statistic
+from jaxstyle.objective.statistics.content_statistics import ContentStatistic, content_statistic
+from jaxstyle.objective.statistics.statistic import StyleStatistic
+from jaxstyle.objective.statistics.style_statistics import check_statistic, style_statistic
 
 Masks = tuple[
     Real[ArrayLike, "_regions _h _w"],
@@ -39,13 +40,13 @@ class Targets(NamedTuple):
     """What the objective compares an image with, the same for every convention.
 
     Attributes:
-      content: {layer: (h, w, c)} features of the content image.
+      content: {layer: what a `ContentStatistic` measures of the content image}; for `features` (h, w, c).
       style: {layer: target of a `StyleStatistic`}, each leaf with a leading axis for the style images; for `gram`
         (styles, c, c) Gram matrices F'F / N. With masks, {layer: RegionTargets}.
       masks: None, or {layer: (regions, h, w)}, where the image takes which region's style.
     """
 
-    content: Mapping[str, Float[Array, "_h _w _c"]]
+    content: Mapping[str, Any]
     style: Mapping[str, Any]
     masks: Mapping[str, Float[Array, "regions _h _w"]] | None = None
 
@@ -62,6 +63,7 @@ def compute_targets(
     content_layers: Sequence[str],
     style_layers: Sequence[str],
     statistic: StyleStatistic,
+    content_loss: str | ContentStatistic = "features",
     masks: Masks | None = None,
 ) -> Targets:
     """Compute the targets of a content image and its style images; `Objective.targets` is this for its own options.
@@ -74,6 +76,7 @@ def compute_targets(
       content_layers: layers of the content loss; there may be none.
       style_layers: layers of the style loss.
       statistic: how styles are compared.
+      content_loss: how contents are compared, one of `weight_defaults.CONTENT_LOSSES` or a `ContentStatistic`.
       masks: None, or soft masks in [0, 1] of content and style images.
 
     Returns:
@@ -88,7 +91,7 @@ def compute_targets(
     of_content, of_style = (None, None) if masks is None else masks
     sizes = {} if of_content is None else layer_sizes(features, params, style_layers, content)
     return Targets(
-        content=content_targets(features, params, content, content_layers),
+        content=content_targets(features, params, content, content_layers, content_loss=content_loss),
         style=style_targets(features, params, styles, style_layers, style_loss=statistic, masks=of_style),
         masks=None if of_content is None else content_masks(of_content, content, sizes),
     )
@@ -115,8 +118,13 @@ def as_styles(style: StyleImages) -> list[Float[Array, "_h_style _w_style 3"]]:
 
 
 def content_targets(
-    features: Features, params: Params, content: Float[Array, "h w 3"], layers: Iterable[str]
-) -> dict[str, Float[Array, "_h _w _c"]]:
+    features: Features,
+    params: Params,
+    content: Float[Array, "h w 3"],
+    layers: Iterable[str],
+    *,
+    content_loss: str | ContentStatistic = "features",
+) -> dict[str, Any]:
     """Compute `Targets.content` of a content image.
 
     Args:
@@ -124,15 +132,20 @@ def content_targets(
       params: its parameters.
       content: (h, w, 3).
       layers: layers of the content loss; there may be none.
+      content_loss: one of `weight_defaults.CONTENT_LOSSES`, or a `ContentStatistic`.
 
     Returns:
-      {layer: (h', w', c)}.
+      {layer: what the statistic measures}; for "features" {layer: (h', w', c)}.
 
     Raises:
-      ValueError: for a layer that the network doesn't return.
+      ValueError: for a layer that the network doesn't return, or an unknown content_loss.
     """
     layers = optional_layer_names(layers, "content_layers")
-    return select_layers(features(params, content), layers, "content_layers") if layers else {}
+    measure = content_statistic(content_loss).measure
+    if not layers:
+        return {}
+    found = select_layers(features(params, content), layers, "content_layers")
+    return {layer: measure(f) for layer, f in found.items()}
 
 
 def style_targets(

@@ -19,14 +19,15 @@ class StackedTargets(NamedTuple):
     """Targets of lanes that work on different images: each image's once, and which of them a lane takes.
 
     Attributes:
-      content: {layer: (contents, h, w, c)} features of the content images, all of one size.
+      content: {layer: n content targets, each leaf with a leading axis (n,)}, of images of one size; for `features`
+        (contents, h, w, c).
       style: {layer: n style targets, each leaf with a leading axis (n,)}; for Gram matrices (n, styles, c, c).
       content_index: (lanes,) whole numbers below contents; a scalar for one lane.
       style_index: (lanes,) whole numbers below n; a scalar for one lane.
       masks: None, or {layer: (contents, regions, h, w)} masks of the content images.
     """
 
-    content: Mapping[str, Float[Array, "_contents _h _w _c"]]
+    content: Mapping[str, Any]
     style: Mapping[str, Any]
     content_index: Int[Array, "*lanes"]
     style_index: Int[Array, "*lanes"]

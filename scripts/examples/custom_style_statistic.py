@@ -15,7 +15,7 @@ from PIL import Image
 
 import jaxstyle as js
 from jaxstyle.objective.losses import gram_matrix
-from jaxstyle.objective.statistic import StyleStatistic
+from jaxstyle.objective.statistics.statistic import StyleStatistic
 
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (160, 60)
 SHIFT = 4  # positions of a layer, where it has so many

@@ -20,7 +20,7 @@ from jaxstyle.evaluate import metrics
 from jaxstyle.hypergradient.implicit_gradient import implicit_gradient
 from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
 from jaxstyle.objective import losses
-from jaxstyle.objective.style_statistics import style_statistic
+from jaxstyle.objective.statistics.style_statistics import style_statistic
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.initial_images import starting_image
 from jaxstyle.optimise.lbfgs import lbfgs
@@ -217,7 +217,7 @@ ROWS = {
             draws=name == "sliced",
             slow=name in ("sliced", "wasserstein"),
         )
-        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced", "nearest")
+        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced", "nearest", "relaxed_emd")
     },
     "metrics.ssim": Row(metrics.ssim, pair, slow=True),
     "metrics.edge_similarity": Row(metrics.edge_similarity, pair),
@@ -568,7 +568,7 @@ MIXED = {
     "colour_distance": lambda x, *_: metrics.colour_distance(cast(x, jnp.float16), x),
     **{
         f"style {name}": lambda x, *_, name=name: compare_styles(name)(cast(x, jnp.bfloat16), x)
-        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced", "nearest")
+        for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced", "nearest", "relaxed_emd")
     },
 }
 

@@ -10,8 +10,8 @@ import jaxstyle as js
 from jaxstyle import colour
 from jaxstyle.hypergradient.implicit_gradient import implicit_gradient
 from jaxstyle.objective import losses
-from jaxstyle.objective.statistic import StyleStatistic
-from jaxstyle.objective.style_statistics import style_statistic
+from jaxstyle.objective.statistics.statistic import StyleStatistic
+from jaxstyle.objective.statistics.style_statistics import style_statistic
 from jaxstyle.objective.weight_defaults import STYLE_LOSSES
 from jaxstyle.optimise.initial_images import starting_image
 from jaxstyle.optimise.lbfgs import lbfgs

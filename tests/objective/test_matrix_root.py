@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstyle.objective.matrix_root import SMALLEST, matrix_root, root_trace
+from jaxstyle.objective.statistics.matrix_root import SMALLEST, matrix_root, root_trace
 from tests.conftest import relative_error
 
 

@@ -6,7 +6,7 @@ import pytest
 import jaxstyle as js
 from jaxstyle.network.layers import PADDINGS, POOLINGS
 from jaxstyle.objective.losses import CONVENTIONS
-from jaxstyle.objective.style_statistics import style_statistic
+from jaxstyle.objective.statistics.style_statistics import style_statistic
 from jaxstyle.optimise.presets import PRESETS
 from tests.conftest import widen
 from tests.network.test_vgg import reference

@@ -30,10 +30,26 @@ def style_noise(d):
     return (vectors * ((np.sqrt(values**2 + 4 * t**2) - values) / 2)) @ vectors.T
 
 
-def nearest(f, s):
-    """The larger of the two means of squared differences, over channels too, from the nearest position of the other."""
-    costs = np.array([[np.mean((x - y) ** 2) for y in s.reshape(-1, s.shape[-1])] for x in f.reshape(-1, f.shape[-1])])
-    return max(costs.min(1).mean(), costs.min(0).mean())
+def nearest(f, s, centred=True):
+    """Mean cosine distances from f to its nearest in s, and back; with one more coordinate, as `nearest` has it."""
+    f, s = (x.reshape(-1, x.shape[-1]) for x in (f, s))
+    f, s = (x - centred * x.mean(0) for x in (f, s))
+    extra = np.sqrt(1e-6 * np.mean(np.sum(s**2, 1)) + 1e-12)
+    f, s = (np.c_[x, np.full(len(x), extra)] for x in (f, s))
+    costs = np.array([[1 - x @ y / np.linalg.norm(x) / np.linalg.norm(y) for y in s] for x in f])
+    return costs.min(1).mean(), costs.min(0).mean()
+
+
+def self_similarity(f, p):
+    """Mean over columns of the L1 distance of two matrices of cosine distances, each column divided by its sum."""
+
+    def matrix(x):
+        x = x.reshape(-1, x.shape[-1])
+        x = np.c_[x, np.full(len(x), np.sqrt(1e-6 * np.mean(np.sum(x**2, 1)) + 1e-12))]
+        costs = np.array([[1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in x] for a in x])
+        return costs / costs.sum(0)
+
+    return np.abs(matrix(f) - matrix(p)).sum(0).mean()
 
 
 def sliced(f, s, directions):

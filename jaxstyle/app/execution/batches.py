@@ -67,7 +67,14 @@ def make_batch(job: Job, params: Params, numbers: list[int]) -> Batch:
     choices = [choose_style(settings, lane) for lane in lanes]
     styles = {choice: style_images(pictures, settings.colour, choice) for choice in dict.fromkeys(choices)}
     # They are compiled apart, so that a new shape of the one does not compile the other again.
-    content_of = jax.jit(partial(content_targets, job.network.features, layers=settings.content_layers))
+    content_of = jax.jit(
+        partial(
+            content_targets,
+            job.network.features,
+            layers=settings.content_layers,
+            content_loss=settings.content_loss,
+        )
+    )
     style_of = jax.jit(
         partial(style_targets, job.network.features, layers=settings.style_layers, style_loss=settings.style_loss)
     )

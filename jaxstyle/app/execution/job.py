@@ -22,7 +22,7 @@ from jaxstyle.app.system.memory import device_memory, map_large_blocks
 from jaxstyle.app.system.screen import tell
 from jaxstyle.colour import of_luminance
 from jaxstyle.objective.objective import Loss, Objective, make_objective
-from jaxstyle.objective.style_statistics import style_statistic
+from jaxstyle.objective.statistics.style_statistics import style_statistic
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.transfer import make_transfer
 from jaxstyle.optimise.transfer_state import Transfer
@@ -103,6 +103,7 @@ def _make_objective(settings: Settings, network: Network) -> Objective:
             network.features,
             content_layers=settings.content_layers,
             style_layers=settings.style_layers,
+            content_loss=settings.content_loss,
             style_loss=settings.style_loss,
             convention=settings.convention,
         )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS
 from jaxstyle.app.settings.values import parse_fraction, parse_integer, parse_least, parse_network
 from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS
-from jaxstyle.objective.weight_defaults import STYLE_LOSSES
+from jaxstyle.objective.weight_defaults import CONTENT_LOSSES, STYLE_LOSSES
 from jaxstyle.optimise.presets import PRESETS
 from jaxstyle.optimise.pyramid_sizes import COARSE_STEPS, SMALLEST, STEPS
 
@@ -125,6 +125,13 @@ class Settings:
         "(features, params), with features(params, image) -> {layer: array} (default: vgg19)",
         parse=parse_network,
         metavar="NAME",
+    )
+    content_loss: str = _option(
+        "features",
+        "how contents are compared: features, or self_similarity, what is alike in them (default: features)",
+        choices=CONTENT_LOSSES,
+        metavar="NAME",
+        needs_content=True,
     )
     content_layers: tuple[str, ...] = _option(
         CONTENT_LAYERS,

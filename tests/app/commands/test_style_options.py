@@ -26,7 +26,7 @@ from jaxstyle.app.pictures.job_pictures import (
 from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.colour import luminance, match_colours, match_luminance, to_gray
-from jaxstyle.objective.style_statistics import style_statistic
+from jaxstyle.objective.statistics.style_statistics import style_statistic
 from jaxstyle.objective.weight_defaults import STYLE_LOSSES
 from jaxstyle.optimise.presets import PRESETS
 from tests.command import QUICK, fails, jaxstyle, read_table

@@ -47,8 +47,8 @@ class StyleStatistic(NamedTuple):
 
     Example:
       >>> import jax.numpy as jnp, jaxstyle as js
-      >>> from jaxstyle.objective.statistic import StyleStatistic
-      >>> from jaxstyle.objective.style_statistics import style_statistic
+      >>> from jaxstyle.objective.statistics.statistic import StyleStatistic
+      >>> from jaxstyle.objective.statistics.style_statistics import style_statistic
       >>> def measure(features, mask):  # the mean of each channel, as a style
       ...     return features.mean((0, 1))
       >>> def distance(found, target, *, convention):

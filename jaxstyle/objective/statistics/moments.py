@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jaxstyle.common.checks import check_shape
 from jaxstyle.common.dtypes import promoted, widen
 from jaxstyle.objective.losses import gram_loss, gram_matrix
-from jaxstyle.objective.statistic import StyleStatistic, scaled, weighted_mean
+from jaxstyle.objective.statistics.statistic import StyleStatistic, scaled, weighted_mean
 
 
 def _measure_centered_gram(features: jax.Array, mask: jax.Array | None) -> jax.Array:

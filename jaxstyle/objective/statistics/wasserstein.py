@@ -15,8 +15,8 @@ from jaxstyle.common.checks import check_shape
 from jaxstyle.common.dtypes import promoted, widen
 from jaxstyle.common.exact_matmul import exact_matmul
 from jaxstyle.objective.losses import gram_matrix, mask_area
-from jaxstyle.objective.matrix_root import SMALLEST, matrix_root, root_trace
-from jaxstyle.objective.statistic import StyleStatistic, scaled, weighted_mean
+from jaxstyle.objective.statistics.matrix_root import SMALLEST, matrix_root, root_trace
+from jaxstyle.objective.statistics.statistic import StyleStatistic, scaled, weighted_mean
 
 
 class Gaussian(NamedTuple):

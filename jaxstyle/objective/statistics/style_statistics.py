@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstyle.objective.distributions import nearest, sliced
 from jaxstyle.objective.losses import gram_loss, gram_matrix
-from jaxstyle.objective.moments import CENTERED_GRAM, MOMENTS
-from jaxstyle.objective.statistic import StyleStatistic
-from jaxstyle.objective.wasserstein import WASSERSTEIN
+from jaxstyle.objective.statistics.moments import CENTERED_GRAM, MOMENTS
+from jaxstyle.objective.statistics.nearest import nearest, relaxed_emd
+from jaxstyle.objective.statistics.sliced import sliced
+from jaxstyle.objective.statistics.statistic import StyleStatistic
+from jaxstyle.objective.statistics.wasserstein import WASSERSTEIN
 from jaxstyle.objective.weight_defaults import STYLE_LOSSES
 
 
@@ -33,14 +34,17 @@ def style_statistic(style_loss: str | StyleStatistic) -> StyleStatistic:
     | moments       | `mean((m - s)^2) + mean((u - v)^2)`               | Huang and Belongie, arXiv 1703.06868    |
     | sliced        | mean over d of the squared Wasserstein-2 distance | Heitz et al., arXiv 2006.07229          |
     |               | of `F d` and `S d`                                |                                         |
-    | nearest       | the larger of two means of squared differences:   | Kolkin et al., arXiv 1904.12785         |
-    |               | F to its nearest in S, and S to its nearest in F  |                                         |
+    | nearest       | mean over positions of the cosine distance of     | Kolkin et al., arXiv 2203.13215         |
+    |               | `F - m` to the nearest of `S - s`                 |                                         |
+    | relaxed_emd   | the larger of two means of cosine distances, of F | Kolkin et al., arXiv 1904.12785         |
+    |               | to its nearest in S and of S to its nearest in F, |                                         |
+    |               | plus `mean(abs(m - s)) + mean(abs(C - D))`        |                                         |
 
     The convention `relative` divides by the distance to an image whose features are all 0 (mean(D^2) for
     centered_gram), which makes numbers comparable between statistics. The conventions `gatys` and `johnson` scale Gram
     matrices, and are for the first two statistics only. Under `mean`, beta 1 of gram led to about the content loss of
     beta 10 of wasserstein, 15 of moments and of centered_gram, and 20 of sliced (a photograph and a mosaic of 112
-    pixels). The gradient of nearest is about as large as that of wasserstein.
+    pixels). For nearest, `relative` is the same as `mean`.
 
     Args:
       style_loss: one of `weight_defaults.STYLE_LOSSES`, or a `StyleStatistic`.
@@ -92,4 +96,5 @@ _BY_NAME: dict[str, StyleStatistic] = {
     "moments": MOMENTS,
     "sliced": sliced(),
     "nearest": nearest(),
+    "relaxed_emd": relaxed_emd(),
 }
