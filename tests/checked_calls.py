@@ -95,6 +95,7 @@ def pictures():
 def objectives(params):
     import jaxstyle as js
     from jaxstyle.network.features import smallest_side
+    from jaxstyle.network.hypercolumns import add_hypercolumns
 
     content, style = pictures()
     features = js.make_features(NAMES, pooling="average", padding="replicate")
@@ -102,10 +103,13 @@ def objectives(params):
 
     masks = jnp.stack([jnp.ones((16, 18)), jnp.zeros((16, 18)).at[4:].set(1)])
     of_style = np.ones((2, 12, 18), np.float32)
-    for name in ("gram", "centered_gram", "wasserstein", "moments"):
-        objective = js.make_objective(features, **LAYERS, style_loss=name)
+    for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced", "nearest", "relaxed_emd"):
+        objective = js.make_objective(features, **LAYERS, content_loss="self_similarity", style_loss=name)
         targets = trace(partial(objective.targets, masks=(masks, of_style)), params, content, style)
         trace(objective.loss, content, params, targets, js.LossWeights())
+
+    columns = call(add_hypercolumns, js.make_features(("relu1_1", "relu2_1")), ("relu1_1", "relu2_1"))
+    trace(columns, params, content)
 
     shallow = js.make_features(("relu1_1",))
     layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}

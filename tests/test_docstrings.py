@@ -32,6 +32,8 @@ WITH_EXAMPLE = {
     "optimise.pyramid.run_pyramid",
     "parallel.image_rows.shard_rows",
     "objective.statistics.statistic.StyleStatistic",
+    "objective.statistics.content_statistics.ContentStatistic",
+    "network.hypercolumns.add_hypercolumns",
     "optimise.transfer.make_transfer",
     "optimise.transfer.run",
     "hypergradient.run_checkpointed.run_checkpointed",

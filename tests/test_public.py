@@ -16,7 +16,11 @@ import jaxstyle as js
 from jaxstyle.evaluate import metrics
 from jaxstyle.hypergradient.implicit_gradient import ImplicitGradient, implicit_gradient
 from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
+from jaxstyle.network.hypercolumns import add_hypercolumns
 from jaxstyle.objective import losses
+from jaxstyle.objective.statistics.content_statistics import ContentStatistic, self_similarity
+from jaxstyle.objective.statistics.nearest import nearest, relaxed_emd
+from jaxstyle.objective.statistics.sliced import sliced
 from jaxstyle.objective.statistics.statistic import StyleStatistic
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.initial_images import starting_image
@@ -71,6 +75,12 @@ FURTHER = {
     steps_of: "shapes / steps coarse_steps",
     starting_image: "start content style key",
     StyleStatistic: "measure distance to_target",
+    ContentStatistic: "measure distance",
+    sliced: "/ key projections bins",
+    nearest: "/ both count patch block",
+    relaxed_emd: "/ count block",
+    self_similarity: "/ count",
+    add_hypercolumns: "features layers / stride",
     losses.gram_matrix: "features mask",
     losses.feature_loss: "features target / convention",
     losses.gram_loss: "gram target / convention",

@@ -17,7 +17,7 @@ from jaxstyle.app.planning.most_lanes import Compiled, search_most
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import tell
 from jaxstyle.network.features import Features
-from jaxstyle.network.layers import BLOCKS, LAYERS, block_of, min_size
+from jaxstyle.network.layers import BLOCKS, LAYERS, block_of, min_size, plain_layers
 from jaxstyle.network.vgg import prepare
 from jaxstyle.network.vgg_features import make_features
 from jaxstyle.objective.loss_weights import LossWeights
@@ -238,7 +238,7 @@ def count_flops(request: Request, layers: Container[str]) -> tuple[int, int]:
     What Winograd's algorithm saves is not taken off. All other FLOPs are less than 2 %.
     """
     total, size, channels = 0, request.size, 3
-    wanted = request.content_layers + request.style_layers
+    wanted = plain_layers(dict.fromkeys(request.content_layers + request.style_layers))
     for name in LAYERS[: max(map(LAYERS.index, wanted)) + 1]:
         if name in layers:  # a convolution that the weight set has
             inputs, channels = channels, BLOCKS[block_of(name) - 1][1]
