@@ -1,4 +1,4 @@
-"""Makes pages of the library's docstrings, by pdoc; a warning is an error.
+"""Makes pages of all docstrings, by pdoc; a warning is an error.
 
 python scripts/api_pages.py build/api
 """
@@ -36,10 +36,10 @@ def shorten(module: object, names: dict[str, object]) -> None:
 
 
 def main(folder: str) -> None:
-    """Write the pages of all modules but those of the command."""
+    """Write the pages of all modules."""
     jaxtyping.__dict__["ArrayLike"] = ArrayLike
     files = [file.relative_to(PACKAGE).with_suffix("").parts for file in PACKAGE.rglob("[!_]*.py")]
-    modules = sorted(".".join(parts) for parts in files if parts[0] != "app")
+    modules = sorted(map(".".join, files))
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
         package = importlib.import_module("jaxstyle")

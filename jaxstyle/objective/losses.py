@@ -27,7 +27,10 @@ F are the image's features and P the content's. G and A are the Gram matrices F'
 | relative | `mean((F - P)^2) / mean(P^2)`   | `mean((G - A)^2) / mean(A^2)`   |
 
 gatys is arXiv 1508.06576. Its factor 1 / (4 c^2 N^2) for Gram matrices F'F amounts to the same for a style image of
-the content's size. johnson is jcjohnson/neural-style, whose Gram matrix is F'F / (N c).
+the content's size; over N, images of different sizes compare. Content and style layers of one size make it the same as
+mean with beta 2 h w c times as large, for features (h, w, c) of the content layer: it adds a dependence on the size.
+johnson is jcjohnson/neural-style, whose Gram matrix is F'F / (N c), and the PyTorch tutorial; both sum the layers,
+which is 5 times ours. It weights the style layers by 1 / c^2, which is another objective.
 """
 
 _EPSILON = 1e-12
