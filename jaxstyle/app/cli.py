@@ -68,7 +68,7 @@ def call(arguments: list[str], *, on_chunk: Callable[[Any], object] | None = Non
       AppError: with the message that the command would print on stderr.
       SystemExit: if the command doesn't know the arguments.
 
-    Example:
+    Examples:
       >>> from tensorboardX import SummaryWriter  # doctest: +SKIP
       >>> writer = SummaryWriter("tensorboard")  # doctest: +SKIP
       >>> def log(chunk):

@@ -3,7 +3,7 @@ r"""The objective: what a picture is compared with, and how. Losses, statistics 
 $$\mathrm{total} = \alpha \sum_l a_l\, \mathrm{content}_l + \beta \sum_l w_l\, \mathrm{style}_l
 + \mathrm{tv} \cdot \mathrm{TV}(\mathrm{image})$$
 
-The layer weights a_l and w_l have sum 1 and are equal by default; TV is the mean squared difference of neighbouring
+The layer weights $a_l$ and $w_l$ have sum 1 and are equal by default; TV is the mean squared difference of neighbouring
 pixels. `losses.CONVENTIONS` gives the terms in each convention, and alpha and beta mean nothing without it.
 `style_statistics.style_statistic` gives what can take the place of Gram matrices.
 

@@ -72,7 +72,7 @@ def gram_matrix(features: Float[Array, "h w c"], mask: Float[Array, "h w"] | Non
     Returns:
       (c, c), float64 for float64 features, else float32.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from jaxstyle.objective.losses import gram_matrix
       >>> gram_matrix(jnp.ones((4, 6, 2))).tolist()
@@ -139,7 +139,7 @@ def feature_loss(
     Raises:
       ValueError: for an unknown convention, or shapes that differ.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from jaxstyle.objective.losses import feature_loss
       >>> features, target = jnp.full((4, 6, 2), 3.0), jnp.ones((4, 6, 2))
@@ -174,7 +174,7 @@ def gram_loss(gram: Float[Array, "c c"], target: Float[Array, "c c"], *, convent
     Raises:
       ValueError: for an unknown convention, or shapes that differ.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from jaxstyle.objective.losses import gram_loss, gram_matrix
       >>> found, target = gram_matrix(jnp.full((4, 6, 2), 2.0)), gram_matrix(jnp.ones((8, 8, 2)))
@@ -209,7 +209,7 @@ def total_variation(image: Float[Array, "h w channels"]) -> Float[Array, ""]:
     Returns:
       A scalar >= 0.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from jaxstyle.objective.losses import total_variation
       >>> board = jnp.indices((4, 6)).sum(0) % 2
