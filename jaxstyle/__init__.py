@@ -1,7 +1,15 @@
 """Neural style transfer as pure JAX functions, vmapped over many (alpha, beta) settings at once.
 
-Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more. The README has an
-example.
+Images are float RGB in [0, 1], shape (h, w, 3). Functions take one image; `jax.vmap` takes more. Everything but reading
+files is a pure function of arrays, jitted by you (but for `sweep`): it composes with `jit`, `vmap`, reverse-mode `grad`
+and `lax.map`. Weights and parameters are arguments, so new values never recompile.
+
+Each wing's own page is its manual: `parallel` for sweeps, `objective` for losses and networks of your own, `optimise`
+for one picture, `hypergradient` for gradients of a result, `evaluate` for metrics, `network` for speed and precision,
+`pretrained` for weights, and `app` for the command. The README has a first example, and `scripts/examples/` has more.
+
+Annotations hold the shapes of arrays ([jaxtyping](https://docs.kidger.site/jaxtyping/)), such as `Float[Array, "h w
+3"]`; they are checked where you install its import hook.
 """
 
 import importlib

@@ -13,10 +13,13 @@ EXAMPLES = Path(__file__).parent / "examples"
 SCRIPT, NOTEBOOK = EXAMPLES / "sweep_in_15_lines.py", EXAMPLES / "sweep.ipynb"
 
 INSTALL = """\
-# `pip wheel --no-deps .` in a checkout makes this file: upload it beside the notebook.
 # Leave the cell out where jaxstyle is installed.
-%pip install --quiet jaxstyle-*.whl
+%pip install --quiet "jaxstyle @ git+https://github.com/jaxstyle/jaxstyle"
 """
+BADGE = (
+    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+    "(https://colab.research.google.com/github/jaxstyle/jaxstyle/blob/main/scripts/examples/sweep.ipynb)"
+)
 # Where a code cell of the script begins, and what is said before it.
 CELLS = {
     "import sys": "",
@@ -39,7 +42,7 @@ def make_notebook(script: str) -> dict[str, Any]:
     starts = [next((i for i, line in enumerate(lines) if line.startswith(start)), -1) for start in CELLS]
     if starts != sorted(set(starts)) or starts[0] < 0:
         raise ValueError(f"the script must have lines that begin with {', '.join(CELLS)}, in this order")
-    cells = [_cell("markdown", f"# {title}\n\nMade from {SCRIPT.name}."), _cell("code", INSTALL)]
+    cells = [_cell("markdown", f"# {title}\n\n{BADGE}\n\nMade from {SCRIPT.name}."), _cell("code", INSTALL)]
     for text, first, last in zip(CELLS.values(), starts, [*starts[1:], len(lines)], strict=True):
         if text:
             cells.append(_cell("markdown", text))

@@ -3,7 +3,10 @@
 set -u
 here=$PWD
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
-install tfds
+case " $*" in
+*" tfds:"*) install tfds ;;
+*) install base ;;
+esac
 python=$PWD/.venv/bin/python
 cd "$here" || exit 2 # so that the arguments' paths mean what they say
 [ $# -gt 0 ] || set -- sample:temple sample:swirls

@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -144,10 +145,15 @@ def test_example(name):
 
 @pytest.mark.slow
 def test_pages_are_made_without_a_warning(tmp_path):
-    pytest.importorskip("pdoc", reason="pdoc is not installed: pip install pdoc")
-    command = [sys.executable, str(ROOT / "scripts/api_pages.py"), str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    pages = {".".join(p.relative_to(tmp_path / "jaxstyle").with_suffix("").parts) for p in tmp_path.rglob("*/*.html")}
-    assert set(MODULES) <= pages
-    assert "Alias for field" not in "".join(page.read_text() for page in tmp_path.rglob("*.html"))
+    pytest.importorskip("mkdocs", reason="the group pages is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict"]
+    command += ["-f", str(ROOT / "scripts/pages/mkdocs.yml"), "-d", str(tmp_path)]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    text = {page.parent.name: page.read_text() for page in tmp_path.rglob("index.html")}
+    shown = set(re.findall(r'id="jaxstyle\.([\w.]+)"', "".join(text.values())))
+    assert WITH_EXAMPLE | {"app.cli.call", "evaluate.metrics.measure"} <= shown
+    assert "usage: jaxstyle sweep" in text["options"]
+    assert "<mo>&#x02211;</mo>" in text["objective"]  # a formula's sum
+    assert "arithmatex" not in text["objective"]

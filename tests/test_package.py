@@ -1,5 +1,7 @@
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,19 @@ def test_public_names():
         assert getattr(js, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = js.nothing
+
+
+def test_what_is_said_of_the_package_agrees():
+    """The citation, the model card and the workflows say what pyproject.toml says."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = dict(re.findall(r"^(\S+): (.+)", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
+    assert (citation["version"], citation["license"]) == (js.__version__, project["license"])
+    assert (citation["repository-code"], citation["url"]) == tuple(list(project["urls"].values())[:2])
+    card = (ROOT / "weights" / "README.md").read_text().split("---\n")[1]
+    assert "license: bsd-3-clause" in card.splitlines()
+    assert "BSD 3-Clause License" in (ROOT / "weights" / "NOTICE.md").read_text()
+    tested = re.search(r"python: \[(.*)\]", (ROOT / ".github" / "workflows" / "checks.yml").read_text())
+    assert tested is not None
+    named = [name.rpartition(" ")[2] for name in project["classifiers"] if "Python :: 3." in name]
+    assert named == ["3.11", "3.12", "3.13"]
+    assert set(named) <= set(re.findall(r"[\d.]+", tested[1]))

@@ -68,8 +68,14 @@ def call(arguments: list[str], *, on_chunk: Callable[[Any], object] | None = Non
       AppError: with the message that the command would print on stderr.
       SystemExit: if the command doesn't know the arguments.
 
-    Example:
-      >>> call(["resume", "runs/first"], on_chunk=lambda chunk: print(chunk.steps_done))  # doctest: +SKIP
+    Examples:
+      >>> from tensorboardX import SummaryWriter  # doctest: +SKIP
+      >>> writer = SummaryWriter("tensorboard")  # doctest: +SKIP
+      >>> def log(chunk):
+      ...     for lane, total in zip(chunk.lanes, chunk.losses.total):
+      ...         writer.add_scalar(f"total/lane_{lane:04d}", total, chunk.losses_step)
+      >>> call(["sweep", "photo.jpg", "painting.jpg", "--out", "runs/first"], on_chunk=log)  # doctest: +SKIP
+      >>> call(["resume", "runs/first"], on_chunk=log)  # goes on, if it was stopped  # doctest: +SKIP
     """
     args = _parse(arguments)
     args.on_chunk = on_chunk

@@ -51,7 +51,7 @@ def pareto_front(content: Numbers, style: Numbers, ok: Flags | None = None) -> B
     Raises:
       ValueError: if there are no lanes, a shape is wrong, or values are not numbers.
 
-    Example:
+    Examples:
       >>> from jaxstyle.evaluate.select import pareto_front
       >>> pareto_front(content=[1.0, 2.0, 3.0], style=[3.0, 1.0, 2.0]).tolist()
       [True, True, False]
@@ -83,7 +83,7 @@ def knee(content: Numbers, style: Numbers, ok: Flags | None = None) -> int | Non
     Raises:
       ValueError: as `pareto_front` does.
 
-    Example:
+    Examples:
       >>> from jaxstyle.evaluate.select import knee
       >>> knee(content=[0.0, 0.25, 1.0], style=[1.0, 0.25, 0.0])
       1

@@ -1,4 +1,7 @@
-"""Gradients of a transfer's result with respect to its weights, targets and start.
+"""Gradients of a transfer's result with respect to its weights, targets and start: beta or the style image, say.
 
-It imports `optimise` and the wings that `optimise` imports.
+`run_checkpointed.run_checkpointed` is `js.run` for gradients through all steps.
+`implicit_gradient.implicit_gradient` needs no steps at all where a transfer has converged.
+
+This wing imports `optimise` and the wings that `optimise` imports.
 """

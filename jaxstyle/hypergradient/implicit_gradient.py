@@ -90,7 +90,7 @@ def implicit_gradient(
     Raises:
       ValueError: for a cotangent of another shape than the image's, or bounds that are not (low, high).
 
-    Example:
+    Examples:
       >>> found = implicit_gradient(loss, image, jax.grad(phi)(image), params, targets, weights)  # doctest: +SKIP
       >>> found.weights.beta  # d phi / d beta  # doctest: +SKIP
       >>> _, pull = jax.vjp(lambda x: objective.targets(params, content, x), style)  # doctest: +SKIP

@@ -63,7 +63,7 @@ def run_checkpointed(
     Raises:
       ValueError: for a negative num_steps.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jaxstyle as js, optax
       >>> from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
       >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}

@@ -84,7 +84,7 @@ def make_features(
     Raises:
       ValueError: for an unknown layer, pooling, padding, backend or dtype.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jaxstyle as js
       >>> features, params = js.make_features(("relu1_1", "relu2_1")), js.load_params("random:0")
       >>> shapes = jax.eval_shape(features, params, jnp.zeros((24, 32, 3)))

@@ -1,4 +1,25 @@
-"""The objective: what a picture is compared with, and how. Losses, statistics of style, regions and targets.
+r"""The objective: what a picture is compared with, and how. Losses, statistics of style, regions and targets.
 
-It imports `network` and `common`.
+$$\mathrm{total} = \alpha \sum_l a_l\, \mathrm{content}_l + \beta \sum_l w_l\, \mathrm{style}_l
++ \mathrm{tv} \cdot \mathrm{TV}(\mathrm{image})$$
+
+The layer weights $a_l$ and $w_l$ have sum 1 and are equal by default; TV is the mean squared difference of neighbouring
+pixels. `losses.CONVENTIONS` gives the terms in each convention, and alpha and beta mean nothing without it.
+`style_statistics.style_statistic` gives what can take the place of Gram matrices.
+
+The content layer is `relu4_2`, and the style layers are `relu1_1`, `relu2_1`, `relu3_1`, `relu4_1` and `relu5_1`, as in
+the paper (Gatys, Ecker and Bethge, CVPR 2016). All 16 convolutions of VGG19 can be named, before (`conv4_2`) and after
+ReLU (`relu4_2`), and `pool1` to `pool5`.
+
+The library compares Gram matrices by default, and so does the command with `--preset gram-mean`. Without it, the
+command makes what looks better. It goes through sizes from coarse to fine, and its style term is the squared
+2-Wasserstein distance, over c, of the Gaussians with the mean and covariance of the features, with layer weights 0.4,
+0.3, 0.15, 0.1 and 0.05. Unlike the paper, both start from the content image and keep pixels within [0, 1].
+
+`make_objective` gives targets, loss and terms, as pure functions that agree. Its features may be any function (params,
+image) -> {layer: (h, w, c)}: another network, or layers that are made of a network's own. It names them in
+`content_layers` and `style_layers`. Its `style_loss` is a name or a `StyleStatistic` of your own, and
+`objective.targets` takes `masks`.
+
+This wing imports `network` and `common`.
 """

@@ -27,7 +27,10 @@ F are the image's features and P the content's. G and A are the Gram matrices F'
 | relative | `mean((F - P)^2) / mean(P^2)`   | `mean((G - A)^2) / mean(A^2)`   |
 
 gatys is arXiv 1508.06576. Its factor 1 / (4 c^2 N^2) for Gram matrices F'F amounts to the same for a style image of
-the content's size. johnson is jcjohnson/neural-style, whose Gram matrix is F'F / (N c).
+the content's size; over N, images of different sizes compare. Content and style layers of one size make it the same as
+mean with beta 2 h w c times as large, for features (h, w, c) of the content layer: it adds a dependence on the size.
+johnson is jcjohnson/neural-style, whose Gram matrix is F'F / (N c), and the PyTorch tutorial; both sum the layers,
+which is 5 times ours. It weights the style layers by 1 / c^2, which is another objective.
 """
 
 _EPSILON = 1e-12
@@ -69,7 +72,7 @@ def gram_matrix(features: Float[Array, "h w c"], mask: Float[Array, "h w"] | Non
     Returns:
       (c, c), float64 for float64 features, else float32.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from jaxstyle.objective.losses import gram_matrix
       >>> gram_matrix(jnp.ones((4, 6, 2))).tolist()
@@ -136,7 +139,7 @@ def feature_loss(
     Raises:
       ValueError: for an unknown convention, or shapes that differ.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from jaxstyle.objective.losses import feature_loss
       >>> features, target = jnp.full((4, 6, 2), 3.0), jnp.ones((4, 6, 2))
@@ -171,7 +174,7 @@ def gram_loss(gram: Float[Array, "c c"], target: Float[Array, "c c"], *, convent
     Raises:
       ValueError: for an unknown convention, or shapes that differ.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from jaxstyle.objective.losses import gram_loss, gram_matrix
       >>> found, target = gram_matrix(jnp.full((4, 6, 2), 2.0)), gram_matrix(jnp.ones((8, 8, 2)))
@@ -206,7 +209,7 @@ def total_variation(image: Float[Array, "h w channels"]) -> Float[Array, ""]:
     Returns:
       A scalar >= 0.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from jaxstyle.objective.losses import total_variation
       >>> board = jnp.indices((4, 6)).sum(0) % 2

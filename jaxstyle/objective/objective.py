@@ -146,7 +146,7 @@ def make_objective(
         network doesn't return, targets of another objective or another image size, weights of another length, and a
         convention that content_loss or style_loss doesn't take.
 
-    Example:
+    Examples:
       >>> import jax, jaxstyle as js
       >>> features, params = js.make_features(("relu1_1", "relu2_1")), js.load_params("random:0")
       >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))

@@ -41,7 +41,7 @@ def starting_image(
     Raises:
       ValueError: for an unknown start; the message lists the valid ones.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxstyle.optimise.initial_images import starting_image
       >>> content, style = jnp.zeros((8, 10, 3)), jnp.ones((6, 6, 3))

@@ -99,7 +99,7 @@ def lbfgs(
     Raises:
       ValueError: for a memory_size below 1.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, jaxstyle as js
       >>> transfer = js.make_transfer(js.make_objective(js.make_features()).loss, js.lbfgs(memory_size=5))
       >>> transfer.init(jnp.zeros((12, 16, 3))).optimizer.steps.shape

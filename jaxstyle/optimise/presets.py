@@ -164,7 +164,7 @@ def build(name: str) -> Built:
     Raises:
       ValueError: for an unknown name; the message lists the valid ones.
 
-    Example:
+    Examples:
       >>> import jax, jaxstyle as js
       >>> built = js.presets.build("tutorial")
       >>> params = js.load_params("random:0")

@@ -154,7 +154,7 @@ def run_pyramid(
     Raises:
       ValueError: if `num_steps` doesn't have one number for each size.
 
-    Example:
+    Examples:
       >>> from functools import partial
       >>> import jax, jaxstyle as js, optax
       >>> from jaxstyle.optimise.pyramid import run_pyramid

@@ -42,7 +42,7 @@ def scales(
     Raises:
       ValueError: for a smallest or a least below 1, or a factor of 1 or less.
 
-    Example:
+    Examples:
       >>> from jaxstyle.optimise.pyramid_sizes import scales
       >>> scales((240, 320), smallest=80)
       ((60, 80), (120, 160), (240, 320))

@@ -59,7 +59,7 @@ def make_transfer(
         not (low, high); from `init`, for an image that is not floating-point; from `step`, for weights that are all 0
         (if values are known), and for updates of another shape than the image's.
 
-    Example:
+    Examples:
       >>> import jax, jaxstyle as js, optax
       >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
       >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
@@ -154,7 +154,7 @@ def run(
     Raises:
       ValueError: for a negative num_steps, and for what `Transfer.step` refuses.
 
-    Example:
+    Examples:
       >>> import jax, jaxstyle as js, optax
       >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
       >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")

@@ -66,7 +66,7 @@ def shard_rows(transfer: Transfer, mesh: Mesh) -> Transfer:
     Raises:
       ValueError: from `init`, for what `split_rows` refuses.
 
-    Example:
+    Examples:
       >>> from functools import partial
       >>> import jax, jaxstyle as js, optax
       >>> layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}

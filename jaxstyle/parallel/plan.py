@@ -80,7 +80,7 @@ def plan(
       ValueError: as `sweep`, for what shapes tell.
       jax.errors.JaxRuntimeError: if the compiler finds that the memory does not suffice.
 
-    Example:
+    Examples:
       >>> import jax, jaxstyle as js
       >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
       >>> image = jax.ShapeDtypeStruct((32, 32, 3), "float32")

@@ -57,7 +57,7 @@ def stack_targets(
       ValueError: for no targets, places that are none, numbers of lanes that differ, content images of several sizes,
         targets of several objectives, and targets of which only some have masks.
 
-    Example:
+    Examples:
       >>> import jax, jaxstyle as js
       >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
       >>> objective = js.make_objective(features, content_layers="relu1_1", style_layers="relu1_1")

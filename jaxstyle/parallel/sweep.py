@@ -88,7 +88,7 @@ def sweep(
         of images that is not that of the lanes; for a hyperparameter that the optimiser doesn't keep; for an index of
         `StackedTargets` that is of no image (where values are known; elsewhere that lane's losses are NaN).
 
-    Example:
+    Examples:
       >>> import jax, jaxstyle as js
       >>> features, params = js.make_features(("relu1_1",)), js.load_params("random:0")
       >>> content, style = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3))

@@ -45,7 +45,7 @@ def weight_grid(
       ValueError: for an empty list, one of too many dimensions, and what is no number; for alpha, beta and tv below 0
         (where values are known: not in a function that is traced).
 
-    Example:
+    Examples:
       >>> import jaxstyle as js
       >>> grid = js.weight_grid(alpha=[1.0, 2.0], beta=[0.5, 1.0, 4.0])
       >>> grid.alpha.tolist(), grid.beta.tolist()

@@ -62,7 +62,7 @@ def load_params(name: str | os.PathLike[str] = "bundled") -> Params:
     Raises:
       WeightsError: if the name is unknown, or the file is missing, truncated, altered or wrongly shaped.
 
-    Example:
+    Examples:
       >>> import jaxstyle as js
       >>> params = js.load_params("random:0")
       >>> params["mean"].shape, params["conv2_1"]["kernel"].shape

@@ -27,7 +27,7 @@ def load_lpips(network: str = "alex") -> Params:
     Raises:
       WeightsError: if the name is unknown, or the file is missing, truncated or altered.
 
-    Example:
+    Examples:
       >>> import jaxstyle as js
       >>> params = js.load_lpips("alex")
       >>> params["conv1"]["kernel"].shape, params["heads"]["relu1"].shape

@@ -39,7 +39,7 @@ def test_the_file_is_what_the_script_gives(maker):
 
 
 def test_it_is_valid_nbformat():
-    nbformat = pytest.importorskip("nbformat", reason="the extra dev is not installed")
+    nbformat = pytest.importorskip("nbformat", reason="the group test is not installed")
     notebook = nbformat.read(NOTEBOOK, as_version=nbformat.NO_CONVERT)
     nbformat.validate(notebook)
     assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)

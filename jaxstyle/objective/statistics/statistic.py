@@ -45,7 +45,7 @@ class StyleStatistic(NamedTuple):
       to_target: statistic of a style image -> target: whatever `distance` needs of a style, computed once. Its shapes
         don't depend on the image's size.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, jaxstyle as js
       >>> from jaxstyle.objective.statistics.statistic import StyleStatistic
       >>> from jaxstyle.objective.statistics.style_statistics import style_statistic
