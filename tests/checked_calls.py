@@ -124,7 +124,6 @@ def objectives(params):
 
 def transfers(params):
     import jaxstyle as js
-    from jaxstyle.network.layers import STYLE_LAYERS
     from jaxstyle.objective import weight_defaults
     from jaxstyle.optimise.averaging import make_averaging
     from jaxstyle.optimise.lbfgs import lbfgs
@@ -151,7 +150,7 @@ def transfers(params):
     trace(lambda x: set_hyperparams(rated.init(x), {"learning_rate": 0.2}), jnp.stack([content] * 3))
     style_loss = weight_defaults.default_style_loss("mean")
     assert weight_defaults.weight_defaults("mean", style_loss).betas
-    assert weight_defaults.default_layer_weights(style_loss, STYLE_LAYERS)
+    assert weight_defaults.default_layer_weights("mean", style_loss, weight_defaults.default_style_layers(style_loss))
     assert device_microbatch(16 * 18, jax.devices("cpu")[0]) == default_microbatch(16 * 18, None)
     mesh = jax.make_mesh((1,), ("rows",), axis_types=(AxisType.Auto,))
     trace(partial(js.sweep, adam, num_steps=1, mesh=mesh), content, params, targets, grid)

@@ -22,8 +22,7 @@ from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS
 from jaxstyle.objective.loss_weights import SCALARS, LossWeights, as_weights, weighted_sum
 from jaxstyle.objective.losses import check_convention, total_variation
 from jaxstyle.objective.statistics.content_statistics import ContentStatistic, content_statistic
-from jaxstyle.objective.statistics.statistic import StyleStatistic
-from jaxstyle.objective.statistics.style_statistics import style_statistic
+from jaxstyle.objective.statistics.style_statistics import StyleLoss, statistics_by_layer
 from jaxstyle.objective.targets import Masks, StyleImages, Targets, compute_targets
 from jaxstyle.objective.terms import content_term, style_term
 
@@ -115,7 +114,7 @@ def make_objective(
     content_layers: Iterable[str] = CONTENT_LAYERS,
     style_layers: Iterable[str] = STYLE_LAYERS,
     content_loss: str | ContentStatistic = "features",
-    style_loss: str | StyleStatistic = "gram",
+    style_loss: StyleLoss = "gram",
     convention: str = "mean",
 ) -> Objective:
     r"""Make the objective of Gatys et al. (CVPR 2016) over the features of a network.
@@ -134,7 +133,8 @@ def make_objective(
         texture (Gatys et al., arXiv 1505.07376): the content loss is then 0.
       style_layers: layers of the style loss, in the order of `LossWeights.style_layers`.
       content_loss: one of `weight_defaults.CONTENT_LOSSES`, or a `ContentStatistic`.
-      style_loss: one of `weight_defaults.STYLE_LOSSES`, or a `StyleStatistic`, which says what conventions it takes.
+      style_loss: one of `weight_defaults.STYLE_LOSSES`, or a `StyleStatistic`, which says what conventions it takes; or
+        one for each layer, as {layer: name or statistic}; see `style_statistics.statistics_by_layer`.
       convention: one of `losses.CONVENTIONS`, which says what alpha and beta multiply.
 
     Returns:
@@ -160,9 +160,9 @@ def make_objective(
     """
     check_function("features", features, "js.make_features")
     check_convention(convention)
-    content_measure, statistic = content_statistic(content_loss), style_statistic(style_loss)
     content_layers = optional_layer_names(content_layers, "content_layers")
     style_layers = layer_names(style_layers, "style_layers")
+    of_content, of_style = content_statistic(content_loss), statistics_by_layer(style_loss, style_layers)
 
     def targets_of(
         params: Params, content: Float[ArrayLike, "h w 3"], style: StyleImages, *, masks: Masks | None = None
@@ -174,8 +174,8 @@ def make_objective(
             style,
             content_layers=content_layers,
             style_layers=style_layers,
-            statistic=statistic,
-            content_loss=content_measure,
+            style_loss=of_style,
+            content_loss=of_content,
             masks=masks,
         )
 
@@ -185,8 +185,8 @@ def make_objective(
         content = select_layers(found, content_layers, "content_layers")
         style = select_layers(found, style_layers, "style_layers")
         return LayerLosses(
-            {layer: content_term(content_measure, layer, f, targets, convention) for layer, f in content.items()},
-            {layer: style_term(statistic, layer, f, targets, weights, convention) for layer, f in style.items()},
+            {layer: content_term(of_content, layer, f, targets, convention) for layer, f in content.items()},
+            {layer: style_term(of_style[layer], layer, f, targets, weights, convention) for layer, f in style.items()},
         )
 
     return Objective(targets_of, make_loss(terms), terms)

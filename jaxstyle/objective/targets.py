@@ -12,13 +12,12 @@ from jax import export
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxstyle.common.images import as_image
-from jaxstyle.common.layer_names import optional_layer_names
+from jaxstyle.common.layer_names import layer_names, optional_layer_names
 from jaxstyle.common.trees import stack
 from jaxstyle.network.features import Features, Params, layer_sizes, select_layers
 from jaxstyle.objective.regions import content_masks, region_targets, style_masks
 from jaxstyle.objective.statistics.content_statistics import ContentStatistic, content_statistic
-from jaxstyle.objective.statistics.statistic import StyleStatistic
-from jaxstyle.objective.statistics.style_statistics import check_statistic, style_statistic
+from jaxstyle.objective.statistics.style_statistics import StyleLoss, check_statistic, statistics_by_layer
 
 Masks = tuple[
     Real[ArrayLike, "_regions _h _w"],
@@ -62,7 +61,7 @@ def compute_targets(
     *,
     content_layers: Sequence[str],
     style_layers: Sequence[str],
-    statistic: StyleStatistic,
+    style_loss: StyleLoss = "gram",
     content_loss: str | ContentStatistic = "features",
     masks: Masks | None = None,
 ) -> Targets:
@@ -75,7 +74,7 @@ def compute_targets(
       style: (h', w', 3) style image of any size, or a sequence of them.
       content_layers: layers of the content loss; there may be none.
       style_layers: layers of the style loss.
-      statistic: how styles are compared.
+      style_loss: how styles are compared; see `style_statistics.statistics_by_layer`.
       content_loss: how contents are compared, one of `weight_defaults.CONTENT_LOSSES` or a `ContentStatistic`.
       masks: None, or soft masks in [0, 1] of content and style images.
 
@@ -92,7 +91,7 @@ def compute_targets(
     sizes = {} if of_content is None else layer_sizes(features, params, style_layers, content)
     return Targets(
         content=content_targets(features, params, content, content_layers, content_loss=content_loss),
-        style=style_targets(features, params, styles, style_layers, style_loss=statistic, masks=of_style),
+        style=style_targets(features, params, styles, style_layers, style_loss=style_loss, masks=of_style),
         masks=None if of_content is None else content_masks(of_content, content, sizes),
     )
 
@@ -154,7 +153,7 @@ def style_targets(
     styles: Sequence[Float[Array, "_h_style _w_style 3"]],
     layers: Iterable[str],
     *,
-    style_loss: str | StyleStatistic = "gram",
+    style_loss: StyleLoss = "gram",
     masks: Any = None,
 ) -> dict[str, Any]:
     """Compute `Targets.style` of style images.
@@ -164,7 +163,7 @@ def style_targets(
       params: its parameters.
       styles: the style images, each (h', w', 3).
       layers: layers of the style loss.
-      style_loss: one of `weight_defaults.STYLE_LOSSES`, or a `StyleStatistic`.
+      style_loss: how styles are compared; see `style_statistics.statistics_by_layer`.
       masks: None, or masks (regions, h', w') of each style image; of a single style image, its masks alone will do.
 
     Returns:
@@ -173,11 +172,12 @@ def style_targets(
     Raises:
       ValueError: as `Objective.targets` does.
     """
-    statistic = style_statistic(style_loss)
+    layers = layer_names(layers, "style_layers")
+    statistics = statistics_by_layer(style_loss, layers)
     found = [select_layers(features(params, image), layers, "style_layers") for image in styles]
     for layer, f in found[0].items():
-        check_statistic(statistic, layer, f)
+        check_statistic(statistics[layer], layer, f)
     if masks is None:
-        return {k: stack([statistic.to_target(statistic.measure(f[k], None)) for f in found]) for k in found[0]}
+        return {k: stack([s.to_target(s.measure(f[k], None)) for f in found]) for k, s in statistics.items()}
     of_layers = style_masks(masks, styles, [{k: x.shape[:2] for k, x in f.items()} for f in found])
-    return {k: region_targets(statistic, [f[k] for f in found], [m[k] for m in of_layers]) for k in found[0]}
+    return {k: region_targets(s, [f[k] for f in found], [m[k] for m in of_layers]) for k, s in statistics.items()}

@@ -7,7 +7,7 @@ imports no jax, so that the command's help is quick.
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS
+from jaxstyle.network.layers import CONTENT_LAYERS, HYPERCOLUMN, STYLE_LAYERS
 from jaxstyle.objective.weight_defaults import weight_defaults
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Preset(NamedTuple):
       content_layers: layers of the content loss.
       style_layers: layers of the style loss.
       style_layer_weights: `LossWeights.style_layers`, a weight for each style layer.
+      content_loss: one of `weight_defaults.CONTENT_LOSSES`.
       style_loss: one of `weight_defaults.STYLE_LOSSES`.
       pooling: one of `layers.POOLINGS`.
       padding: one of `layers.PADDINGS`.
@@ -48,6 +49,7 @@ class Preset(NamedTuple):
     content_layers: tuple[str, ...] = CONTENT_LAYERS
     style_layers: tuple[str, ...] = STYLE_LAYERS
     style_layer_weights: tuple[float, ...] = (0.2, 0.2, 0.2, 0.2, 0.2)
+    content_loss: str = "features"
     style_loss: str = "gram"
     pooling: str = "max"
     padding: str = "zero"
@@ -114,6 +116,27 @@ PRESETS: dict[str, Preset] = {
         min_size=128,
         average=0.99,
     ),
+    "strotss": Preset(
+        source="Kolkin, Salavon and Shakhnarovich, STROTSS, arXiv 1904.12785",
+        differs=(
+            "it draws 1,024 positions of all images anew for every step, where we compare all positions of the picture "
+            "with a fixed sample of the style's; halves the content weight at each size; has a term for colours alone; "
+            "has hypercolumns with pixels, up to block 5 and not divided by their numbers of channels; optimises the "
+            "coefficients of a Laplacian pyramid with RMSprop, 200 steps a size; and has VGG16 where "
+            "vgg19-oxford is VGG19"
+        ),
+        alpha=1.0,
+        beta=1.0,
+        tv=0.0,
+        convention="mean",
+        content_layers=(HYPERCOLUMN,),
+        style_layers=(HYPERCOLUMN,),
+        style_layer_weights=(1.0,),
+        content_loss="self_similarity",
+        style_loss="relaxed_emd",
+        padding="replicate",
+        min_size=64,
+    ),
     "tutorial": Preset(
         source="PyTorch's tutorial Neural Transfer Using PyTorch (Alexis Jacq)",
         differs=(
@@ -129,7 +152,7 @@ PRESETS: dict[str, Preset] = {
         style_layer_weights=(1.0, 1.0, 1.0, 1.0, 1.0),
     ),
 }
-"""The presets by name: gram-mean, gatys, johnson, crowson and tutorial."""
+"""The presets by name: gram-mean, gatys, johnson, crowson, strotss and tutorial."""
 
 
 class Built(NamedTuple):
@@ -195,6 +218,7 @@ def build(name: str) -> Built:
         features,
         content_layers=preset.content_layers,
         style_layers=preset.style_layers,
+        content_loss=preset.content_loss,
         style_loss=preset.style_loss,
         convention=preset.convention,
     )

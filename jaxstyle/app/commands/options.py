@@ -12,7 +12,7 @@ from jaxstyle.app.settings.settings import SHARED, Settings, from_options
 from jaxstyle.app.settings.values import parse_integer
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.common.file_kinds import describe_address
-from jaxstyle.objective.weight_defaults import default_style_loss
+from jaxstyle.objective.weight_defaults import default_style_layers, default_style_loss
 from jaxstyle.optimise.presets import PRESETS
 
 
@@ -123,8 +123,8 @@ def read_settings(args: argparse.Namespace) -> Settings:
     given |= {name: tuple(given[name]) for name, option in SHARED.items() if option.many and name in given}
     given |= {name: tuple(chain.from_iterable(words[name])) for name in LANE_SETTINGS if name in words}
     given = {**_read_preset(given), **given}
-    style_loss = default_style_loss(given.get("convention", Settings.convention))
-    return Settings(**from_options({"style_loss": style_loss, **given}))
+    given = {"style_loss": default_style_loss(given.get("convention", Settings.convention)), **given}
+    return Settings(**from_options({"style_layers": default_style_layers(given["style_loss"]), **given}))
 
 
 def _read_preset(given: dict[str, Any]) -> dict[str, Any]:
@@ -132,14 +132,14 @@ def _read_preset(given: dict[str, Any]) -> dict[str, Any]:
     if given.get("preset") is None:
         return {}
     preset = PRESETS[given["preset"]]
-    names = ("convention", "content_layers", "style_layers", "style_loss", "pooling", "padding", "optimizer")
-    names += ("min_size", "average")
+    names = ("convention", "content_layers", "style_layers", "content_loss", "style_loss", "pooling", "padding")
+    names += ("optimizer", "min_size", "average")
     found: dict[str, Any] = {name: getattr(preset, name) for name in names} | {"init": preset.start}
     for name in LANE_SETTINGS:
         if getattr(preset, name, None) is not None:
             found[name] = (getattr(preset, name),)
     other = {name for name, value in found.items() if given.get(name, value) != value}
-    if other & {"convention", "style_loss"}:
+    if other & {"convention", "content_loss", "style_loss"}:
         found = {name: value for name, value in found.items() if name not in ("alpha", "beta", "tv")}
     if "style_layers" in other:
         del found["style_layer_weights"]

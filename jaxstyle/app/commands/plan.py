@@ -9,8 +9,13 @@ from jaxstyle.app.commands.options import add_debug, positive
 from jaxstyle.app.settings.settings import DEFAULT_SIZE
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import say
-from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS
-from jaxstyle.objective.weight_defaults import STYLE_LOSSES, default_style_loss
+from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS
+from jaxstyle.objective.weight_defaults import (
+    COMBINED_STYLE_LOSSES,
+    STYLE_LOSSES,
+    default_style_layers,
+    default_style_loss,
+)
 
 ENVIRONMENT: dict[str, str] = {
     "JAX_PLATFORMS": "cpu",
@@ -44,9 +49,9 @@ def add_plan(commands: Any) -> None:
     add("--dtype", choices=DTYPES, default="float32", help="precision of the features (default: float32)")
     add("--optimizer", default="lbfgs", metavar="NAME", help="lbfgs or adam, which keeps least (default: lbfgs)")
     add("--convention", default="mean", metavar="NAME", help="scaling of the losses (default: mean)")
-    add("--style-loss", choices=STYLE_LOSSES, metavar="NAME", help="as of jaxstyle sweep (default: wasserstein)")
+    add("--style-loss", choices=STYLE_LOSSES + COMBINED_STYLE_LOSSES, metavar="NAME", help="as of jaxstyle sweep")
     add("--content-layers", nargs="+", default=CONTENT_LAYERS, metavar="LAYER", help="as of jaxstyle sweep")
-    add("--style-layers", nargs="+", default=STYLE_LAYERS, metavar="LAYER", help="as of jaxstyle sweep")
+    add("--style-layers", nargs="+", metavar="LAYER", help="as of jaxstyle sweep")
     add("--pooling", choices=POOLINGS, default="max", help="pooling of the network (default: max)")
     add(
         "--padding",
@@ -70,6 +75,7 @@ def _plan(args: argparse.Namespace) -> None:
         raise StartError("--rows is for one picture: leave --lanes and --microbatch out")
     options: dict[str, Any] = {name: vars(args)[name] for name in plan_lanes.Request._fields}
     options["style_loss"] = args.style_loss or default_style_loss(args.convention)
+    options["style_layers"] = args.style_layers or default_style_layers(options["style_loss"])
     for name in ("content_layers", "style_layers"):
         options[name] = tuple(options[name])
     request = plan_lanes.Request(**options)

@@ -22,7 +22,8 @@ from jaxstyle.app.system.memory import device_memory, map_large_blocks
 from jaxstyle.app.system.screen import tell
 from jaxstyle.colour import of_luminance
 from jaxstyle.objective.objective import Loss, Objective, make_objective
-from jaxstyle.objective.statistics.style_statistics import style_statistic
+from jaxstyle.objective.statistics.content_statistics import content_statistic
+from jaxstyle.objective.statistics.style_statistics import statistics_by_layer
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.transfer import make_transfer
 from jaxstyle.optimise.transfer_state import Transfer
@@ -189,13 +190,17 @@ def _check_lengths(settings: Settings, lane: LaneValues) -> None:
 
 def _check_convention(settings: Settings) -> None:
     """Raise ValueError if the style loss doesn't take the convention, which would show only when it is traced."""
-    statistic = style_statistic(settings.style_loss)
+    by_layer = statistics_by_layer(settings.style_loss, settings.style_layers)
+    of_content = content_statistic(settings.content_loss)
 
-    def distance(f: jax.Array) -> jax.Array:
-        found = statistic.measure(f, None)
-        return statistic.distance(found, statistic.to_target(found), convention=settings.convention)
+    def distances(f: jax.Array) -> list[jax.Array]:
+        convention, found = settings.convention, of_content.measure(f)
+        return [of_content.distance(found, found, convention=convention)] + [
+            s.distance(s.measure(f, None), s.to_target(s.measure(f, None)), convention=convention)
+            for s in by_layer.values()
+        ]
 
-    jax.eval_shape(distance, jax.ShapeDtypeStruct((4, 4, 8), "float32"))
+    jax.eval_shape(distances, jax.ShapeDtypeStruct((4, 4, 8), "float32"))
 
 
 def _check_mix(lanes: list[LaneValues], pictures: Pictures) -> list[LaneValues]:

@@ -18,10 +18,12 @@ from jaxstyle.network import alexnet
 from jaxstyle.network.features import Features, layer_sizes, select_layers, smallest_side
 from jaxstyle.network.layers import CONTENT_LAYERS, STYLE_LAYERS, convolutions_for
 from jaxstyle.network.vgg_features import make_features
+from jaxstyle.objective.weight_defaults import default_style_layers, default_style_loss
 from jaxstyle.pretrained.load import load_weights
 from jaxstyle.pretrained.lpips import load_lpips
 from jaxstyle.pretrained.weight_sets import DEFAULT, LPIPS_SETS, REGISTRY
 
+_DEFAULTS = (STYLE_LAYERS, default_style_layers(default_style_loss("mean")))
 _PROBES = (64, 512)  # pixels of a side with which a network is traced to see its layers
 
 
@@ -55,7 +57,7 @@ def default_layers(settings: Settings) -> Settings:
     """
     if settings.network == VGG19:
         return settings
-    content, style = settings.content_layers == CONTENT_LAYERS, settings.style_layers == STYLE_LAYERS
+    content, style = settings.content_layers == CONTENT_LAYERS, settings.style_layers in _DEFAULTS
     if settings.network == ALEXNET:
         layers: dict[str, Any] = {"content_layers": ("relu3",)} if content else {}
         layers |= {"style_layers": alexnet.LAYERS} if style else {}

@@ -67,7 +67,7 @@ def _default_tv(settings: Any) -> tuple[float, ...]:
 
 
 def _default_style_layer_weights(settings: Any) -> tuple[tuple[float, ...]] | None:
-    weights = default_layer_weights(settings.style_loss, settings.style_layers)
+    weights = default_layer_weights(settings.convention, settings.style_loss, settings.style_layers)
     return None if weights is None else (weights,)
 
 

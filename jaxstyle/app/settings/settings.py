@@ -11,8 +11,14 @@ from typing import Any, NamedTuple
 
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS
 from jaxstyle.app.settings.values import parse_fraction, parse_integer, parse_least, parse_network
-from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS, STYLE_LAYERS
-from jaxstyle.objective.weight_defaults import CONTENT_LOSSES, STYLE_LOSSES
+from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS
+from jaxstyle.objective.weight_defaults import (
+    COMBINED_STYLE_LOSSES,
+    CONTENT_LOSSES,
+    STYLE_LOSSES,
+    default_style_layers,
+    default_style_loss,
+)
 from jaxstyle.optimise.presets import PRESETS
 from jaxstyle.optimise.pyramid_sizes import COARSE_STEPS, SMALLEST, STEPS
 
@@ -28,6 +34,10 @@ COLOURS: tuple[str, ...] = ("style", "content", "match")
 "style" means the style image's. "content" means the content image's, by a transfer of luminance alone. "match" means
 the content image's on the whole: the style image first gets their mean and covariance.
 """
+
+
+_STYLE_LOSS = default_style_loss("mean")
+_STYLE_LAYERS = default_style_layers(_STYLE_LOSS)
 
 
 class Option(NamedTuple):
@@ -148,13 +158,16 @@ class Settings:
         metavar="NAME",
     )
     style_layers: tuple[str, ...] = _option(
-        STYLE_LAYERS, f"layers of the style loss (default: {' '.join(STYLE_LAYERS)})", many=True, metavar="LAYER"
+        _STYLE_LAYERS,
+        f"layers of the style loss (default: {' '.join(_STYLE_LAYERS)}; the last one for a sum of two losses only)",
+        many=True,
+        metavar="LAYER",
     )
     style_loss: str = _option(
-        "wasserstein",
-        f"how styles are compared: {', '.join(STYLE_LOSSES)} (default: wasserstein; gram, if "
-        "--convention is one of Gram matrices, gatys or johnson)",
-        choices=STYLE_LOSSES,
+        _STYLE_LOSS,
+        f"how styles are compared: {', '.join(STYLE_LOSSES + COMBINED_STYLE_LOSSES)}, of layers and of hypercolumns "
+        f"(default: {_STYLE_LOSS}; gram, if --convention is one of Gram matrices, gatys or johnson)",
+        choices=STYLE_LOSSES + COMBINED_STYLE_LOSSES,
         metavar="NAME",
     )
     pooling: str = _option(

@@ -4,19 +4,24 @@ Features are channels-last, shape (h, w, c), and belong to one image. Statistics
 float32 for features of any other dtype.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxstyle.network.layers import HYPERCOLUMN
 from jaxstyle.objective.losses import gram_loss, gram_matrix
 from jaxstyle.objective.statistics.moments import CENTERED_GRAM, MOMENTS
 from jaxstyle.objective.statistics.nearest import nearest, relaxed_emd
 from jaxstyle.objective.statistics.sliced import sliced
 from jaxstyle.objective.statistics.statistic import StyleStatistic
 from jaxstyle.objective.statistics.wasserstein import WASSERSTEIN
-from jaxstyle.objective.weight_defaults import STYLE_LOSSES
+from jaxstyle.objective.weight_defaults import COMBINED_STYLE_LOSSES, STYLE_LOSSES
+
+StyleLoss = str | StyleStatistic | Mapping[str, str | StyleStatistic]
+"""How styles are compared: by a statistic or its name, or by one for each layer; see `statistics_by_layer`."""
 
 
 def style_statistic(style_loss: str | StyleStatistic) -> StyleStatistic:
@@ -58,8 +63,35 @@ def style_statistic(style_loss: str | StyleStatistic) -> StyleStatistic:
     if isinstance(style_loss, StyleStatistic):
         return style_loss
     if style_loss not in _BY_NAME:
-        raise ValueError(f"unknown style_loss {style_loss!r}; valid: {', '.join(STYLE_LOSSES)}, or a StyleStatistic")
+        valid = ", ".join(STYLE_LOSSES + COMBINED_STYLE_LOSSES)
+        raise ValueError(f"unknown style_loss {style_loss!r}; valid: {valid}, or a StyleStatistic")
     return _BY_NAME[style_loss]
+
+
+def statistics_by_layer(style_loss: StyleLoss, layers: Iterable[str]) -> dict[str, StyleStatistic]:
+    """Find the statistic of each layer.
+
+    Args:
+      style_loss: a statistic or its name, for all layers; or a name out of `weight_defaults.COMBINED_STYLE_LOSSES`,
+        such as "wasserstein+nearest", whose first part is for layers of the network and whose second part is for
+        hypercolumns; or {layer: a statistic or its name}.
+      layers: names of the style layers.
+
+    Returns:
+      {layer: StyleStatistic}, in the order of `layers`.
+
+    Raises:
+      ValueError: for an unknown name, and for a mapping of other layers.
+    """
+    layers = tuple(layers)
+    if isinstance(style_loss, Mapping):
+        if set(style_loss) != set(layers):
+            raise ValueError(f"style_loss names {', '.join(style_loss)}, but the style layers are {', '.join(layers)}")
+        return {layer: style_statistic(style_loss[layer]) for layer in layers}
+    if isinstance(style_loss, str) and style_loss in COMBINED_STYLE_LOSSES:
+        plain, column = (style_statistic(name) for name in style_loss.split("+"))
+        return {layer: column if layer == HYPERCOLUMN else plain for layer in layers}
+    return dict.fromkeys(layers, style_statistic(style_loss))
 
 
 def check_statistic(statistic: StyleStatistic, layer: str, features: Float[Array, "h w c"]) -> None:
