@@ -5,7 +5,7 @@ $$\mathrm{total} = \alpha \sum_l a_l\, \mathrm{content}_l + \beta \sum_l w_l\, \
 
 The layer weights $a_l$ and $w_l$ have sum 1 and are equal by default; TV is the mean squared difference of neighbouring
 pixels. `losses.CONVENTIONS` gives the terms in each convention, and alpha and beta mean nothing without it.
-`style_statistics.style_statistic` gives what can take the place of Gram matrices.
+`statistics.style_statistics.style_statistic` gives what can take the place of Gram matrices.
 
 The content layer is `relu4_2`, and the style layers are `relu1_1`, `relu2_1`, `relu3_1`, `relu4_1` and `relu5_1`, as in
 the paper (Gatys, Ecker and Bethge, CVPR 2016). All 16 convolutions of VGG19 can be named, before (`conv4_2`) and after
