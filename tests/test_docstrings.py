@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -141,6 +142,19 @@ def test_example(name):
     runner = doctest.DocTestRunner()
     runner.run(EXAMPLES[name], out=said.append)
     assert not runner.failures, "".join(said)
+
+
+def names_in_prose():
+    """Every `jaxstyle.x.y` that prose of the package or the repository names."""
+    files = [*PACKAGE.rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "scripts").rglob("*.md"), ROOT / "weights/README.md"]
+    for file in files:
+        if file.name != "CHANGELOG.md":  # which names what there was
+            yield from re.findall(r"`(jaxstyle(?:\.\w+)+)[`(]", file.read_text())
+
+
+@pytest.mark.parametrize("name", sorted(set(names_in_prose())))
+def test_names_in_prose_exist(name):
+    assert pkgutil.resolve_name(name) is not None
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from jaxstyle import __version__
 from jaxstyle.app.commands.animate import add_animate
-from jaxstyle.app.commands.options import check_addresses
+from jaxstyle.app.commands.options import GROUPS, check_addresses
 from jaxstyle.app.commands.plan import add_plan
 from jaxstyle.app.commands.resume import add_merge, add_resume
 from jaxstyle.app.commands.select import add_report, add_select
@@ -24,6 +24,21 @@ from jaxstyle.app.system.screen import drop_output, hold_descriptors, tell
 
 
 class _Parser(argparse.ArgumentParser):
+    """Shows options in groups, if it is `grouped`. A group without options isn't shown."""
+
+    def __init__(self, *, grouped: bool = False, **how: Any) -> None:
+        self._group_of: dict[str, argparse._ArgumentGroup] = {}
+        super().__init__(**how)
+        if grouped:
+            for title, names in GROUPS.items():
+                group = self.add_argument_group(title)
+                self._group_of |= {f"--{name}": group for name in names.split()}
+            self._action_groups.append(self._action_groups.pop(1))  # argparse's own group of options comes last
+
+    def add_argument(self, *names: Any, **how: Any) -> argparse.Action:
+        group = self._group_of.get(names[-1] if names else "")
+        return super().add_argument(*names, **how) if group is None else group.add_argument(*names, **how)
+
     def error(self, message: str) -> NoReturn:
         tell(f"{self.prog}: {message}; see {self.prog} --help")
         sys.exit(2)
@@ -99,7 +114,11 @@ def _describe(error: Exception) -> tuple[int, str]:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="jaxstyle", description="Neural style transfer, many alpha/beta settings at once.")
+    parser = _Parser(
+        prog="jaxstyle",
+        description="Paint photographs in the style of paintings, at many settings at once. A first try is: jaxstyle "
+        "sweep sample:cat sample:swirls",
+    )
     parser.add_argument("--version", action="version", version=f"jaxstyle {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     of_runs = (add_sweep, add_resume, add_merge, add_select, add_report, add_animate)

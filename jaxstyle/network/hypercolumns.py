@@ -34,7 +34,7 @@ def add_hypercolumns(features: Features, layers: Iterable[str] = HYPERCOLUMN_LAY
       ValueError: for features that are no function, names of layers that are no or repeated names, or a stride below 1.
         The function raises it for a layer that the network doesn't return.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jaxstyle as js
       >>> from jaxstyle.network.hypercolumns import add_hypercolumns
       >>> layers = ("relu1_1", "relu2_1")

@@ -5,7 +5,7 @@ $$\mathrm{total} = \alpha \sum_l a_l\, \mathrm{content}_l + \beta \sum_l w_l\, \
 
 The layer weights $a_l$ and $w_l$ have sum 1 and are equal by default; TV is the mean squared difference of neighbouring
 pixels. `losses.CONVENTIONS` gives the terms in each convention, and alpha and beta mean nothing without it.
-`style_statistics.style_statistic` gives what can take the place of Gram matrices.
+`statistics.style_statistics.style_statistic` gives what can take the place of Gram matrices.
 
 The content layer is `relu4_2`, and the style layers are `relu1_1`, `relu2_1`, `relu3_1`, `relu4_1` and `relu5_1`, as in
 the paper (Gatys, Ecker and Bethge, CVPR 2016). All 16 convolutions of VGG19 can be named, before (`conv4_2`) and after
@@ -19,7 +19,8 @@ command makes what looks better. It goes through sizes from coarse to fine, and 
 `make_objective` gives targets, loss and terms, as pure functions that agree. Its features may be any function (params,
 image) -> {layer: (h, w, c)}: another network, or layers that are made of a network's own. It names them in
 `content_layers` and `style_layers`. Its `style_loss` is a name or a `StyleStatistic` of your own, and
-`objective.targets` takes `masks`.
+`objective.targets` takes `masks`. `network_nnx.py` and `custom_style_statistic.py` in `scripts/examples/` show a network
+and a statistic of one's own, and `feed_forward_nnx.py` the losses in a training loop.
 
 This wing imports `network` and `common`.
 """

@@ -15,6 +15,18 @@ from jaxstyle.common.file_kinds import describe_address
 from jaxstyle.objective.weight_defaults import default_style_layers, default_style_loss
 from jaxstyle.optimise.presets import PRESETS
 
+GROUPS = {
+    "what most people need": "beta strength size style-scale colour out output",
+    "what to paint": "pair grid blend style-mix content-mask style-mask init seed background max-pixels",
+    "weights and losses": "alpha tv preset convention style-loss content-layers style-layers content-layer-weights "
+    "style-layer-weights network weights pooling padding",
+    "picture": "steps min-size coarse-steps optimizer learning-rate average tolerance quality keep-profile "
+    "keep-metadata",
+    "run": "overwrite refine retry save-every checkpoint-every quiet log log-json open",
+    "machine": "microbatch dtype shard distributed coordinator process",
+}
+"""The groups in which the help of sweep, transfer and texture shows options; what is in none of them comes last."""
+
 
 def as_argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """Make a parser that raises StartError into one that argparse can call."""

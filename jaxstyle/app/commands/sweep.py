@@ -26,6 +26,8 @@ def add_sweep(commands: Any) -> None:
     """Add the parser of `jaxstyle sweep`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "sweep",
+        grouped=True,
+        usage="%(prog)s [OPTION ...] CONTENT STYLE",
         help="one picture for each combination of alpha, beta and more, into a run folder",
         description="Make one picture for each combination of the values given, for each pair of images, all in one "
         "vmapped loop, and write them with their losses and metrics, a labelled sheet and a report into a run folder. "

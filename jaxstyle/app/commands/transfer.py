@@ -19,7 +19,11 @@ _INPUTS = ("blend", "content_mask", "style_mask", "init", "weights")
 def add_transfer(commands: Any) -> None:
     """Add the parser of `jaxstyle transfer`."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        "transfer", help="one picture", description="Make one picture, with one alpha, beta and so on."
+        "transfer",
+        grouped=True,
+        usage="%(prog)s [OPTION ...] CONTENT STYLE -o FILE",
+        help="one picture",
+        description="Make one picture, with one alpha, beta and so on.",
     )
     add_inputs(parser, many=False)
     add_lane_options(parser, many=False)
@@ -34,6 +38,8 @@ def add_texture(commands: Any) -> None:
     """Add the parser of `jaxstyle texture`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "texture",
+        grouped=True,
+        usage="%(prog)s [OPTION ...] STYLE -o FILE",
         help="a texture like a style image, without a content image",
         description="Make a square texture of the look of a style image, from noise, without a content image (Gatys et "
         "al., arXiv 1505.07376).",

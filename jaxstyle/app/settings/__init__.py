@@ -16,7 +16,7 @@ alpha : beta : tv matter to the optimisers, so a note names the lanes of a grid 
 - `--min-size 60 --coarse-steps 40` (default) starts with a picture of that size and about doubles it, so that strokes
   cover the whole picture, and keep their share of it from 160 to 1024 pixels; `--min-size` of `--size` leaves one size.
 - `--style-loss wasserstein` (default), `gram` compares mean and covariance, which spreads the style more evenly than
-  Gram matrices; `jaxstyle.objective.style_statistics` lists the others.
+  Gram matrices; `jaxstyle.objective.statistics.style_statistics` lists the others.
 - `--preset gram-mean` uses the library's defaults: Gram matrices, at one size.
 - `--preset gatys`, `johnson`, `crowson`, `tutorial` uses layers, weights and scalings of those programs;
   `jaxstyle.optimise.presets` says what differs.

@@ -34,7 +34,7 @@ class ContentStatistic(NamedTuple):
         that are compared with it, so shapes may depend on the size.
       distance: (statistic of the image, statistic of the content, convention=) -> a scalar >= 0.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, jaxstyle as js
       >>> from jaxstyle.objective.statistics.content_statistics import ContentStatistic
       >>> def distance(found, target, *, convention):

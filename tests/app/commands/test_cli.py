@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 import jaxstyle as js
 import jaxstyle.app.execution.run_job
 from jaxstyle.app import cli
+from jaxstyle.app.commands.options import GROUPS
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.locks import owned
 from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
@@ -243,6 +245,21 @@ def test_weights_that_are_all_0_are_refused(images, capsys):
     some = ["--alpha", "0", "--beta", "1", "1e-40", "--tv", "0", "--out", "run"]
     fails(capsys, 2, wanted, "sweep", "c.png", "s.png", *QUICK, *some)
     assert not (images / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["sweep", "transfer", "texture"])
+def test_help_shows_first_what_most_people_need(command, capsys):
+    assert jaxstyle(command, "--help") == 0
+    text = capsys.readouterr().out
+    titles = re.findall(r"^(\S.*):$", text, re.MULTILINE)
+    groups = [*GROUPS]
+    assert titles == ["positional arguments", *groups[:4], "run", "machine", "options"]
+    first = text.partition(groups[0])[2].partition(f"\n{groups[1]}:")[0]
+    wanted = {"--beta", "--size", "--style-scale", "--colour", "--out" if command == "sweep" else "--output"}
+    assert wanted - ({"--colour"} if command == "texture" else set()) <= set(re.findall(r"--[\w-]+", first))
+    assert len(re.findall(r"^  -", first, re.MULTILINE)) <= 6
+    last = text.rpartition("\noptions:\n")[2]
+    assert {"--help", "--debug"} <= set(re.findall(r"--[\w-]+", last))
 
 
 def test_help_names_the_commands(capsys):
