@@ -1,6 +1,7 @@
 """Reads a finished run folder back, as tables and arrays."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,23 @@ class Run(NamedTuple):
     lanes: list[dict[str, float | str]]
     history: dict[str, np.ndarray]
     images: np.ndarray | list[np.ndarray]
+
+    def to_pandas(self) -> tuple[Any, Any]:
+        """Return the tables as data frames of pandas, with NaN where a cell has no number.
+
+        Returns:
+          The lanes, indexed by "lane", and the history, indexed by "lane" and "step".
+
+        Raises:
+          StartError: if pandas is not installed.
+        """
+        try:
+            import pandas  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise StartError('to_pandas needs the package pandas: pip install "jaxstyle[pandas]"') from error
+        lanes = pandas.DataFrame(self.lanes).replace("", math.nan).astype({"lane": int}).set_index("lane")
+        history = pandas.DataFrame(self.history).astype({"lane": int, "step": int})
+        return lanes.infer_objects(), history.set_index(["lane", "step"])
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:
