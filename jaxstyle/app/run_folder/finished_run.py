@@ -47,9 +47,10 @@ class Run(NamedTuple):
             import pandas  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise StartError('to_pandas needs the package pandas: pip install "jaxstyle[pandas]"') from error
-        lanes = pandas.DataFrame(self.lanes).replace("", math.nan).astype({"lane": int}).set_index("lane")
+        numbers = {name for lane in self.lanes for name, value in lane.items() if isinstance(value, float)}
+        lanes = [{n: math.nan if v == "" and n in numbers else v for n, v in lane.items()} for lane in self.lanes]
         history = pandas.DataFrame(self.history).astype({"lane": int, "step": int})
-        return lanes.infer_objects(), history.set_index(["lane", "step"])
+        return pandas.DataFrame(lanes).astype({"lane": int}).set_index("lane"), history.set_index(["lane", "step"])
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:

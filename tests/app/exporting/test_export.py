@@ -355,6 +355,7 @@ def test_tables_of_pandas(run):
     assert lanes["beta"].tolist() == [0.1, 1, 10]
     assert lanes["status"].tolist() == ["ok", "failed", "ok"]
     assert math.isnan(lanes["lpips"][1])
+    assert lanes["reason"].tolist() == ["", "the loss was not finite", ""]
     assert lanes["seed"].dtype.kind == "f"
     assert history.index.names == ["lane", "step"]
     assert history.loc[(2, 3), "total"] == losses_of(run, 2)["total"][3]
