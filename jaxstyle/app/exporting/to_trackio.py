@@ -44,9 +44,9 @@ def export(lanes: Sequence[FinishedLane], name: str, *, overwrite: bool) -> None
 
 @contextlib.contextmanager
 def log(name: str, options: Mapping[str, Any], folder: Path) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Log a run that goes on, as one run; when the run is resumed, that goes on, too."""
+    """Log a run that goes on, as one run; a resumed run is logged as another one of the same name."""
     del folder
-    with _started(name, options, resume="allow") as run:
+    with _started(name, options) as run:
         yield lambda step, values: run.log(dict(values), step=step)
 
 

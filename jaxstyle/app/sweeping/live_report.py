@@ -7,6 +7,7 @@ the last page, which take longer to make. It loads itself anew until it is the l
 """
 
 import io
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +34,7 @@ from jaxstyle.app.settings.lane_settings import setting_text
 from jaxstyle.app.system.browser import open_page
 from jaxstyle.app.system.errors import AppError
 from jaxstyle.app.system.files import remove_temporary
+from jaxstyle.app.system.screen import tell
 
 _EVERY = 3.0  # Seconds between two pages, at least.
 _SHARE = 0.004  # of the time may go into pages.
@@ -55,8 +57,7 @@ def live_report(folder: Path, record: Mapping[str, Any], *, opened: bool) -> Ite
     try:
         yield report
     except BaseException:
-        report.rest()
-        report.write("")
+        report.stop()
         raise
     finally:
         report.close()
@@ -90,12 +91,25 @@ class LiveReport:
         """Wait until the page is written; no other one follows before lanes are shown again."""
         self._writing.result()
 
+    def stop(self) -> None:
+        """Write a page that says that the run has stopped."""
+        self._start(self._write, "")
+
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown()
 
     def _start(self, work: Callable[..., None], *arguments: Any) -> None:
-        self._writing = self._thread.submit(work, *arguments)
+        self._writing = self._thread.submit(self._try, work, *arguments)
+
+    def _try(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do the work; whatever goes wrong with a page costs a line, and no run."""
+        try:
+            work(*arguments)
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            tell(f"{self._folder / 'report.html'} is not kept up to date: {reason[:300]}")
+            self._next = math.inf
 
     def _due(self) -> bool:
         return self._writing.done() and time.monotonic() >= self._next
@@ -115,7 +129,7 @@ class LiveReport:
         for kind, pictures in inputs.items():
             for i, picture in enumerate(pictures):
                 self._small[f"images/{kind}_{i:04d}.png"] = _shrink(picture.image, side)
-        self.write("It is being compiled.")
+        self._write("It is being compiled.")
         if self._opened:
             # A browser in the foreground ends only when the user closes it.
             Thread(target=open_page, args=(self._folder / "report.html",), daemon=True).start()
@@ -141,11 +155,11 @@ class LiveReport:
         last = [_last_finite(leaf) for leaf in losses]
         for i, lane in enumerate(lanes):
             self._losses[lane] = {name: float(leaf[i]) for name, leaf in zip(LOSSES, last, strict=True)}
-        self.write(f"Step {step} of {steps}.")
+        self._write(f"Step {step} of {steps}.")
         self._interval = max(_EVERY, (spent + time.thread_time() - began) / _SHARE)
         self._next = time.monotonic() + self._interval
 
-    def write(self, where: str) -> None:
+    def _write(self, where: str) -> None:
         """Write the page; `where` says how far the run is, "" that it has stopped.
 
         A page that can't be written is left out: what is wrong with the disk is told when the results can't be written.

@@ -126,6 +126,14 @@ def test_a_page_that_cannot_be_written_stops_nothing(images, at_once, monkeypatc
     assert (images / "run" / "report.html").exists()
 
 
+def test_a_page_that_goes_wrong_costs_a_line(images, at_once, monkeypatch, capsys):
+    monkeypatch.setattr(live_report, "_shrink", lambda *_: 1 / 0)
+    call(SWEEP)
+    line = "run/report.html is not kept up to date: ZeroDivisionError: division by zero"
+    assert capsys.readouterr().err.count(line) == 1
+    assert (images / "run" / "report.html").exists()
+
+
 def test_what_a_killed_process_left_of_a_page_is_removed(tmp_path):
     half = tmp_path / ".report.html.0badcafe.jaxstyle-tmp"
     half.write_bytes(b"half a pa")
