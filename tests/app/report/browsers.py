@@ -24,7 +24,7 @@ def until(page, script):
 
     A page that loads itself anew meanwhile is asked again.
     """
-    for _ in range(200):
+    for _ in range(1200):
         with contextlib.suppress(Exception):
             if page.evaluate(script):
                 return

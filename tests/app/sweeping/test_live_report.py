@@ -199,7 +199,7 @@ def running(arguments, trouble):
 def test_a_browser_follows_a_run_and_keeps_its_place(images, at_once, monkeypatch, chromium):
     monkeypatch.setattr(live_report, "_EVERY", 0.3)
     page, trouble = chromium.new_page(), []
-    page.on("pageerror", trouble.append)
+    page.on("pageerror", lambda error: trouble.append(error))
     source, slider = "document.getElementById('picture').src", page.locator("input[aria-label='beta']")
     with running([*SWEEP, "--save-every", "1"], trouble) as chunks:
         read_page(images)
