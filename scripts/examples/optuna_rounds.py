@@ -45,7 +45,7 @@ def measure(images: jax.Array) -> tuple[jax.Array, jax.Array]:
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 sampler = optuna.samplers.TPESampler(n_startup_trials=TRIALS, seed=0)
 study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
-pictures = {}
+pictures, front = {}, []
 for number in range(ROUNDS):
     before = len(compiled)
     trials = [study.ask(SPACE) for _ in range(TRIALS)]
