@@ -34,6 +34,7 @@ WINGS = (
     "app.execution",
     "app.run_folder",
     "app.report",
+    "app.exporting",
     "app.sweeping",
     "app.weights",
     "app.planning",

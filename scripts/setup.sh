@@ -40,7 +40,7 @@ install() {
     case $set in
     base) sets="base tfds dev" ;;
     tfds) sets="tfds dev" what=(-e ".[tfds]") ;;
-    dev) sets="dev" what=(-e ".[h5py,tfds]" --group dev) ;;
+    dev) sets="dev" what=(-e ".[h5py,tfds,tensorboard,optuna,parquet,pandas]" --group dev) ;;
     esac
     # shellcheck disable=SC2086
     is_installed $sets && return

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from trial_runs import Verdict
 from trials_of_ends import own_mounts, try_damage, try_disk, try_kill, try_term
-from trials_of_lanes import try_lanes, try_overhead, try_thousand
+from trials_of_lanes import try_lanes, try_live, try_overhead, try_thousand
 
 TRIALS: dict[str, Callable[[Path, argparse.Namespace], Verdict]] = {
     "kill": try_kill,
@@ -25,6 +25,7 @@ TRIALS: dict[str, Callable[[Path, argparse.Namespace], Verdict]] = {
     "damage": try_damage,
     "lanes": try_lanes,
     "overhead": try_overhead,
+    "live": try_live,
     "thousand": try_thousand,
 }
 
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tolerance", type=float, help="of kill and term: lanes converge, and are left out")
     parser.add_argument("--lanes", type=int, default=1000, help="of thousand")
-    parser.add_argument("--steps", type=int, default=200, help="of overhead")
+    parser.add_argument("--steps", type=int, default=200, help="of overhead and live")
     parser.add_argument("--few-layers", action="store_true", help="of a small network, which takes less time")
     args = parser.parse_args()
     if args.trial == "disk":

@@ -1,4 +1,4 @@
-"""Trials of lanes: some fail among others; what chunks and checkpoints cost them; a thousand of them."""
+"""Trials of lanes: some fail among others; what chunks, checkpoints and the live report cost; a thousand of them."""
 
 import argparse
 import csv
@@ -118,6 +118,58 @@ def try_overhead(folder: Path, args: argparse.Namespace) -> Verdict:
     return Verdict(bool(cpu <= 1.02 * cpu_scan), trial, found)
 
 
+def _eight_lanes(args: argparse.Namespace) -> Any:
+    """The job of 8 lanes of 128 pixels."""
+    import numpy as np
+
+    from jaxstyle.app.execution.job import load_job
+    from jaxstyle.app.settings.settings import Settings
+
+    layers = (("relu2_2",), ("relu1_1", "relu2_1")) if args.few_layers else (("relu4_2",), ("relu1_1", "relu2_1"))
+    settings = Settings("sample:cat", "sample:swirls", size=128, weights="random:0", steps=args.steps)
+    return load_job(
+        replace(settings, content_layers=layers[0], style_layers=layers[1], beta=tuple(np.logspace(-2, 2, 8)))
+    )
+
+
+def try_live(folder: Path, args: argparse.Namespace) -> Verdict:
+    """Time that the report takes from the steps that it shows, of 8 lanes of 128 pixels: with and without it, in turns.
+
+    Taken is the time between the first chunk and the last one, which is without compilation.
+    """
+    import numpy as np
+
+    from jaxstyle.app.checkpoints.checkpoints import Checkpoints
+    from jaxstyle.app.execution.run_job import RunStorage, run_job
+    from jaxstyle.app.run_folder.run_json import make_record
+    from jaxstyle.app.settings.run_options import RunOptions
+    from jaxstyle.app.sweeping.live_report import live_report
+
+    job = _eight_lanes(args)
+    record = make_record(job, "", {})
+    times: dict[bool, list[list[float]]] = {True: [], False: []}
+    for turn in range(args.count):
+        for live in sorted(times, reverse=turn % 2 == 0):
+            place, stamps = folder / f"{turn}-{live}", []
+            place.mkdir()
+            options = RunOptions(
+                quiet=True, on_chunk=lambda _, s=stamps: s.append((time.process_time(), time.monotonic()))
+            )
+            checkpoints = Checkpoints(place, record, minutes=60)
+            with live_report(place, record, opened=False) as report:
+                report.begin(job)
+                report.rest()
+                run_job(job, options, RunStorage("lanes", checkpoints, viewer=report.viewer if live else None))
+                report.rest()
+            times[live].append(np.subtract(stamps[-1], stamps[0]).tolist())
+            print(f"{'with' if live else 'without'}: {times[live][-1]}", flush=True)
+    medians = {live: np.median(found, axis=0) for live, found in times.items()}
+    cpu, wall = medians[True] / medians[False] - 1
+    found = f"{cpu:+.2%} of processor time, {wall:+.2%} of the clock ({medians[False][1]:.0f} s)"
+    trial = f"a live report, 8 lanes 128 px {args.steps} steps, {args.count} turns, ratios of medians"
+    return Verdict(bool(cpu <= 0.01 and wall <= 0.01), trial, found)
+
+
 def _chunks_and_scan(folder: Path, args: argparse.Namespace) -> tuple[Callable[[], None], Callable[[], None]]:
     """The same steps, in chunks with checkpoints every 6 seconds, and in one scan; both compiled."""
     import jax
@@ -128,17 +180,12 @@ def _chunks_and_scan(folder: Path, args: argparse.Namespace) -> tuple[Callable[[
     from jaxstyle.app.execution.batches import make_batch
     from jaxstyle.app.execution.chunk_loop import take_steps
     from jaxstyle.app.execution.compiled_lanes import CompiledLanes
-    from jaxstyle.app.execution.job import load_job
-    from jaxstyle.app.settings.settings import Settings
     from jaxstyle.network.vgg import prepare
     from jaxstyle.optimise.stopping import make_stopping
     from jaxstyle.optimise.transfer import run
     from jaxstyle.parallel.lanes import make_lanes
 
-    layers = (("relu2_2",), ("relu1_1", "relu2_1")) if args.few_layers else (("relu4_2",), ("relu1_1", "relu2_1"))
-    settings = Settings("sample:cat", "sample:swirls", size=128, weights="random:0", steps=args.steps)
-    settings = replace(settings, content_layers=layers[0], style_layers=layers[1], beta=tuple(np.logspace(-2, 2, 8)))
-    job = load_job(settings)
+    job = _eight_lanes(args)
     params, group = prepare(job.network.params), job.settings.microbatch or 1
     batch = make_batch(job, params, list(range(8)))
     lanes = CompiledLanes(job, params, batch, group=group, mesh=None)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from jaxstyle import __version__
 from jaxstyle.app.commands.animate import add_animate
+from jaxstyle.app.commands.export import add_export
 from jaxstyle.app.commands.options import GROUPS, check_addresses
 from jaxstyle.app.commands.plan import add_plan
 from jaxstyle.app.commands.resume import add_merge, add_resume
@@ -121,7 +122,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"jaxstyle {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    of_runs = (add_sweep, add_resume, add_merge, add_select, add_report, add_animate)
+    of_runs = (add_sweep, add_resume, add_merge, add_select, add_report, add_animate, add_export)
     for add in (*of_runs, add_transfer, add_texture, add_plan, add_weights):
         add(commands)
     return parser

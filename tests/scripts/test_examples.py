@@ -1,5 +1,6 @@
 """The scripts in scripts/examples, each in its short form in a process of its own, as a user runs it."""
 
+import re
 import subprocess
 import sys
 
@@ -29,6 +30,8 @@ def test_example_ends_with_a_picture(name, tmp_path, tmp_path_factory):
         pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")
         build_dataset(data)
         arguments = ["tfds:tiny/plain/train[:3]"]
+    if name == "optuna_rounds":
+        pytest.importorskip("optuna", reason="the extra optuna is not installed")
     if name == "feed_forward_linen":  # that of NNX trains on samples
         for i in range(2):
             Image.effect_noise((48, 40), 99).convert("RGB").save(data / f"{i}.jpg")
@@ -36,6 +39,10 @@ def test_example_ends_with_a_picture(name, tmp_path, tmp_path_factory):
     done = run_example(name, *arguments, folder=tmp_path, TFDS_DATA_DIR=str(data))
     assert done.returncode == 0, done.stderr
     assert done.stdout
+    if name == "optuna_rounds":
+        first, *later = map(int, re.findall(r"(\d+) programs compiled", done.stdout))
+        assert first > 0
+        assert later == [0, 0]
     (picture,) = tmp_path.glob("*.png")
     assert picture.name in (EXAMPLES / f"{name}.py").read_text().split('"""')[1]
     pixels = np.asarray(Image.open(picture))

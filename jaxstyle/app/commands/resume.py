@@ -1,11 +1,18 @@
 """The commands `jaxstyle resume` and `jaxstyle merge`. They import jax only once the arguments are read."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jaxstyle.app.commands.options import add_network_again, add_run
-from jaxstyle.app.commands.run_arguments import add_distributed, add_watching, check_distributed, read_run_options
+from jaxstyle.app.commands.run_arguments import (
+    add_distributed,
+    add_watching,
+    check_distributed,
+    check_run_options,
+    read_run_options,
+)
 from jaxstyle.app.settings.run_options import with_fixed
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import tell
@@ -58,6 +65,7 @@ def _resume(args: argparse.Namespace) -> Path:
 def _go_on(folder: Path, args: argparse.Namespace) -> Path:
     """Resume the run in a folder."""
     from jaxstyle.app.checkpoints.checkpoints import has_checkpoints, read_record
+    from jaxstyle.app.exporting.chunk_log import logging_chunks
     from jaxstyle.app.run_folder.folder import holds_run, own_run
     from jaxstyle.app.run_folder.recorded_job import check_same_job, load_recorded_job, restore_run_json
     from jaxstyle.app.sweeping.shards import run_shard
@@ -74,7 +82,10 @@ def _go_on(folder: Path, args: argparse.Namespace) -> Path:
         job = load_recorded_job(folder, record, "resume", args.network)
         check_same_job(folder, record, job)
         options = with_fixed(read_run_options(args), record["run"])
-        (run_shard if options.shard else run_sweep)(job, folder, record, options)
+        check_run_options(options, args.run, distributed=False)
+        with logging_chunks(options.log, folder, record["options"], options.on_chunk) as on_chunk:
+            options = replace(options, on_chunk=on_chunk)
+            (run_shard if options.shard else run_sweep)(job, folder, record, options)
     return folder
 
 

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from jaxstyle.app.commands.options import as_argument, positive
+from jaxstyle.app.exporting.tools import TOOLS, check_tool
 from jaxstyle.app.settings.run_options import CHECKPOINT_MINUTES, RunOptions
 from jaxstyle.app.settings.values import parse_integer, parse_least
 from jaxstyle.app.system.errors import StartError
@@ -21,6 +22,17 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="print no lines of progress")
     parser.add_argument("--log-json", metavar="FILE", help="append progress to FILE, a JSON object a line")
+    parser.add_argument(
+        "--log",
+        choices=[name for name, tool in TOOLS.items() if tool.logs],
+        help="log the losses of every lane while they go on; jaxstyle export adds metrics and pictures afterwards",
+    )
+    add_open(parser)
+
+
+def add_open(parser: argparse.ArgumentParser) -> None:
+    """Add --open, of a command that writes a report."""
+    parser.add_argument("--open", action="store_true", help="open report.html in the browser")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +93,11 @@ def check_run_options(options: RunOptions, out: str | None, *, distributed: bool
         raise StartError("--distributed gives each process its own shard: leave --shard out")
     if (distributed or options.shard) and options.refine:
         raise StartError(f"--refine looks at all lanes, which no process has with {flag}: leave one of them out")
+    if (distributed or options.shard) and (options.open or options.log):
+        what = "--open shows a report" if options.open else "--log writes a log"
+        raise StartError(f"{what} of all lanes, which no process has with {flag}: leave one of them out")
+    if options.log:
+        check_tool(options.log, "--log")
     if options.log_json and not Path(options.log_json).parent.is_dir():
         raise StartError(f"cannot write {options.log_json}: give the name of a file in a folder that exists")
     if (distributed or options.shard) and out is None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxstyle.app.commands.options import add_run, as_argument, positive
+from jaxstyle.app.commands.run_arguments import add_open
+from jaxstyle.app.system.browser import open_page
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import printable, say, say_done
 from jaxstyle.evaluate.metric_names import HIGHER_IS_BETTER
@@ -27,6 +29,7 @@ def add_report(commands: Any) -> None:
         description="Make report.html of a run folder again, as far as the run has come.",
     )
     add_run(parser)
+    add_open(parser)
     parser.set_defaults(command=_report)
 
 
@@ -35,6 +38,8 @@ def _report(args: argparse.Namespace) -> Path:
 
     page = write_report(Path(args.run))
     say_done(str(page))
+    if args.open:
+        open_page(page)
     return page
 
 

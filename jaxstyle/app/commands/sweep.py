@@ -63,6 +63,7 @@ def _sweep(args: argparse.Namespace) -> Path:
 
 def _carry_out(args: argparse.Namespace, options: RunOptions) -> Path:
     from jaxstyle.app.execution.job import load_job
+    from jaxstyle.app.exporting.chunk_log import logging_chunks
     from jaxstyle.app.run_folder.folder import create_run, holds_run
     from jaxstyle.app.run_folder.run_json import make_record
     from jaxstyle.app.sweeping.shards import run_shard, shard_folder, take_shard
@@ -79,7 +80,9 @@ def _carry_out(args: argparse.Namespace, options: RunOptions) -> Path:
         out = str(shard_folder(Path(args.out), options.shard))
     with create_run(out, overwrite=args.overwrite) as folder:
         record_start(folder, record)
-        (run_shard if options.shard else run_sweep)(job, folder, record, options)
+        with logging_chunks(options.log, folder, record["options"], options.on_chunk) as on_chunk:
+            options = replace(options, on_chunk=on_chunk)
+            (run_shard if options.shard else run_sweep)(job, folder, record, options)
     return folder
 
 

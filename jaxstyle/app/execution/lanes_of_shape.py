@@ -32,6 +32,19 @@ SnapshotWriter = Callable[[int, Sequence[int], np.ndarray], None]
 """Writes pictures of lanes on their way: takes the number of steps, lane numbers, images (lanes, h, w, 3)."""
 
 
+class Viewer(NamedTuple):
+    """Shows pictures of lanes while they take steps.
+
+    Attributes:
+      due: says whether the pictures are wanted after this chunk.
+      show: takes the number of steps done and that of all, lane numbers, images (lanes, h, w, 3), which the next chunk
+        may overwrite, and the losses of each lane before every step so far, Losses with leaves (steps, lanes).
+    """
+
+    due: Callable[[], bool]
+    show: Callable[[int, int, Sequence[int], np.ndarray, Losses], None]
+
+
 class LanesOfShape(NamedTuple):
     """Lanes whose images have one shape, with all that is needed to run them.
 
@@ -45,6 +58,7 @@ class LanesOfShape(NamedTuple):
       checkpoints: where checkpoints go; with None there are none, and a signal ends the process at once.
       save_every: number of steps between snapshots; None for no snapshots.
       write_snapshot: writes a snapshot, if snapshots are wanted.
+      viewer: shows the pictures meanwhile, if anybody looks.
     """
 
     job: Job
@@ -56,6 +70,7 @@ class LanesOfShape(NamedTuple):
     checkpoints: Checkpoints | None
     save_every: int | None
     write_snapshot: SnapshotWriter | None
+    viewer: Viewer | None = None
 
     def steps(self) -> int:
         """Count the steps of all stages."""
@@ -204,6 +219,8 @@ class _LanesRunner:
     def _wants_state(self, step: int, strides: list[int]) -> bool:
         if self.progress.error is not None or any(step % stride == 0 for stride in strides):
             return True
+        if self.lanes.viewer and self.lanes.viewer.due():
+            return True
         return self.lanes.checkpoints is not None and (signals.pending() or self.lanes.checkpoints.due())
 
     def _see_state(self, step: int, state: StoppingState, *, end: int, compacting: bool) -> bool:
@@ -218,6 +235,8 @@ class _LanesRunner:
         if lanes.write_snapshot and lanes.save_every and step % lanes.save_every == 0:
             numbers = [lanes.numbers[i] for i in computed]
             lanes.write_snapshot(step, numbers, np.asarray(state.picture)[: len(computed)])
+        if lanes.viewer and lanes.viewer.due():
+            lanes.viewer.show(step, lanes.steps(), lanes.numbers, self.so_far.pictures(state), self.so_far.losses())
         error = self.progress.error
         if lanes.checkpoints:
             stopping, stage_done = signals.pending(), step == end and not self._is_last_stage()

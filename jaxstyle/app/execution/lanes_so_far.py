@@ -60,6 +60,19 @@ class LanesSoFar:
         self._history.append(jax.tree.map(of_all, losses))
         return jax.tree.map(lambda leaf: leaf[-1], self._history[-1])
 
+    def losses(self) -> Losses:
+        """Return the losses before every step so far, leaves (steps, lanes), NaN where a lane was not computed."""
+        return jax.tree.map(lambda *chunks: np.concatenate(chunks), *self._history)
+
+    def pictures(self, state: StoppingState) -> np.ndarray:
+        """Return what each lane has made so far, (lanes, h, w, 3); it may share the memory of the state."""
+        computed = np.asarray(state.picture)[: len(self.computed)]
+        if len(computed) == len(self.status):
+            return computed
+        images = self.images.copy()
+        images[self.computed] = computed
+        return images
+
     def note_status(self, state: StoppingState) -> None:
         """Note which lanes have stopped, and after how many steps."""
         count = len(self.computed)
@@ -81,8 +94,7 @@ class LanesSoFar:
         """Copy all that a resumed run needs from the devices; `group` is the number of lanes computed at once."""
         arrays = {"computed": self.computed, "ended": self.images[self._ended()]}
         arrays |= {"status": self.status.copy(), "steps": self.steps.copy()}
-        for name in Losses._fields:
-            arrays[f"history/{name}"] = np.concatenate([getattr(losses, name) for losses in self._history])
+        arrays |= {f"history/{name}": leaf for name, leaf in self.losses()._asdict().items()}
         for i, leaf in enumerate(jax.tree.leaves(state)):
             # On a CPU, NumPy shows the very memory that the next chunk overwrites.
             arrays[f"state/{i:04d}"] = np.array(leaf)[: len(self.computed)]

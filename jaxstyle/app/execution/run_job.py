@@ -10,7 +10,7 @@ import numpy as np
 from jaxstyle.app.checkpoints.checkpoints import Checkpoints
 from jaxstyle.app.execution.batches import make_batch
 from jaxstyle.app.execution.job import Job, with_smaller_steps
-from jaxstyle.app.execution.lanes_of_shape import LanesOfShape, SnapshotWriter, run_lanes
+from jaxstyle.app.execution.lanes_of_shape import LanesOfShape, SnapshotWriter, Viewer, run_lanes
 from jaxstyle.app.execution.outcome import Outcome, from_arrays, join_outcomes, replace_retried
 from jaxstyle.app.execution.progress import Progress, open_watchers
 from jaxstyle.app.pictures.job_pictures import finish_images
@@ -31,12 +31,14 @@ class RunStorage(NamedTuple):
       checkpoints: where checkpoints go.
       write_snapshot: writes pictures on their way, if they are wanted.
       first_lane: number that the job's first lane has in the run folder.
+      viewer: shows pictures while lanes take steps, if anybody looks.
     """
 
     name: str
     checkpoints: Checkpoints
     write_snapshot: SnapshotWriter | None = None
     first_lane: int = 0
+    viewer: Viewer | None = None
 
 
 def run_job(job: Job, options: RunOptions | None = None, storage: RunStorage | None = None) -> Outcome:
@@ -82,6 +84,7 @@ def _group_by_shape(job: Job, options: RunOptions, storage: RunStorage | None) -
             checkpoints=storage.checkpoints if storage else None,
             save_every=options.save_every,
             write_snapshot=_finish_snapshots(job, storage) if storage else None,
+            viewer=_number_lanes(storage) if storage else None,
         )
         for i, shape in enumerate(dict.fromkeys(shapes))
     ]
@@ -98,6 +101,17 @@ def _finish_snapshots(job: Job, storage: RunStorage) -> SnapshotWriter | None:
         return None
     return lambda step, lanes, images: write_snapshot(
         step, [first + lane for lane in lanes], np.stack(_finish_images(job, lanes, images))
+    )
+
+
+def _number_lanes(storage: RunStorage) -> Viewer | None:
+    """Make a viewer that is told of lanes by their numbers in the run folder."""
+    viewer, first = storage.viewer, storage.first_lane
+    if viewer is None or not first:
+        return viewer
+    show = viewer.show
+    return viewer._replace(
+        show=lambda step, steps, lanes, *rest: show(step, steps, [first + lane for lane in lanes], *rest)
     )
 
 

@@ -20,6 +20,7 @@ from jaxstyle.app.system.errors import StartError
 from jaxstyle.colour import match_colours, match_luminance, to_gray, with_colours_of
 from jaxstyle.objective.regions import content_masks, layer_masks, style_masks
 from jaxstyle.optimise.initial_images import STARTS, cover, starting_image
+from jaxstyle.optimise.pyramid import resize
 
 KINDS: tuple[str, ...] = ("content", "style", "blend", "start", "content_mask", "style_mask")
 """The kinds of pictures in a job, as run folders name them."""
@@ -254,8 +255,15 @@ def style_regions(pictures: Pictures, choice: StyleChoice) -> list[jax.Array] | 
 def finish_images(
     pictures: Pictures, colour: str, images: Iterable[np.ndarray], contents: Iterable[int]
 ) -> list[np.ndarray]:
-    """Return the lanes' images (h, w, 3), with the colours of their numbered contents if asked for."""
+    """Return the lanes' images (h, w, 3), with the colours of their numbered contents if asked for.
+
+    Images of a coarser stage may be smaller than their contents.
+    """
     if colour != "content":
         return list(images)
-    finish = jax.jit(with_colours_of)
-    return [np.asarray(finish(image, pictures.contents[i].image)) for image, i in zip(images, contents, strict=True)]
+    return [np.asarray(_finish(image, pictures.contents[i].image)) for image, i in zip(images, contents, strict=True)]
+
+
+@jax.jit
+def _finish(image: jax.Array, content: jax.Array) -> jax.Array:
+    return with_colours_of(image, content if content.shape == image.shape else resize(content, image.shape[:2]))

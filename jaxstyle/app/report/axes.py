@@ -1,13 +1,15 @@
-"""The axes of a sweep, which are the settings that vary over its lanes; and the command that repeats a lane."""
+"""The axes of a sweep, which are the settings that vary over its lanes; and commands and grids that repeat lanes."""
 
+import json
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxstyle.app.run_folder.stored_run import Lane, to_number
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, flag_of
 from jaxstyle.app.settings.settings import SHARED, Settings
+from jaxstyle.app.settings.values import parse_seed
 
 _FIRST = "beta"  # The setting that this program is about comes first.
 _ALWAYS = ("size",)  # The command of a lane gives this even at its default.
@@ -47,19 +49,50 @@ def transfer_command(
     """Return the command that makes a lane's picture alone; None if `jaxstyle transfer` lacks a setting of it."""
     if not lane.settings or not set(lane.settings) <= set(LANE_SETTINGS):
         return None
-    options = record.get("options", {})
-    words = ["jaxstyle", "transfer"]
+    settings = [word for name, value in lane.settings.items() for word in (flag_of(name), value)]
+    inputs = inputs_of_lane(record, lane, contents, styles)
+    words = [*inputs, *settings, *shared_options(record, lane.settings)]
+    return shlex.join(["jaxstyle", "transfer", *words, "-o", f"lane_{lane.number:04d}.png"])
+
+
+def inputs_of_lane(
+    record: Mapping[str, Any], lane: Lane, contents: Sequence[Mapping[str, Any]], styles: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Return the arguments CONTENT and STYLE of a command that makes lanes of this pair of images alone."""
+    found = []
     for kind, files, index in (("content", contents, lane.content), ("style", styles, lane.style)):
-        given = options.get(kind)
-        words.append(given if len(files) == 1 and isinstance(given, str) else files[index]["file"])
-    for name, value in lane.settings.items():
-        words += [flag_of(name), value]
+        given = record.get("options", {}).get(kind)
+        found.append(given if len(files) == 1 and isinstance(given, str) else files[index]["file"])
+    return found
+
+
+def shared_options(record: Mapping[str, Any], settings: Container[str]) -> list[str]:
+    """Return the options that all lanes of a run share, without those that are among the lanes' own `settings`."""
+    options = record.get("options", {})
+    words = []
     for name, value in options.items():
         if name == "min_size" and value is None:  # There is one size.
             value = options.get("size")
-        if name not in lane.settings and _is_repeated(name, value):
+        if name not in settings and _is_repeated(name, value):
             words += [flag_of(name), *(_plain(value) if isinstance(value, list | tuple) else [str(value)])]
-    return shlex.join([*words, "-o", f"lane_{lane.number:04d}.png"])
+    return words
+
+
+def sweep_options(record: Mapping[str, Any], settings: Container[str]) -> dict[str, str]:
+    """Return the parts of a command that makes some lanes of a run again: all its inputs, and its shared options."""
+    options = record.get("options", {})
+    inputs = [str(options[kind]) for kind in ("content", "style") if options.get(kind)]
+    pair = ["--pair", str(options["pair"])] if options.get("pair", "all") != "all" else []
+    return {"inputs": shlex.join([*inputs, *pair]), "options": shlex.join(shared_options(record, settings))}
+
+
+def grid_table(lane: Lane) -> str | None:
+    """Return a lane as the table [[lane]] of a grid file; None if a grid lacks a setting of it."""
+    if not lane.settings or not set(lane.settings) <= set(LANE_SETTINGS):
+        return None
+    numbers = {name for name in lane.settings if LANE_SETTINGS[name].scales or LANE_SETTINGS[name].parse is parse_seed}
+    lines = (f"{name} = {value if name in numbers else json.dumps(value)}" for name, value in lane.settings.items())
+    return "\n".join(["[[lane]]", *lines, ""])
 
 
 def _is_repeated(name: str, value: Any) -> bool:

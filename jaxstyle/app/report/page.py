@@ -1,18 +1,17 @@
 """Writes report.html: one self-contained page that shows a run, finished or not."""
 
-import base64
-import io
+import functools
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePath
-from typing import Any
-from urllib.parse import quote
-
-from PIL import Image
+from typing import Any, NamedTuple
 
 from jaxstyle.app.report import figures
-from jaxstyle.app.report.axes import Axis, find_axes, transfer_command
+from jaxstyle.app.report.axes import Axis, find_axes, grid_table, inputs_of_lane, sweep_options, transfer_command
+from jaxstyle.app.report.pictures import Show, longest_side, stored_picture
 from jaxstyle.app.report.sheet import even_sample
 from jaxstyle.app.run_folder.stored_run import Lane, StoredRun, read_stored_run
 from jaxstyle.app.system.files import write_atomic
@@ -20,7 +19,20 @@ from jaxstyle.app.system.files import write_atomic
 MAX_LANES = 1000
 _MAX_COLUMNS = 10
 _ONE_PAGE, _PAGE = 100, 60  # up to 100 cards stand on one page, more in pages of 60
-_THUMBNAILS = ((100, 320), (300, 224), (math.inf, 160))  # (most lanes, longest side in pixels)
+
+
+class Following(NamedTuple):
+    """What a page says that is written while its run goes on.
+
+    Attributes:
+      where: how far the run is, in words.
+      written: when the page was written, in seconds since 1970.
+      every: after so many seconds, the page loads itself anew.
+    """
+
+    where: str
+    written: float
+    every: float
 
 
 def write_report(folder: Path) -> Path:
@@ -33,6 +45,37 @@ def write_report(folder: Path) -> Path:
       StartError: if it isn't a run folder, or one of its files is damaged.
       RunError: if the file can't be written.
     """
+    run = read_stored_run(folder)
+    planes = figures.find_planes(_shown(run))
+    return write_page(run, partial(stored_picture, run), planes=planes)
+
+
+def write_page(
+    run: StoredRun, show: Show, *, planes: Sequence[figures.Plane] = (), following: Following | None = None
+) -> Path:
+    """Write report.html of a run.
+
+    Args:
+      run: the run, as far as it is known.
+      show: finds its pictures.
+      planes: plots of content against style, of the lanes that the page shows.
+      following: what the page says while the run goes on; None for a page that stays as it is.
+
+    Returns:
+      Path of report.html.
+
+    Raises:
+      RunError: if the file can't be written.
+    """
+    described = _describe(run, show, planes) | {"following": following and following._asdict()}
+    page = _environment().get_template("report.html").render(described)
+    # A command may name files whose bytes are not text.
+    write_atomic(run.folder / "report.html", page.encode("utf-8", "backslashreplace"))
+    return run.folder / "report.html"
+
+
+@functools.cache
+def _environment() -> Any:
     import jinja2
 
     environment = jinja2.Environment(
@@ -43,22 +86,20 @@ def write_report(folder: Path) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "words": _words}
-    run = read_stored_run(folder)
-    page = environment.get_template("report.html").render(_describe(run))
-    # A command may name files whose bytes are not text.
-    write_atomic(folder / "report.html", page.encode("utf-8", "backslashreplace"))
-    return folder / "report.html"
+    return environment
 
 
-def _describe(run: StoredRun) -> dict[str, Any]:
+def _shown(run: StoredRun) -> list[Lane]:
+    return [run.lanes[i] for i in even_sample(len(run.lanes), MAX_LANES)]
+
+
+def _describe(run: StoredRun, show: Show, planes: Sequence[figures.Plane]) -> dict[str, Any]:
     """Describe a run for the template."""
-    total = len(run.lanes)
-    lanes = [run.lanes[i] for i in even_sample(total, MAX_LANES)]
+    total, lanes = len(run.lanes), _shown(run)
     axes = find_axes(lanes, run.columns("settings"))
-    contents, styles = (_inputs(run, kind) for kind in ("content", "style"))
+    contents, styles = (_inputs(run, kind, show) for kind in ("content", "style"))
     labels = [_label(lane, axes, contents, styles) for lane in lanes]
-    planes = figures.find_planes(lanes)
-    cards = _cards(run, lanes, labels, planes)
+    cards = _cards(lanes, labels, planes, show)
     if not any(card["thumbnail"] or card["lane"].settings for card in cards):
         cards = []  # the run has only begun, and there is nothing to pick from
     order, columns = _arrange(lanes, axes)
@@ -91,6 +132,8 @@ def _describe(run: StoredRun) -> dict[str, Any]:
             "style": styles,
             "start": min(planes[0].knees, default=0) if planes else 0,
             "page": _ONE_PAGE if len(cards) <= _ONE_PAGE else _PAGE // (columns or 1) * (columns or 1),
+            "sweep": sweep_options(run.record, lanes[0].settings if lanes else {}),
+            "run": str(run.record.get("lanes_sha256", "")),
         },
     }
 
@@ -109,6 +152,9 @@ def _entry(
         "picture": card["picture"],
         "alt": card["alt"],
         "command": transfer_command(run.record, lane, contents, styles),
+        "inputs": shlex.join(inputs_of_lane(run.record, lane, contents, styles)),
+        "settings": dict(lane.settings),
+        "grid": grid_table(lane),
     }
 
 
@@ -134,17 +180,17 @@ def _facts(run: StoredRun, total: int) -> list[str]:
     return facts
 
 
-def _inputs(run: StoredRun, kind: str) -> list[dict[str, Any]]:
+def _inputs(run: StoredRun, kind: str, show: Show) -> list[dict[str, Any]]:
     found = []
-    side = _side(len(run.inputs(kind)))
+    side = longest_side(len(run.inputs(kind)))
     for one in run.inputs(kind):
-        picture = run.picture(one.get("image"))
+        picture, thumbnail = show(str(one.get("image") or ""), side)
         found.append(
             {
                 "name": PurePath(str(one["file"])).stem or str(one["file"]),
                 "file": str(one["file"]),
-                "picture": quote(picture) if picture else None,
-                "thumbnail": picture and _thumbnail(run.folder / picture, side),
+                "picture": picture,
+                "thumbnail": thumbnail,
                 "size": f"{one['width']} × {one['height']}" if "width" in one else "",
                 "sha256": str(one.get("sha256", "")),
             }
@@ -160,43 +206,26 @@ def _label(lane: Lane, axes: Sequence[Axis], contents: list[Any], styles: list[A
 
 
 def _cards(
-    run: StoredRun, lanes: Sequence[Lane], labels: Sequence[str], planes: Sequence[figures.Plane]
+    lanes: Sequence[Lane], labels: Sequence[str], planes: Sequence[figures.Plane], show: Show
 ) -> list[dict[str, Any]]:
-    side = _side(len(lanes))
+    side = longest_side(len(lanes))
     cards = []
     for i, (lane, label) in enumerate(zip(lanes, labels, strict=True)):
-        picture = run.picture(f"images/lane_{lane.number:04d}.png")
+        picture, thumbnail = show(f"images/lane_{lane.number:04d}.png", side)
         cards.append(
             {
                 "index": i,
                 "lane": lane,
                 "label": label,
                 "alt": f"Result of lane {lane.number}: {label}",
-                "picture": quote(picture) if picture else None,
-                "thumbnail": picture and _thumbnail(run.folder / picture, side),
+                "picture": picture,
+                "thumbnail": thumbnail,
                 "failed": lane.status == "failed",
                 "front": bool(planes) and i in planes[0].front,
                 "knee": bool(planes) and i in planes[0].knees,
             }
         )
     return cards
-
-
-def _side(count: int) -> int:
-    return next(side for most, side in _THUMBNAILS if count <= most)
-
-
-def _thumbnail(file: Path, side: int) -> str | None:
-    """Make a data URI of the picture, at most `side` pixels wide and high; None if it can't be read."""
-    buffer = io.BytesIO()
-    try:
-        with Image.open(file) as image:
-            image = image.convert("RGB")
-            image.thumbnail((side, side), Image.Resampling.LANCZOS)
-            image.save(buffer, "WEBP", quality=82, method=2)
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _arrange(lanes: Sequence[Lane], axes: Sequence[Axis]) -> tuple[list[int], int]:

@@ -1,6 +1,7 @@
 """Reads a finished run folder back, as tables and arrays."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,24 @@ class Run(NamedTuple):
     lanes: list[dict[str, float | str]]
     history: dict[str, np.ndarray]
     images: np.ndarray | list[np.ndarray]
+
+    def to_pandas(self) -> tuple[Any, Any]:
+        """Return the tables as data frames of pandas, with NaN where a cell has no number.
+
+        Returns:
+          The lanes, indexed by "lane", and the history, indexed by "lane" and "step".
+
+        Raises:
+          StartError: if pandas is not installed.
+        """
+        try:
+            import pandas  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise StartError('to_pandas needs the package pandas: pip install "jaxstyle[pandas]"') from error
+        numbers = {name for lane in self.lanes for name, value in lane.items() if isinstance(value, float)}
+        lanes = [{n: math.nan if v == "" and n in numbers else v for n, v in lane.items()} for lane in self.lanes]
+        history = pandas.DataFrame(self.history).astype({"lane": int, "step": int})
+        return pandas.DataFrame(lanes).astype({"lane": int}).set_index("lane"), history.set_index(["lane", "step"])
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:

@@ -168,6 +168,13 @@ def lane_setting(name: str) -> LaneSetting:
     return LANE_SETTINGS[name]
 
 
+def setting_text(value: float | int | tuple[float, ...]) -> str:
+    """Write a lane's value of a setting as lanes.csv holds it."""
+    if isinstance(value, tuple):
+        return ",".join(f"{x:g}" for x in value)
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
+
+
 def flag_of(name: str) -> str:
     """Return the command's option for a setting."""
     return f"--{name.replace('_', '-')}"

@@ -22,6 +22,8 @@ class RunOptions:
       checkpoint_every: minutes between checkpoints.
       quiet: no lines of progress.
       log_json: the file that progress is appended to.
+      log: the tool that losses are logged to.
+      open: opens the report in the user's browser.
       on_chunk: called after each chunk of steps; only Python code can give it.
     """
 
@@ -32,6 +34,8 @@ class RunOptions:
     checkpoint_every: float = CHECKPOINT_MINUTES
     quiet: bool = False
     log_json: str | None = None
+    log: str | None = None
+    open: bool = False
     on_chunk: Callable[[Any], object] | None = None
 
 

@@ -20,7 +20,7 @@ from jaxstyle.app.report.sheet import Tile, make_sheet
 from jaxstyle.app.run_folder.folder import image_name
 from jaxstyle.app.run_folder.run_json import describe_inputs, layer_columns, setting_columns
 from jaxstyle.app.settings.columns import HISTORY_COLUMNS, LOSSES
-from jaxstyle.app.settings.lane_settings import LaneValues
+from jaxstyle.app.settings.lane_settings import LaneValues, setting_text
 from jaxstyle.app.settings.settings import to_options
 from jaxstyle.app.system.files import explain, write_atomic
 
@@ -61,17 +61,11 @@ def _lanes_table(job: Job, outcome: Outcome, metrics: Mapping[str, np.ndarray]) 
     table = []
     ends = zip(job.lanes, outcome.ok, outcome.steps, outcome.retries, strict=True)
     for i, (lane, ok, *counts) in enumerate(ends):
-        settings = [_setting(lane[name]) for name in setting_columns(job.lanes)]
+        settings = [setting_text(lane[name]) for name in setting_columns(job.lanes)]
         cells = (_number(column[i]) for column in values)
         status = ("ok" if ok else "failed", outcome.reason(i))
         table.append([i, lane["content"], lane["style"], *settings, *cells, *counts, *status])
     return _csv(("lane", "content", "style", *columns, "steps", "retries", "status", "reason"), table)
-
-
-def _setting(value: float | int | tuple[float, ...]) -> str:
-    if isinstance(value, tuple):
-        return ",".join(f"{x:g}" for x in value)
-    return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 def _history_table(outcome: Outcome) -> bytes:
@@ -112,10 +106,10 @@ def _sheet(job: Job, outcome: Outcome) -> Any:
     results = []
     for i, (lane, image, ok) in enumerate(zip(job.lanes, outcome.images, outcome.ok, strict=True)):
         title = [Path(inputs[kind][lane[kind]].name).stem for kind in many]
-        title += [f"{key.replace('_', ' ')} {_setting(lane[key])}" for key in varying or ["beta"]]
+        title += [f"{key.replace('_', ' ')} {setting_text(lane[key])}" for key in varying or ["beta"]]
         losses = f"content {outcome.final.content[i]:.3g}, style {outcome.final.style[i]:.3g}"
         results.append(Tile(to_image(image), ", ".join(title), losses if ok else "failed", failed=not ok))
-    fixed = [f"{key} {_setting(job.lanes[0][key])}" for key in ("alpha", "beta", "tv") if key not in varying]
+    fixed = [f"{key} {setting_text(job.lanes[0][key])}" for key in ("alpha", "beta", "tv") if key not in varying]
     settings = job.settings
     steps = f"{max(outcome.steps)} steps of {settings.optimizer}"
     caption = ", ".join([*fixed, f"convention {settings.convention}", steps, job.network.name])

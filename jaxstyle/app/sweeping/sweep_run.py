@@ -20,6 +20,7 @@ from jaxstyle.app.settings.run_options import RunOptions
 from jaxstyle.app.settings.stages import plan_stages
 from jaxstyle.app.sweeping import results
 from jaxstyle.app.sweeping.lane_metrics import measure_lanes
+from jaxstyle.app.sweeping.live_report import LiveReport, live_report
 from jaxstyle.app.sweeping.snapshots import write_snapshots
 from jaxstyle.app.system import signals
 from jaxstyle.app.system.errors import AppError, RunError, WriteError
@@ -44,9 +45,10 @@ def run_sweep(job: Job, folder: Path, record: Mapping[str, Any], options: RunOpt
     checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
     check_places(folder)
     with advising_resume(folder):
-        job, outcome = _run_all_lanes(job, folder, options, checkpoints)
-        with rescuing_results(job, outcome, record, checkpoints):
-            write_results(job, outcome, folder, record)
+        with live_report(folder, record, opened=options.open) as report:
+            job, outcome = _run_all_lanes(job, folder, options, checkpoints, report)
+            with rescuing_results(job, outcome, record, checkpoints):
+                write_results(job, outcome, folder, record)
         _remove_checkpoints(checkpoints, folder)
     tell_end(outcome, folder)
 
@@ -58,18 +60,25 @@ def _remove_checkpoints(checkpoints: Checkpoints, folder: Path) -> None:
         raise RunError(f"all is in {folder / 'report.html'}, but {error}; remove it by hand") from error
 
 
-def _run_all_lanes(job: Job, folder: Path, options: RunOptions, checkpoints: Checkpoints) -> tuple[Job, Outcome]:
+def _run_all_lanes(
+    job: Job, folder: Path, options: RunOptions, checkpoints: Checkpoints, report: LiveReport
+) -> tuple[Job, Outcome]:
     """Run the lanes, and those that --refine adds; returns the job with all of them, and its outcome."""
     tell_start(job)
-    storage = run_job.RunStorage("lanes", checkpoints, make_snapshot_writer(folder))
+    report.begin(job)
+    storage = run_job.RunStorage("lanes", checkpoints, make_snapshot_writer(folder), viewer=report.viewer)
     outcome = run_job.run_job(job, options, storage)
     if options.refine:
         more = _refine(job, outcome, options.refine)
         if more.lanes:
             tell(f"{len(more.lanes)} lanes more around the knee")
-            storage = run_job.RunStorage("refined", checkpoints, make_snapshot_writer(folder), len(job.lanes))
-            outcome = join_outcomes([outcome, run_job.run_job(more, options, storage)])
+            storage = run_job.RunStorage(
+                "refined", checkpoints, make_snapshot_writer(folder), len(job.lanes), report.viewer
+            )
             job = job._replace(lanes=job.lanes + more.lanes)
+            report.begin(job)
+            outcome = join_outcomes([outcome, run_job.run_job(more, options, storage)])
+    report.rest()
     return job, outcome
 
 

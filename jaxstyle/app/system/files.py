@@ -13,7 +13,7 @@ from typing import BinaryIO
 from jaxstyle.app.system import signals
 from jaxstyle.app.system.errors import AppError, StartError, WriteError
 
-_TEMPORARY = ".jaxstyle-tmp"
+TEMPORARY = ".jaxstyle-tmp"
 _LONGEST = 200  # a temporary name repeats a name of so many bytes at most; most file systems take 255
 # A flush that fails with one of these has lost data; another error says that the file system can't flush.
 _LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
@@ -58,7 +58,7 @@ def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
     """
     name = path.name if len(os.fsencode(path.name)) <= _LONGEST else ""
     while True:
-        temporary = path.with_name(f".{name}.{secrets.token_hex(4)}{_TEMPORARY}")
+        temporary = path.with_name(f".{name}.{secrets.token_hex(4)}{TEMPORARY}")
         with contextlib.suppress(FileExistsError):
             return temporary, temporary.open("xb")
 
@@ -185,7 +185,7 @@ def places() -> Iterator[Path]:
 
 def remove_temporary(folder: Path) -> None:
     """Remove the temporary files in a folder that a process left when it was killed."""
-    for file in folder.glob(f".*{_TEMPORARY}"):
+    for file in folder.glob(f".*{TEMPORARY}"):
         with contextlib.suppress(OSError):
             file.unlink()
 

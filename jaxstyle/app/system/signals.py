@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ class _State:
     advice: str = ""
     deferring: bool = False
     pending: int | None = None
-    passing: frozenset[Path] = frozenset()
+    passing: set[Path] = set()  # noqa: RUF012 (the state of the process)
 
 
 def install() -> None:
@@ -41,18 +42,21 @@ def advice() -> str:
 
 @contextlib.contextmanager
 def removing(path: Path) -> Iterator[None]:
-    """Remove a file when the context ends, or when a signal ends the process; a file that can't be removed stays."""
-    _State.passing |= {path}
+    """Remove a file or folder when the context ends, or when a signal ends the process; one that can't be, stays."""
+    _State.passing.add(path)  # several threads write files: each of these calls is atomic
     try:
         yield
     finally:
         _remove(path)
-        _State.passing -= {path}
+        _State.passing.discard(path)
 
 
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
-        path.unlink()
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 @contextlib.contextmanager
@@ -85,7 +89,7 @@ def exit_at_once(number: int) -> NoReturn:
     An exception would not do: a library's callback may drop it or turn it into another. Nor would Python's shutdown:
     the device may still be computing, and must not outlive the arrays that it uses.
     """
-    for path in _State.passing:
+    for path in tuple(_State.passing):
         _remove(path)
     write_at_once(f"jaxstyle: stopped by {_NAMES[signal.Signals(number)]}{_State.advice}")
     os._exit(128 + number)

@@ -16,6 +16,7 @@ import jaxstyle as js
 import jaxstyle.app.execution.run_job
 from jaxstyle.app import cli
 from jaxstyle.app.commands.options import GROUPS
+from jaxstyle.app.sweeping import live_report
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.locks import owned
 from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
@@ -294,6 +295,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_partial(images, capsys, monk
         real_write(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(live_report, "write_page", lambda *_, **__: None)  # at moments of its own
     sweep = ["sweep", "c.png", "s.png", *QUICK, "--out", "run", "--beta", "1", "2"]
     fails(capsys, 1, "cannot write run/images/lane_0001.png: the disk is full", *sweep)
     names = {f"images/{kind}_0000.png" for kind in ("content", "style", "lane")}
@@ -324,7 +326,8 @@ def test_signals(images, number, status, delay):
     assert process.returncode == status, err
     assert err.splitlines()[-1].startswith("jaxstyle: stopped by")
     assert "Traceback" not in err
-    assert {name for name in contents(images) if "checkpoint" not in name} <= {"c.png", "s.png", "run/run.json"}
+    allowed = {"c.png", "s.png", "run/run.json", "run/report.html"}
+    assert {name for name in contents(images) if "checkpoint" not in name} <= allowed
 
 
 def test_a_signal_while_stderr_is_silent():

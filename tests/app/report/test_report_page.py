@@ -5,21 +5,16 @@ import shutil
 import pytest
 
 from jaxstyle.app.report.page import write_report
+from tests.app.report.browsers import open_browser, until
 from tests.run_folders import make_run
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = "<script>window.taken=1;</script>\"'><img src=x onerror=window.taken=1>"
 
 
 @pytest.fixture(scope="module")
 def browser():
-    driver = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs a chromium on the PATH")
-    with driver.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -56,15 +51,6 @@ def pairs(tmp_path_factory):
     return make_run(
         tmp_path_factory.mktemp("report") / "run", tvs=(1, 30), contents=("cat", "coffee"), styles=("swirls", "mosaic")
     )
-
-
-def until(page, script):
-    """Wait until `script` gives true; Playwright's own way needs an eval, which the page forbids."""
-    for _ in range(200):
-        if page.evaluate(script):
-            return
-        page.wait_for_timeout(50)
-    pytest.fail(f"still not true: {script}")
 
 
 def picture(page):

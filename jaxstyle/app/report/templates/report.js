@@ -72,6 +72,9 @@
     return element;
   };
 
+  // Break the lines of a command between options, not within one.
+  const split = (command) => command.split(/(?<= )(?=-)/).map((words) => make("span", words));
+
   // Show the numbers of a lane, which its row of the table holds.
   function read(row) {
     const groups = new Map();
@@ -125,9 +128,9 @@
       ...(reason ? [make("span", reason, "mark alarm")] : []),
     );
     get("pick").hidden = !lane.command || Boolean(reason);
-    // Break lines between options, not within one.
-    get("command").replaceChildren(...(lane.command ?? "").split(/(?<= )(?=-)/).map((words) => make("span", words)));
-    get("copy").textContent = "Copy";
+    get("command").replaceChildren(...split(lane.command ?? ""));
+    document.querySelector('[data-copy="command"]').textContent = "Copy";
+    tellStar();
     read(rowOf.get(index));
     stops();
     turnTo(cards.indexOf(cardOf.get(index)));
@@ -140,6 +143,71 @@
     }
     history.replaceState(null, "", `#lane=${lane.lane}`);
   }
+
+  // Stars are kept in the browser, under the place of this page and the lanes of its run.
+  const place = `jaxstyle stars ${location.pathname} ${data.run}`;
+  function stored() {
+    try {
+      return JSON.parse(localStorage.getItem(place) ?? "[]");
+    } catch {
+      return []; // the browser keeps nothing for this page
+    }
+  }
+  const stars = new Set(stored().filter((number) => data.lanes.some((lane) => lane.lane === number && lane.grid)));
+
+  function tellStar() {
+    const lane = data.lanes[current];
+    const on = stars.has(lane.lane);
+    get("star").hidden = !lane.grid;
+    get("star").setAttribute("aria-pressed", String(on));
+    get("star").replaceChildren(on ? "★ Starred " : "☆ Star ", make("kbd", "P"));
+  }
+
+  // Write the command that makes some lanes again: with lists of values, if the lanes are all of their combinations.
+  function sweepOf(lanes) {
+    const names = Object.keys(lanes[0].settings);
+    const values = names.map((name) => [...new Set(lanes.map((lane) => lane.settings[name]))]);
+    const different = new Set(lanes.map((lane) => lane.grid)).size;
+    const lists = values.reduce((product, some) => product * some.length, 1) === different;
+    const flag = (name) => `--${name.replaceAll("_", "-")}`;
+    const settings = lists ? names.map((name, i) => [flag(name), ...values[i]].join(" ")) : ["--grid picked.toml"];
+    const one = new Set(lanes.map(pairOf)).size === 1;
+    const words = ["jaxstyle sweep", one ? lanes[0].inputs : data.sweep.inputs, ...settings, data.sweep.options];
+    return { command: words.filter(Boolean).join(" "), lists };
+  }
+
+  function showStars() {
+    for (const [index, card] of cardOf) card.classList.toggle("starred", stars.has(data.lanes[index].lane));
+    const lanes = data.lanes.filter((lane) => stars.has(lane.lane));
+    get("starred").hidden = !lanes.length;
+    if (!lanes.length) return;
+    get("stars").replaceChildren(...lanes.map((lane) => {
+      const link = make("a", `lane ${lane.lane}: ${lane.label}`);
+      link.href = `#lane-${data.lanes.indexOf(lane)}`;
+      link.dataset.index = data.lanes.indexOf(lane);
+      return link;
+    }));
+    get("grid").textContent = [...new Set(lanes.map((lane) => lane.grid))].join("\n");
+    const { command, lists } = sweepOf(lanes);
+    get("sweep").replaceChildren(...split(command));
+    get("needs").hidden = lists;
+    for (const button of all('[data-copy="grid"], [data-copy="sweep"]')) button.textContent = "Copy";
+  }
+
+  function star(change) {
+    change();
+    try {
+      localStorage.setItem(place, JSON.stringify([...stars]));
+    } catch {} // the stars last as long as the page
+    tellStar();
+    showStars();
+  }
+  function turnStar() {
+    const { lane, grid } = data.lanes[current];
+    if (grid) star(() => stars.delete(lane) || stars.add(lane));
+  }
+  get("star").addEventListener("click", turnStar);
+  get("unstar").addEventListener("click", () => star(() => stars.clear()));
 
   // Find the lane that has the value asked for, and otherwise differs least from the current one.
   function nearest(asked) {
@@ -256,6 +324,7 @@
     if (event.key === "Escape") { tip.hidden = true; view = "result"; show(); }
     const name = { c: "content", s: "style", d: "difference" }[event.key.toLowerCase()];
     if (name) look(name);
+    if (event.key.toLowerCase() === "p") turnStar();
     const by = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowDown: [1, -1], ArrowUp: [1, 1] }[event.key];
     const free = event.target === stage || (event.target === document.body && by?.[0] === 0);
     if (!by || !free || by[0] >= Math.max(data.axes.length, 1)) return;
@@ -263,14 +332,17 @@
     step(...by);
   });
 
-  get("copy").addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(get("command").textContent);
-      get("copy").textContent = "Copied";
-    } catch {
-      getSelection().selectAllChildren(get("command"));
-    }
-  });
+  for (const button of all("[data-copy]")) {
+    button.addEventListener("click", async () => {
+      const text = get(button.dataset.copy);
+      try {
+        await navigator.clipboard.writeText(text.textContent);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(text);
+      }
+    });
+  }
 
   // A click on a heading sorts by that column, a second one reverses the order; cells without a number come last.
   const heads = all("#table thead th");
@@ -294,4 +366,16 @@
   const asked = /^#lane=(\d+)$/.exec(location.hash);
   const found = asked ? data.lanes.findIndex((lane) => lane.lane === Number(asked[1])) : -1;
   select(found < 0 ? data.start : found);
+  showStars();
+
+  // A page that follows its run notes how it was looked at, before it loads itself anew.
+  try {
+    const kept = JSON.parse(sessionStorage.getItem("jaxstyle looked at") ?? "null");
+    sessionStorage.removeItem("jaxstyle looked at");
+    if (kept?.page === location.pathname) {
+      if (kept.view !== view) look(kept.view);
+      document.querySelector(kept.focus)?.focus({ preventScroll: true });
+      scrollTo(kept.x, kept.y);
+    }
+  } catch {} // the browser keeps nothing for this page
 })();

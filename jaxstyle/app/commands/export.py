@@ -1,0 +1,53 @@
+"""The command `jaxstyle export`, which writes a run into another tool's format. It needs no jax."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from jaxstyle.app.commands.options import add_run
+from jaxstyle.app.exporting.tools import TOOLS, check_tool, load_tool
+from jaxstyle.app.system.errors import StartError
+from jaxstyle.app.system.screen import say_done
+
+
+def add_export(commands: Any) -> None:
+    """Add the parser of `jaxstyle export`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "export",
+        help="write a finished run into the format of another tool",
+        description="Write a finished run into the format of another tool: for each lane a run or a trial, with its "
+        "settings, its losses by step, its metrics and its picture.",
+    )
+    add_run(parser)
+    parser.add_argument(
+        "--to", choices=tuple(TOOLS), required=True, help="the tool, whose extra of the same name brings its package"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        help="what to write: a file for optuna, else a folder (default: in RUN/exports; trackio has its own place)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    parser.set_defaults(command=_export)
+
+
+def _export(args: argparse.Namespace) -> Path | None:
+    from jaxstyle.app.exporting.finished_lanes import read_finished_lanes
+    from jaxstyle.app.exporting.new_place import new_place
+
+    check_tool(args.to, "--to")
+    tool, folder = TOOLS[args.to], Path(args.run)
+    if args.out and not tool.output:
+        raise StartError(f"--out is not for {args.to}, which has a store of its own; TRACKIO_DIR names its place")
+    lanes = read_finished_lanes(folder)
+    name = folder.absolute().name
+    count = f"{len(lanes)} lane{'s' * (len(lanes) != 1)}"
+    if not tool.output:
+        load_tool(args.to).export(lanes, name, overwrite=args.overwrite)
+        say_done(f"{count}: {args.to} has them")
+        return None
+    path = Path(args.out) if args.out else folder / "exports" / tool.output
+    with new_place(path, overwrite=args.overwrite) as place:
+        load_tool(args.to).export(lanes, name, place)
+    say_done(f"{count}: {path}")
+    return path
