@@ -12,15 +12,18 @@ the paper (Gatys, Ecker and Bethge, CVPR 2016). All 16 convolutions of VGG19 can
 ReLU (`relu4_2`), and `pool1` to `pool5`.
 
 The library compares Gram matrices by default, and so does the command with `--preset gram-mean`. Without it, the
-command makes what looks better. It goes through sizes from coarse to fine, and its style term is the squared
-2-Wasserstein distance, over c, of the Gaussians with the mean and covariance of the features, with layer weights 0.4,
-0.3, 0.15, 0.1 and 0.05. Unlike the paper, both start from the content image and keep pixels within [0, 1].
+command makes what looks better. It goes through sizes from coarse to fine, and its style term is a sum of two. The
+first is the squared 2-Wasserstein distance, over c, of the Gaussians with the mean and covariance of the features, with
+layer weights 0.4, 0.3, 0.15, 0.1 and 0.05: how much there is of each colour and texture. The second, with weight 3, is
+the mean cosine distance of hypercolumns, the features of ten layers at one place, to the nearest of the style's: how
+strokes look. Unlike the paper, both start from the content image and keep pixels within [0, 1].
 
 `make_objective` gives targets, loss and terms, as pure functions that agree. Its features may be any function (params,
 image) -> {layer: (h, w, c)}: another network, or layers that are made of a network's own. It names them in
-`content_layers` and `style_layers`. Its `style_loss` is a name or a `StyleStatistic` of your own, and
-`objective.targets` takes `masks`. `network_nnx.py` and `custom_style_statistic.py` in `scripts/examples/` show a network
-and a statistic of one's own, and `feed_forward_nnx.py` the losses in a training loop.
+`content_layers` and `style_layers`. Its `style_loss` is a name, a `StyleStatistic` of your own, or one for each layer;
+its `content_loss` is a name or a `ContentStatistic`; and `objective.targets` takes `masks`. `network_nnx.py` and
+`custom_style_statistic.py` in `scripts/examples/` show a network and a statistic of one's own, and
+`feed_forward_nnx.py` the losses in a training loop.
 
 This wing imports `network` and `common`.
 """
