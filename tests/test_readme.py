@@ -134,5 +134,5 @@ def test_every_command_runs(folder):
     assert {"picked.png", "final.png"} <= {path.name for path in folder.iterdir()}
     assert (folder / "runs" / "0001" / "report.html").is_file()
     assert (folder / "runs" / "first" / "sheet.png").is_file()
-    for command in re.findall(r"`(?:\.venv/bin/)?jaxstyle ([^`]+)`", README):
+    for command in re.findall(r"`(?:\.venv/bin/|uvx --from \. )?jaxstyle ([^`]+)`", README):
         run_jaxstyle(command.split(), folder)

@@ -19,8 +19,8 @@ command makes what looks better. It goes through sizes from coarse to fine, and 
 `make_objective` gives targets, loss and terms, as pure functions that agree. Its features may be any function (params,
 image) -> {layer: (h, w, c)}: another network, or layers that are made of a network's own. It names them in
 `content_layers` and `style_layers`. Its `style_loss` is a name or a `StyleStatistic` of your own, and
-`objective.targets` takes `masks`. `network_nnx.py` and `custom_style_statistic.py` in `scripts/examples/` show a network
-and a statistic of one's own, and `feed_forward_nnx.py` the losses in a training loop.
+`objective.targets` takes `masks`. In `scripts/examples/`, `network_nnx.py` and `custom_style_statistic.py` show a
+network and a statistic of one's own, and `feed_forward_nnx.py` the losses in a training loop.
 
 This wing imports `network` and `common`.
 """
