@@ -98,7 +98,7 @@ def run_sweep_script(words, folder):
 def run_jaxstyle(words, folder):
     here = Path.cwd()
     os.chdir(folder)
-    few = {"select": [], "weights": [], "plan": ["--help"]}.get(words[0], FEW_PIXELS)
+    few = {"select": [], "weights": [], "plan": ["--help"], "export": ["--help"]}.get(words[0], FEW_PIXELS)
     # plan wants libtpu, and fetch a network: tests/app/planning and tests/app/weights have what takes their places.
     few = ["--help"] if words[:2] == ["weights", "fetch"] else few
     try:

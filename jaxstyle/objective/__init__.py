@@ -12,9 +12,10 @@ the paper (Gatys, Ecker and Bethge, CVPR 2016). All 16 convolutions of VGG19 can
 ReLU (`relu4_2`), and `pool1` to `pool5`.
 
 The library compares Gram matrices by default, and so does the command with `--preset gram-mean`. Without it, the
-command makes what looks better. It goes through sizes from coarse to fine, and its style term is the squared
-2-Wasserstein distance, over c, of the Gaussians with the mean and covariance of the features, with layer weights 0.4,
-0.3, 0.15, 0.1 and 0.05. Unlike the paper, both start from the content image and keep pixels within [0, 1].
+command makes what looks better. It goes through sizes from coarse to fine, and its style term has two parts: the
+squared 2-Wasserstein distance, over c, of the Gaussians with the mean and covariance of the features, with layer
+weights 0.4, 0.3, 0.15, 0.1 and 0.05; and the distance of hypercolumns to their nearest in the style image, with a
+weight of its own. Unlike the paper, both start from the content image and keep pixels within [0, 1].
 
 `make_objective` gives targets, loss and terms, as pure functions that agree. Its features may be any function (params,
 image) -> {layer: (h, w, c)}: another network, or layers that are made of a network's own. It names them in
