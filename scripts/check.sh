@@ -9,4 +9,4 @@ install dev
 .venv/bin/python -m codespell_lib
 .venv/bin/python -m pyright --pythonpath .venv/bin/python
 NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict -f scripts/pages/mkdocs.yml -d "$PWD/build/pages"
-.venv/bin/python -m pytest --numprocesses auto --dist loadgroup "$@"
+.venv/bin/python -m pytest --numprocesses auto --dist loadgroup --durations 10 "$@"

@@ -98,7 +98,7 @@ def run_sweep_script(words, folder):
 def run_jaxstyle(words, folder):
     here = Path.cwd()
     os.chdir(folder)
-    few = {"select": [], "weights": [], "plan": ["--help"]}.get(words[0], FEW_PIXELS)
+    few = {"select": [], "weights": [], "plan": ["--help"], "export": ["--help"]}.get(words[0], FEW_PIXELS)
     # plan wants libtpu, and fetch a network: tests/app/planning and tests/app/weights have what takes their places.
     few = ["--help"] if words[:2] == ["weights", "fetch"] else few
     try:
@@ -134,5 +134,5 @@ def test_every_command_runs(folder):
     assert {"picked.png", "final.png"} <= {path.name for path in folder.iterdir()}
     assert (folder / "runs" / "0001" / "report.html").is_file()
     assert (folder / "runs" / "first" / "sheet.png").is_file()
-    for command in re.findall(r"`(?:\.venv/bin/)?jaxstyle ([^`]+)`", README):
+    for command in re.findall(r"`(?:\.venv/bin/|uvx --from \. )?jaxstyle ([^`]+)`", README):
         run_jaxstyle(command.split(), folder)

@@ -6,6 +6,7 @@
 - `jaxstyle texture STYLE -o out.png` makes a texture from noise, without a photograph (see `settings`).
 - `jaxstyle select RUN` shows which lanes no other beats, and picks one (see `jaxstyle.evaluate`).
 - `jaxstyle report RUN` makes the report of a run again (see `report`).
+- `jaxstyle export RUN --to TOOL` writes a run for TensorBoard and other tools (see `exporting`).
 - `jaxstyle animate RUN -o lane.webp` shows how a lane came about (see `sweeping`).
 - `jaxstyle resume RUN` goes on with a run, and `jaxstyle merge RUN` joins its shards (see `sweeping`).
 - `jaxstyle plan` says how many lanes fit on a machine, and what a step costs (see `planning`).

@@ -104,8 +104,8 @@ def default_set() -> tuple[str, str]:
       The set's name, and a line that says why.
     """
     if RECOMMENDED in cached_names():
-        return RECOMMENDED, "VGG19's own weights, as Gatys et al. used; --weights bundled takes VGG16's"
-    return DEFAULT, f"VGG16's, bundled; jaxstyle weights fetch {RECOMMENDED} brings VGG19's own"
+        return RECOMMENDED, "they are VGG19's own, as Gatys et al. used; --weights bundled takes VGG16's"
+    return DEFAULT, f"they are VGG16's; jaxstyle weights fetch {RECOMMENDED} brings VGG19's own"
 
 
 def read_set(name: str) -> tuple[bytes, Path]:

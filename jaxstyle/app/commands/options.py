@@ -18,8 +18,8 @@ from jaxstyle.optimise.presets import PRESETS
 GROUPS = {
     "what most people need": "beta strength size style-scale colour out output",
     "what to paint": "pair grid blend style-mix content-mask style-mask init seed background max-pixels",
-    "weights and losses": "alpha tv preset convention style-loss content-layers style-layers content-layer-weights "
-    "style-layer-weights network weights pooling padding",
+    "weights and losses": "alpha tv preset convention content-loss style-loss content-layers style-layers "
+    "content-layer-weights style-layer-weights network weights pooling padding",
     "picture": "steps min-size coarse-steps optimizer learning-rate average tolerance quality keep-profile "
     "keep-metadata",
     "run": "overwrite refine retry save-every checkpoint-every quiet log log-json open",

@@ -15,10 +15,13 @@ alpha : beta : tv matter to the optimisers, so a note names the lanes of a grid 
 - `--average 0.95` makes the mean of the last images the picture, for adam, whose steps are noisy.
 - `--min-size 60 --coarse-steps 40` (default) starts with a picture of that size and about doubles it, so that strokes
   cover the whole picture, and keep their share of it from 160 to 1024 pixels; `--min-size` of `--size` leaves one size.
-- `--style-loss wasserstein` (default), `gram` compares mean and covariance, which spreads the style more evenly than
-  Gram matrices; `jaxstyle.objective.statistics.style_statistics` lists the others.
+- `--style-loss wasserstein+nearest` (default) compares mean and covariance in the layers of the network, which spreads
+  the style more evenly than Gram matrices, and in hypercolumns each position with its nearest in the style, which makes
+  strokes whole. `gram` and the others that `jaxstyle.objective.statistics.style_statistics` lists compare layers alone.
+- `--content-loss self_similarity` keeps how places of the photograph resemble each other, and not their features;
+  `jaxstyle.objective.statistics.content_statistics` explains it.
 - `--preset gram-mean` uses the library's defaults: Gram matrices, at one size.
-- `--preset gatys`, `johnson`, `crowson`, `tutorial` uses layers, weights and scalings of those programs;
+- `--preset gatys`, `johnson`, `crowson`, `strotss`, `tutorial` uses layers, weights and scalings of those programs;
   `jaxstyle.optimise.presets` says what differs.
 - `--style-scale 0.5 1 2` goes from finer to larger strokes: the style image at half of `--size`, at all of it and at
   twice; the run folder shows the largest one, and metrics compare with it.

@@ -170,11 +170,12 @@ def tell_start(job: Job) -> None:
     steps = f"{last.steps} steps"
     if coarse:
         sides = [str(max(stage.shape)) for stage in coarse]
-        steps = f"{coarse[0].steps} steps at {' and '.join(sides)} pixels, {last.steps} at {max(last.shape)}"
-    style = f"{settings.style_loss} distance of styles"
+        steps = f"{coarse[0].steps} steps at {' and '.join(sides)} pixels and {last.steps} at {max(last.shape)}"
+    style = f"styles are compared by {settings.style_loss}"
     if settings.preset is None and settings.style_loss != "gram":
         style += " (--preset gram-mean compares Gram matrices, at one size)"
-    tell(f"{lanes} lane{'s' * (lanes != 1)} of {size} pixels, {style}, {steps}; compiling")
+    whole = f"{lanes} lanes of {size} pixels take" if lanes != 1 else f"1 lane of {size} pixels takes"
+    tell(f"{whole} {steps}; {style}; compiling")
 
 
 def tell_end(outcome: Outcome, folder: Path) -> None:

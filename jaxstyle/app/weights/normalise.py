@@ -77,7 +77,7 @@ def normalise_set(
             f"{images} holds {len(pictures)} different image{'s' * (len(pictures) != 1)}, too few to know how much a "
             f"filter fires: give at least {LEAST_IMAGES} photographs of different things"
         )
-    tell(f"mean activations of {weights.name} on {len(pictures)} images")
+    tell(f"measuring mean activations of {weights.name} on {len(pictures)} images")
     means = mean_activations(weights.params, (picture.image for picture in pictures), pooling)
     for layer, mean in means.items():
         if not np.any(mean > 0):
