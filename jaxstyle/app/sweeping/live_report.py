@@ -2,8 +2,8 @@
 
 The page is there before the first step, with the inputs, and from the first chunk on with the pictures. A thread writes
 it; the loop of chunks only copies the pictures. `_SHARE` limits the time that goes into it: after a page that took 20
-ms, the next one is due after 10 seconds. The page holds the pictures itself, and is without the plots and the metrics of
-the last page, which take longer to make. It loads itself anew until it is the last one.
+ms, the next one is due after 10 seconds. The page holds the pictures itself, and is without the plots and the metrics
+of the last page, which take longer to make. It loads itself anew until it is the last one.
 """
 
 import io
