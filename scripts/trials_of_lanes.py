@@ -6,7 +6,6 @@ import json
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,13 +122,13 @@ def _eight_lanes(args: argparse.Namespace) -> Any:
     import numpy as np
 
     from jaxstyle.app.execution.job import load_job
-    from jaxstyle.app.settings.settings import Settings
+    from jaxstyle.app.settings.settings import Settings, from_options
 
     layers = (("relu2_2",), ("relu1_1", "relu2_1")) if args.few_layers else (("relu4_2",), ("relu1_1", "relu2_1"))
-    settings = Settings("sample:cat", "sample:swirls", size=128, weights="random:0", steps=args.steps)
-    return load_job(
-        replace(settings, content_layers=layers[0], style_layers=layers[1], beta=tuple(np.logspace(-2, 2, 8)))
-    )
+    options = {"content": "sample:cat", "style": "sample:swirls", "size": 128, "min_size": None}
+    options |= {"content_layers": layers[0], "style_layers": layers[1], "style_loss": "wasserstein"}
+    options |= {"weights": "random:0", "steps": args.steps, "beta": tuple(np.logspace(-2, 2, 8).tolist())}
+    return load_job(Settings(**from_options(options)))
 
 
 def try_live(folder: Path, args: argparse.Namespace) -> Verdict:
@@ -156,6 +155,7 @@ def try_live(folder: Path, args: argparse.Namespace) -> Verdict:
                 quiet=True, on_chunk=lambda _, s=stamps: s.append((time.process_time(), time.monotonic()))
             )
             checkpoints = Checkpoints(place, record, minutes=60)
+            checkpoints.start()
             with live_report(place, record, opened=False) as report:
                 report.begin(job)
                 report.rest()

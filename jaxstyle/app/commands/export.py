@@ -1,4 +1,16 @@
-"""The command `jaxstyle export`, which writes a run into another tool's format. It needs no jax."""
+"""The command `jaxstyle export`, which writes a run into another tool's format. It needs no jax.
+
+| `--to` | what it writes for a run | where, without `--out` |
+|---|---|---|
+| `tensorboard` | a folder of event files a lane: scalars, hyperparameters, the picture | `RUN/exports/tensorboard` |
+| `wandb` | a run a lane, on disk: `wandb sync` uploads it, and `WANDB_MODE=online` at once | `RUN/exports/wandb` |
+| `trackio` | a run a lane, in the project jaxstyle | Trackio's own store |
+| `optuna` | a study a pair of images, a trial a lane, whose values are its two losses | `RUN/exports/optuna.db` |
+| `parquet` | lanes.parquet with the pictures in a column, and history.parquet | `RUN/exports/parquet` |
+
+What `--log` of `jaxstyle sweep` writes while a run goes on is one run of the tool, with series such as total/lane_0003:
+event files in `RUN/tensorboard`, a run in `RUN/wandb`, or one in Trackio's store.
+"""
 
 import argparse
 from pathlib import Path

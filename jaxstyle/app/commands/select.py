@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from jaxstyle.app.commands.options import add_run, as_argument, positive
 from jaxstyle.app.commands.run_arguments import add_open
-from jaxstyle.app.system.browser import open_page
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import printable, say, say_done
 from jaxstyle.evaluate.metric_names import HIGHER_IS_BETTER
@@ -39,6 +38,8 @@ def _report(args: argparse.Namespace) -> Path:
     page = write_report(Path(args.run))
     say_done(str(page))
     if args.open:
+        from jaxstyle.app.system.browser import open_page
+
         open_page(page)
     return page
 

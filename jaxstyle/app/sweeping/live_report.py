@@ -2,8 +2,8 @@
 
 The page is there before the first step, with the inputs, and from the first chunk on with the pictures. A thread writes
 it; the loop of chunks only copies the pictures. `_SHARE` limits the time that goes into it: after a page that took 20
-ms, the next one is due after 5 seconds. The page holds the pictures itself, and is without the plots and the metrics of
-the last page, which take longer to make. It loads itself anew until it is the last one.
+ms, the next one is due after 10 seconds. The page holds the pictures itself, and is without the plots and the metrics
+of the last page, which take longer to make. It loads itself anew until it is the last one.
 """
 
 import io
@@ -37,7 +37,7 @@ from jaxstyle.app.system.files import remove_temporary
 from jaxstyle.app.system.screen import tell
 
 _EVERY = 3.0  # Seconds between two pages, at least.
-_SHARE = 0.004  # of the time may go into pages.
+_SHARE = 0.002  # of the time may go into pages.
 _MOST = 100  # Lanes that a page shows while the run goes on.
 _SIDES = ((8, 512), (24, 320), (_MOST, 160))  # (most lanes, longest side in pixels)
 _QUALITY = 85

@@ -155,7 +155,7 @@ def test_pages_take_their_share_of_the_time_and_no_more(tmp_path, monkeypatch):
         report.begin(job)
         report.rest()
         assert report.viewer.due()
-        for seconds in (0.02 / 0.004, 1 / 0.004):
+        for seconds in (0.02 / 0.002, 1 / 0.002):
             report.viewer.show(1, 2, [0], np.zeros((1, 8, 8, 3)), [np.zeros((1, 1))] * 4)
             report.rest()
             began = now[0]
