@@ -13,14 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optuna  # pyright: ignore[reportMissingImports]
-from optuna.distributions import FloatDistribution  # pyright: ignore[reportMissingImports]
+from optuna.distributions import BaseDistribution, FloatDistribution  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
 import jaxstyle as js
 
 SIZE, STEPS = (52, 3) if "--quick" in sys.argv else (128, 60)
 ROUNDS, TRIALS = 3, 16
-SPACE = {"beta": FloatDistribution(0.1, 1000, log=True), "tv": FloatDistribution(1, 300, log=True)}
+SPACE: dict[str, BaseDistribution] = {
+    "beta": FloatDistribution(0.1, 1000, log=True),
+    "tv": FloatDistribution(1, 300, log=True),
+}
 
 compiled = []  # an entry for each program that XLA compiles
 jax.monitoring.register_event_duration_secs_listener(
