@@ -15,7 +15,7 @@ The library compares Gram matrices by default, and so does the command with `--p
 command makes what looks better. It goes through sizes from coarse to fine, and its style term is a sum of two. The
 first is the squared 2-Wasserstein distance, over c, of the Gaussians with the mean and covariance of the features, with
 layer weights 0.4, 0.3, 0.15, 0.1 and 0.05: how much there is of each colour and texture. The second, with weight 3, is
-the mean cosine distance of hypercolumns, the features of ten layers at one place, to the nearest of the style's: how
+the mean cosine distance of hypercolumns, the features of four layers at one place, to the nearest of the style's: how
 strokes look. Unlike the paper, both start from the content image and keep pixels within [0, 1].
 
 `make_objective` gives targets, loss and terms, as pure functions that agree. Its features may be any function (params,

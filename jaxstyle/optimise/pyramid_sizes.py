@@ -14,7 +14,7 @@ SMALLEST = 60
 LEAST = min_size(CONTENT_LAYERS + STYLE_LAYERS)
 """Number of pixels that Gatys et al.'s layers need on each side."""
 
-STEPS, COARSE_STEPS = 40, 40
+STEPS, COARSE_STEPS = 40, 30
 """Number of steps at the full size, and at each smaller one."""
 
 Shape = tuple[int, int]

@@ -33,7 +33,7 @@ def test_make_features_knows_them(params, content):
     found = js.make_features(layers)(params, content)
     assert tuple(found) == layers
     h, w, _ = content.shape
-    assert found["hypercolumn"].shape == (h // 4, w // 4, 2 * 64 + 2 * 128 + 3 * 256 + 3 * 512)
+    assert found["hypercolumn"].shape == (h // 4, w // 4, 64 + 128 + 256 + 512)
     plain = js.make_features(HYPERCOLUMN_LAYERS)
     wanted = add_hypercolumns(plain)(params, content)["hypercolumn"]
     np.testing.assert_allclose(found["hypercolumn"], wanted, rtol=1e-5, atol=1e-6)
