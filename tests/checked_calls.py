@@ -164,7 +164,7 @@ def transfers(params):
 def judges():
     import jaxstyle as js
     from jaxstyle import colour
-    from jaxstyle.evaluate import cross_validation, select, similarity
+    from jaxstyle.evaluate import cross_validation, even_levels, select, similarity
     from jaxstyle.evaluate.style_distances import halve
 
     content, style = pictures()
@@ -172,6 +172,11 @@ def judges():
     images = jnp.zeros((66, 32, 32, 3))
     trace(js.metrics.measure, lpips, images[0], images[1], images[2, :, :31].repeat(2, 1))
     trace(js.metrics.lpips_frechet, lpips, images, images, images[:65, :, :31].repeat(2, 2))
+    betas = call(even_levels.wide_betas, 10.0, 5)
+    curve = call(even_levels.fit_curve, betas, [0.0, 0.1, 0.4, 0.6, 0.6])
+    check_leaves(curve)
+    call(even_levels.place_levels, curve, [0.0, 0.5, 1.0], progress=0.5, end=even_levels.saturation(curve))
+    assert even_levels.correct_levels([0.0, 0.5, 1.0], [1.0, 2.0, 8.0], np.array([0.1, 0.2, 0.6]), 1).keys() == {1}
     trace(halve, content)
     trace(colour.match_luminance, style, content)
     trace(colour.of_luminance(similarity.ssim), content, content)

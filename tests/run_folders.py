@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from jaxstyle.app.pictures.read_image import SAMPLES
+from tests.command import read_table
 
 LAYERS = ["style_relu1_1", "style_relu2_1", "style_relu3_1", "style_relu4_1", "style_relu5_1"]
 COLUMNS = {
@@ -132,3 +133,18 @@ def write_table(file, rows):
     writer.writeheader()
     writer.writerows(rows)
     file.write_text(text.getvalue())
+
+
+def add_strengths(folder):
+    """Let the lanes of each pair have betas of their own, and one strength for each beta in their order."""
+    rows = read_table(folder / "lanes.csv")
+    betas = sorted({float(row["beta"]) for row in rows})
+    for row in rows:
+        row["strength"] = f"{betas.index(float(row['beta'])) / (len(betas) - 1):g}"
+        row["beta"] = f"{float(row['beta']) * (1 + int(row['content']) + 2 * int(row['style'])):g}"
+    write_table(folder / "lanes.csv", rows)
+    record = json.loads((folder / "run.json").read_text())
+    record["columns"]["settings"].insert(2, "strength")
+    record["options"] |= {"beta": "auto", "strength": [float(row["strength"]) for row in rows[: len(betas)]]}
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder

@@ -32,8 +32,8 @@ ALLOWED = {
     "app.run_folder": "common evaluate app.system app.checkpoints app.settings app.pictures app.execution",
     "app.report": "evaluate app.system app.settings app.run_folder",
     "app.exporting": "app.system app.settings app.run_folder",
-    "app.sweeping": "common evaluate pretrained app.system app.checkpoints app.settings app.image_files app.pictures "
-    "app.execution app.run_folder app.report",
+    "app.sweeping": "common objective optimise evaluate pretrained app.system app.checkpoints app.settings "
+    "app.image_files app.pictures app.execution app.run_folder app.report",
     "app.weights": "common network pretrained app.system app.pictures",
     "app.planning": "common network objective optimise parallel pretrained app.system app.execution",
     "app.commands": "common network objective optimise evaluate pretrained app.system app.checkpoints app.settings "

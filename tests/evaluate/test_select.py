@@ -7,7 +7,7 @@ import pytest
 from jaxstyle.evaluate.cross_validation import cross_validate
 from jaxstyle.evaluate.select import closest, knee, pareto_front
 from tests.command import fails, jaxstyle, read_table
-from tests.run_folders import make_run
+from tests.run_folders import add_strengths, make_run
 
 nan, inf = np.nan, np.inf
 
@@ -435,6 +435,23 @@ def test_the_command_holds_out_each_style_and_each_content(tmp_path, capsys):
         assert f"chosen without a {kind} and scored on it: {found['held_out'][kind]['score']:.3f} (spread" in out
     assert jaxstyle("select", tmp_path / "run", "--json", "--hold-out", "pair") == 0
     assert list(json.loads(capsys.readouterr().out)["cross_validation"]["held_out"]) == ["pair"]
+
+
+def test_strengths_are_chosen_where_betas_differ_from_pair_to_pair(tmp_path, capsys):
+    """One strength for all pairs scores as one beta did before each pair got betas of its own."""
+    images = {"betas": (0.01, 0.1, 1, 10, 100), "contents": ("cat", "coffee"), "styles": ("swirls", "mosaic")}
+    found = []
+    for name in ("beta", "strength"):
+        make_run(tmp_path / name, tvs=(30,), **images, size=16, steps=1)
+        if name == "strength":
+            add_strengths(tmp_path / name)
+        assert jaxstyle("select", tmp_path / name, "--json", "--hold-out", "style") == 0
+        found.append(json.loads(capsys.readouterr().out)["cross_validation"])
+    assert found[1]["settings"] == [f"strength {strength:g}" for strength in (0, 0.25, 0.5, 0.75, 1)]
+    assert found[1]["fixed_scores"] == found[0]["fixed_scores"]
+    place = found[0]["settings"].index(found[0]["chosen"])
+    assert found[1]["chosen"] == found[1]["settings"][place]
+    assert found[1]["held_out"]["style"]["score"] == found[0]["held_out"]["style"]["score"]
 
 
 def test_one_style_can_not_be_held_out(tmp_path, capsys):

@@ -193,7 +193,10 @@ def read_record(folder: Path) -> dict[str, Any]:
     for path in (folder, folder / "images", folder / FOLDER):
         remove_temporary(path)
     damaged = []
-    files = sorted((folder / FOLDER).glob(f"*{_SUFFIX}"), key=lambda file: (not file.name.startswith(_START), file))
+    # The newest comes first: the record of a run grows on its way.
+    files = sorted(
+        (folder / FOLDER).glob(f"*{_SUFFIX}"), key=lambda file: (not file.name.startswith(_START), -_number(file), file)
+    )
     for file in files:
         try:
             record = read_saved(file).about["record"]

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, flag_of, parse_values
+from jaxstyle.app.settings.lane_settings import AUTO, LANE_SETTINGS, even_strengths, flag_of, parse_values
 from jaxstyle.app.settings.settings import SHARED, Settings, from_options
 from jaxstyle.app.settings.values import parse_integer
 from jaxstyle.app.system.errors import StartError
@@ -99,11 +99,16 @@ def add_lane_options(parser: argparse.ArgumentParser, *, many: bool, content: bo
         parser.add_argument(
             flag_of(name),
             nargs="+" if many else 1,
-            type=as_argument(partial(parse_values if many else _parse_one, name=name)),
+            type=as_argument(partial(_parse_several if many else _parse_one, name=name)),
             default=argparse.SUPPRESS,
             metavar=setting.metavar,
             help=f"{setting.help} (default: {default})",
         )
+
+
+def _parse_several(text: str, name: str) -> tuple[Any, ...]:
+    """Read values, a range or, for beta, auto:K, which stays a text until all arguments are read."""
+    return (text,) if name == "beta" and even_strengths(text) else parse_values(text, name)
 
 
 def _parse_one(text: str, name: str) -> tuple[Any, ...]:
@@ -134,9 +139,20 @@ def read_settings(args: argparse.Namespace) -> Settings:
     given = {f.name: words[f.name] for f in fields(Settings) if f.name in words}
     given |= {name: tuple(given[name]) for name, option in SHARED.items() if option.many and name in given}
     given |= {name: tuple(chain.from_iterable(words[name])) for name in LANE_SETTINGS if name in words}
+    given = _read_auto(given)
     given = {**_read_preset(given), **given}
     given = {"style_loss": default_style_loss(given.get("convention", Settings.convention)), **given}
     return Settings(**from_options({"style_layers": default_style_layers(given["style_loss"]), **given}))
+
+
+def _read_auto(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the strengths that --beta auto:K stands for."""
+    texts = [text for text in given.get("beta", ()) if isinstance(text, str)]
+    if not texts:
+        return given
+    if len(given["beta"]) > 1 or "strength" in given:
+        raise StartError(f"--beta {texts[0]} places all lanes by itself: give it alone, or --strength with a list")
+    return given | {"beta": AUTO, "strength": even_strengths(texts[0])}
 
 
 def _read_preset(given: dict[str, Any]) -> dict[str, Any]:
@@ -153,6 +169,8 @@ def _read_preset(given: dict[str, Any]) -> dict[str, Any]:
     other = {name for name, value in found.items() if given.get(name, value) != value}
     if other & {"convention", "content_loss", "style_loss"}:
         found = {name: value for name, value in found.items() if name not in ("alpha", "beta", "tv")}
+    if "strength" in given:
+        found.pop("beta", None)
     if "style_layers" in other:
         del found["style_layer_weights"]
     return found

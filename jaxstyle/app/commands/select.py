@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxstyle.app.commands.options import add_run, as_argument, positive
 from jaxstyle.app.commands.run_arguments import add_open
+from jaxstyle.app.settings.values import parse_share
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import printable, say, say_done
 from jaxstyle.evaluate.metric_names import HIGHER_IS_BETTER
@@ -64,7 +65,7 @@ def add_select(commands: Any) -> None:
     )
     parser.add_argument(
         "--content-weight",
-        type=as_argument(_fraction),
+        type=as_argument(parse_share),
         metavar="W",
         help="pick the lane closest to W times content + (1 - W) times style, each from 0 to 1 (default: the knee)",
     )
@@ -86,15 +87,6 @@ def add_select(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace what --best-to names")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.set_defaults(command=_select)
-
-
-def _fraction(text: str) -> float:
-    from jaxstyle.app.settings.values import parse_number
-
-    value = parse_number(text)
-    if not 0 <= value <= 1:
-        raise StartError(f"{text} is not from 0 to 1")
-    return value
 
 
 def _select(args: argparse.Namespace) -> Path | None:
@@ -162,7 +154,7 @@ def _pick(run: "StoredRun", lanes: "list[Lane]", args: argparse.Namespace) -> di
 
 def _cross_validate(pairs: "list[list[Lane]]", args: argparse.Namespace) -> dict[str, Any] | None:
     """Find whether one setting fits all pairs of images; None for a single pair, or if the pairs differ in settings."""
-    settings = [[dict(lane.settings) for lane in lanes] for lanes in pairs]
+    settings = [[_shared_settings(lane) for lane in lanes] for lanes in pairs]
     if len(pairs) < 2 or any(of_pair != settings[0] for of_pair in settings):
         return None
     weight = 0.5 if args.content_weight is None else args.content_weight
@@ -187,6 +179,11 @@ def _cross_validate(pairs: "list[list[Lane]]", args: argparse.Namespace) -> dict
         "best_by_pair": [labels[i] for i in found.best],
         "best_by_pair_score": float(found.best_scores.mean()),
     }
+
+
+def _shared_settings(lane: "Lane") -> dict[str, str]:
+    """Return the settings that may be chosen for all pairs: a strength stands for another beta in each of them."""
+    return {name: value for name, value in lane.settings.items() if name != "beta" or "strength" not in lane.settings}
 
 
 def _hold_out(kind: str, pairs: "list[list[Lane]]", weight: float, args: argparse.Namespace) -> "CrossValidation":

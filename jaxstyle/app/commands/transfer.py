@@ -67,6 +67,7 @@ def _transfer(args: argparse.Namespace) -> Path:
     from jaxstyle.app.execution.job import load_job
     from jaxstyle.app.image_files.encode import check_output, encode
     from jaxstyle.app.sweeping import results
+    from jaxstyle.app.sweeping.placing import has_strengths, place_betas, with_betas
     from jaxstyle.app.sweeping.sweep_run import tell_start
     from jaxstyle.app.system.files import write_or_keep
 
@@ -74,7 +75,7 @@ def _transfer(args: argparse.Namespace) -> Path:
     suffix = check_output(output, exif=args.keep_metadata)
     _check_output(output, args)
     settings = read_settings(args)
-    if settings.lanes["beta"] is None:
+    if settings.lanes["beta"] is None and settings.lanes["strength"] is None:
         settings = settings.with_lanes(beta=(weight_defaults(settings.convention, settings.style_loss).beta,))
     job = load_job(settings)
     if len(job.lanes) != 1:
@@ -95,6 +96,9 @@ def _transfer(args: argparse.Namespace) -> Path:
     except (OSError, ValueError) as error:
         raise StartError(f"cannot make {output}: {error}; choose another kind of file") from error
     tell_start(job)
+    if has_strengths(job):
+        job = with_betas(job, place_betas(job, None, range(1)))
+        tell(f"strength {job.lanes[0]['strength']:g} is beta {job.lanes[0]['beta']:g}")
     outcome = run_job.run_job(job, read_run_options(args))
     if not outcome.ok[0]:
         raise RunError(f"{outcome.reason(0)}; take smaller weights or a smaller --learning-rate")

@@ -24,6 +24,7 @@ from jaxstyle.colour import of_luminance
 from jaxstyle.objective.objective import Loss, Objective, make_objective
 from jaxstyle.objective.statistics.content_statistics import content_statistic
 from jaxstyle.objective.statistics.style_statistics import statistics_by_layer
+from jaxstyle.objective.weight_defaults import weight_defaults
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.transfer import make_transfer
 from jaxstyle.optimise.transfer_state import Transfer
@@ -39,7 +40,8 @@ class Job(NamedTuple):
     Attributes:
       settings: what was asked, with every default filled in.
       pictures: the content and style images, and more.
-      lanes: the settings of every lane, and as "content" and "style" the numbers of its images.
+      lanes: the settings of every lane, and as "content" and "style" the numbers of its images. A lane with a strength
+        has a beta that means nothing until it is placed.
       network: the network whose features are compared, with its parameters.
       objective: what the lanes minimise.
       transfer: the optimisation.
@@ -163,8 +165,15 @@ def _read_lanes(settings: Settings) -> list[LaneValues]:
     """Return the lanes of one pair of images: those of the grid file, combined with the lists of other settings."""
     of_file = read_grid(settings.grid) if settings.grid else [{}]
     lists = {name: values for name, values in settings.lanes.items() if isinstance(values, tuple)}
+    if of_file[0].keys() & {"beta", "strength"}:  # They stand for the same, so that the file comes before either list.
+        lists = {name: values for name, values in lists.items() if name not in ("beta", "strength")}
     of_lists = combine_values({name: values for name, values in lists.items() if name not in of_file[0]})
     combined = [one | other for one, other in product(of_file, of_lists)]
+    if "strength" in combined[0]:
+        if "beta" in combined[0]:
+            raise StartError("a strength stands for a beta of its own for each pair of images: give one of the two")
+        middle = weight_defaults(settings.convention, settings.style_loss).beta
+        combined = [values | {"beta": middle} for values in combined]
     lanes = [{name: values[name] for name in LANE_SETTINGS if name in values} for values in combined]
     check_count(len(lanes))
     for number, lane in enumerate(lanes):

@@ -65,19 +65,26 @@ def join_outcomes(outcomes: Sequence[Outcome], lanes: Sequence[int] | None = Non
     return Outcome([images[i] for i in order], *joined, seconds=sum(outcome.seconds for outcome in outcomes))
 
 
-def replace_retried(outcome: Outcome, lanes: np.ndarray, again: Outcome) -> Outcome:
-    """Replace the lanes with these indices by the outcome `again` of their retry."""
+def replace_lanes(outcome: Outcome, lanes: Sequence[int] | np.ndarray, again: Outcome) -> Outcome:
+    """Replace the lanes with these indices by another outcome of them, which took as many steps or fewer."""
     images = list(outcome.images)
     for lane, image in zip(lanes, again.images, strict=True):
         images[lane] = image
-    again = again._replace(retries=outcome.retries[lanes] + 1)
+    columns = outcome.history.total.shape[1]
+    again = again._replace(history=jax.tree.map(lambda x: _pad_history(x, columns), again.history))
 
     def put(before: np.ndarray, after: np.ndarray) -> np.ndarray:
         before = before.copy()
-        before[lanes] = after
+        before[np.asarray(lanes)] = after
         return before
 
-    return Outcome(images, *jax.tree.map(put, outcome[1:-1], again[1:-1]), seconds=outcome.seconds)
+    seconds = outcome.seconds + again.seconds
+    return Outcome(images, *jax.tree.map(put, outcome[1:-1], again[1:-1]), seconds=seconds)
+
+
+def replace_retried(outcome: Outcome, lanes: np.ndarray, again: Outcome) -> Outcome:
+    """Replace the lanes with these indices by the outcome `again` of their retry."""
+    return replace_lanes(outcome, lanes, again._replace(retries=outcome.retries[lanes] + 1))
 
 
 def _pad_history(leaf: np.ndarray, columns: int) -> np.ndarray:

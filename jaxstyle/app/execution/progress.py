@@ -88,7 +88,7 @@ class Progress:
       steps: number of all steps.
       work: all work.
       watchers: functions that are told about each chunk.
-      first_lane: number that the run's first lane has in the run folder.
+      lanes: numbers that the run's lanes have in the run folder; None if they have the same there.
 
     Attributes:
       done: work that is done.
@@ -96,8 +96,10 @@ class Progress:
       error: what a watcher has raised; that watcher is called no more.
     """
 
-    def __init__(self, steps: int, work: float, watchers: Sequence[Watcher], *, first_lane: int = 0) -> None:
-        self._steps, self._work, self._first_lane = steps, work, first_lane
+    def __init__(
+        self, steps: int, work: float, watchers: Sequence[Watcher], *, lanes: Sequence[int] | None = None
+    ) -> None:
+        self._steps, self._work, self._lanes = steps, work, lanes
         self._watchers = list(watchers)
         self.done, self.step = 0.0, 0
         self.error: BaseException | None = None
@@ -128,7 +130,7 @@ class Progress:
         self._lane_steps += steps * counts.active
         if self._first is None:  # the time of the first chunk includes compilation
             self._first = (now, self.done, self._lane_steps)
-        numbers = [self._first_lane + lane for lane in lanes]
+        numbers = list(lanes) if self._lanes is None else [self._lanes[lane] for lane in lanes]
         pace = self._pace(now)
         chunk = Chunk(now - self._started, self.step, self._steps, counts, *pace, numbers, losses, losses_step)
         for watcher in list(self._watchers):

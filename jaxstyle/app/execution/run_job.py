@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,14 +30,14 @@ class RunStorage(NamedTuple):
       name: name of its checkpoints, which no other run in the same folder has.
       checkpoints: where checkpoints go.
       write_snapshot: writes pictures on their way, if they are wanted.
-      first_lane: number that the job's first lane has in the run folder.
+      lanes: numbers that the job's lanes have in the run folder; None if they have the same there.
       viewer: shows pictures while lanes take steps, if anybody looks.
     """
 
     name: str
     checkpoints: Checkpoints
     write_snapshot: SnapshotWriter | None = None
-    first_lane: int = 0
+    lanes: Sequence[int] | None = None
     viewer: Viewer | None = None
 
 
@@ -60,7 +60,7 @@ def run_job(job: Job, options: RunOptions | None = None, storage: RunStorage | N
     by_shape = _group_by_shape(job, options, storage)
     steps, work = sum(lanes.steps() for lanes in by_shape), sum(lanes.work() for lanes in by_shape)
     with open_watchers(options, steps) as watchers:
-        progress = Progress(steps, work, watchers, first_lane=storage.first_lane if storage else 0)
+        progress = Progress(steps, work, watchers, lanes=storage.lanes if storage else None)
         outcomes = [_run_in_memory(lanes, progress) for lanes in by_shape]
         for retry in range(1, options.retry + 1):
             pairs = zip(by_shape, outcomes, strict=True)
@@ -96,22 +96,22 @@ def _finish_images(job: Job, lanes: Iterable[int], images: Iterable[np.ndarray])
 
 def _finish_snapshots(job: Job, storage: RunStorage) -> SnapshotWriter | None:
     """Make a writer that finishes the images, and gives lanes their numbers in the run folder."""
-    write_snapshot, first = storage.write_snapshot, storage.first_lane
+    write_snapshot, numbers = storage.write_snapshot, storage.lanes or range(len(job.lanes))
     if write_snapshot is None:
         return None
     return lambda step, lanes, images: write_snapshot(
-        step, [first + lane for lane in lanes], np.stack(_finish_images(job, lanes, images))
+        step, [numbers[lane] for lane in lanes], np.stack(_finish_images(job, lanes, images))
     )
 
 
 def _number_lanes(storage: RunStorage) -> Viewer | None:
     """Make a viewer that is told of lanes by their numbers in the run folder."""
-    viewer, first = storage.viewer, storage.first_lane
-    if viewer is None or not first:
+    viewer, numbers = storage.viewer, storage.lanes
+    if viewer is None or numbers is None:
         return viewer
     show = viewer.show
     return viewer._replace(
-        show=lambda step, steps, lanes, *rest: show(step, steps, [first + lane for lane in lanes], *rest)
+        show=lambda step, steps, lanes, *rest: show(step, steps, [numbers[lane] for lane in lanes], *rest)
     )
 
 

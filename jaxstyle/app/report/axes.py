@@ -11,7 +11,7 @@ from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, flag_of
 from jaxstyle.app.settings.settings import SHARED, Settings
 from jaxstyle.app.settings.values import parse_seed
 
-_FIRST = "beta"  # The setting that this program is about comes first.
+_FIRST = ("strength", "beta")  # The setting that this program is about comes first.
 _ALWAYS = ("size",)  # The command of a lane gives this even at its default.
 _LEFT_OUT = ("preset", "microbatch")  # What a preset sets is in the other options. Groups do not change pictures.
 
@@ -28,14 +28,18 @@ class Axis(NamedTuple):
 
 
 def find_axes(lanes: Sequence[Lane], names: Iterable[str]) -> list[Axis]:
-    """Return the settings that every lane has and that differ between lanes."""
+    """Return the settings that every lane has and that differ between lanes.
+
+    Where lanes have strengths, these stand for their betas, which differ from pair to pair.
+    """
     axes = []
-    for name in sorted(names, key=lambda name: name != _FIRST):
+    for name in sorted(names, key=lambda name: name not in _FIRST):
         if all(name in lane.settings for lane in lanes):
             values = sorted({lane.settings[name] for lane in lanes}, key=_order)
             if len(values) > 1:
                 axes.append(Axis(name, values))
-    return axes
+    by_strength = any(axis.name == "strength" for axis in axes)
+    return [axis for axis in axes if axis.name != "beta" or not by_strength]
 
 
 def _order(text: str) -> tuple[bool, float, str]:
@@ -49,10 +53,15 @@ def transfer_command(
     """Return the command that makes a lane's picture alone; None if `jaxstyle transfer` lacks a setting of it."""
     if not lane.settings or not set(lane.settings) <= set(LANE_SETTINGS):
         return None
-    settings = [word for name, value in lane.settings.items() for word in (flag_of(name), value)]
+    settings = [word for name, value in given_settings(lane).items() for word in (flag_of(name), value)]
     inputs = inputs_of_lane(record, lane, contents, styles)
     words = [*inputs, *settings, *shared_options(record, lane.settings)]
     return shlex.join(["jaxstyle", "transfer", *words, "-o", f"lane_{lane.number:04d}.png"])
+
+
+def given_settings(lane: Lane) -> dict[str, str]:
+    """Return the settings that make a lane again: its beta stands for its strength, and needs no other search."""
+    return {name: value for name, value in lane.settings.items() if name != "strength"}
 
 
 def inputs_of_lane(
@@ -91,7 +100,8 @@ def grid_table(lane: Lane) -> str | None:
     if not lane.settings or not set(lane.settings) <= set(LANE_SETTINGS):
         return None
     numbers = {name for name in lane.settings if LANE_SETTINGS[name].scales or LANE_SETTINGS[name].parse is parse_seed}
-    lines = (f"{name} = {value if name in numbers else json.dumps(value)}" for name, value in lane.settings.items())
+    given = given_settings(lane)
+    lines = (f"{name} = {value if name in numbers else json.dumps(value)}" for name, value in given.items())
     return "\n".join(["[[lane]]", *lines, ""])
 
 

@@ -10,7 +10,15 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from jaxstyle.app.report import figures
-from jaxstyle.app.report.axes import Axis, find_axes, grid_table, inputs_of_lane, sweep_options, transfer_command
+from jaxstyle.app.report.axes import (
+    Axis,
+    find_axes,
+    given_settings,
+    grid_table,
+    inputs_of_lane,
+    sweep_options,
+    transfer_command,
+)
 from jaxstyle.app.report.pictures import Show, longest_side, stored_picture
 from jaxstyle.app.report.sheet import even_sample
 from jaxstyle.app.run_folder.stored_run import Lane, StoredRun, read_stored_run
@@ -153,7 +161,7 @@ def _entry(
         "alt": card["alt"],
         "command": transfer_command(run.record, lane, contents, styles),
         "inputs": shlex.join(inputs_of_lane(run.record, lane, contents, styles)),
-        "settings": dict(lane.settings),
+        "settings": given_settings(lane),
         "grid": grid_table(lane),
     }
 
@@ -199,7 +207,8 @@ def _inputs(run: StoredRun, kind: str, show: Show) -> list[dict[str, Any]]:
 
 
 def _label(lane: Lane, axes: Sequence[Axis], contents: list[Any], styles: list[Any]) -> str:
-    settings = ", ".join(f"{axis.name} {lane.settings[axis.name]}" for axis in axes if axis.name in lane.settings)
+    names = [axis.name for axis in axes] + ["beta"] * any(axis.name == "strength" for axis in axes)
+    settings = ", ".join(f"{name} {lane.settings[name]}" for name in names if name in lane.settings)
     many = len(contents) * len(styles) > 1
     pair = f"{contents[lane.content]['name']} × {styles[lane.style]['name']}" if many else ""
     return ", ".join(part for part in (pair, settings) if part) or f"lane {lane.number}"

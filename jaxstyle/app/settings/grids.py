@@ -95,7 +95,8 @@ def refine(lanes: Sequence[LaneValues], index: int, front: Sequence[bool] | Any,
     picked lane's value. They lie between the nearest values, below and above, of lanes on the front; beyond the front's
     end, of any lane. A value at the end of the sweep is refined on one side only. New values are log-spaced, and none
     has run: each goes where the gap between values is widest. The lanes are the product of the new values of all these
-    settings, zipped or not. A setting for which `count` leaves one value keeps the picked lane's, and so do all others.
+    settings, zipped or not. A lane with a strength gets that of its new beta. A setting for which `count` leaves one
+    value keeps the picked lane's, and so do all others.
 
     Args:
       lanes: the lanes that have run.
@@ -128,7 +129,19 @@ def refine(lanes: Sequence[LaneValues], index: int, front: Sequence[bool] | Any,
     new = {name: values for name, values in new.items() if values}
     if not new:
         return []
-    return [{**picked, **dict(zip(new, values, strict=True))} for values in product(*new.values())]
+    found = [{**picked, **dict(zip(new, values, strict=True))} for values in product(*new.values())]
+    return [_with_strength(lane, lanes, picked) for lane in found] if "strength" in picked else found
+
+
+def _with_strength(lane: LaneValues, lanes: Sequence[LaneValues], picked: LaneValues) -> LaneValues:
+    """Give a lane the strength of its beta, between those of the lanes that differ from the picked one in it alone."""
+    others = {name: value for name, value in picked.items() if name not in ("beta", "strength")}
+    known = sorted((one["beta"], one["strength"]) for one in lanes if others.items() <= one.items())
+    for (low, weak), (high, strong) in pairwise(known):
+        if low <= lane["beta"] <= high and low < high:
+            share = math.log(lane["beta"] / low) / math.log(high / low)
+            return {**lane, "strength": float(f"{weak + share * (strong - weak):.3g}")}
+    return lane
 
 
 def _parse_axis(name: str, values: Any) -> list[Any]:

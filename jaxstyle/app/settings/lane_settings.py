@@ -10,11 +10,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from jaxstyle.app.settings.values import parse_integer, parse_rate, parse_seed, parse_weight, parse_weights, show
+from jaxstyle.app.settings.values import (
+    parse_integer,
+    parse_rate,
+    parse_seed,
+    parse_share,
+    parse_weight,
+    parse_weights,
+    show,
+)
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.objective.weight_defaults import default_layer_weights, default_style_loss, weight_defaults
 
 MAX_LANES = 1_000_000
+AUTO = "auto"
+"""The value of beta, in settings, where lanes have a strength instead."""
+
+_AUTO_LANES = 5
+_MOST_STRENGTHS = 1000
 _RANGE = re.compile(r"([^:]+):([^:]+):([^:]+)")
 _BY_CONVENTION = "; larger or smaller for another --convention or --style-loss"
 _SHOWN = weight_defaults("mean", default_style_loss("mean"))
@@ -58,8 +71,22 @@ class LaneSetting(NamedTuple):
     one_for_each: str = ""
 
 
-def _default_beta(settings: Any) -> tuple[float, ...]:
-    return weight_defaults(settings.convention, settings.style_loss).betas
+def even_strengths(text: str) -> tuple[float, ...] | None:
+    """Read auto or auto:K, which stands for K evenly spaced strengths; None for any other text.
+
+    Raises:
+      StartError: if K is not a whole number from 1 to 1000.
+    """
+    name, colon, count = text.strip().partition(":")
+    if name != AUTO:
+        return None
+    lanes = parse_integer(count, 1, _MOST_STRENGTHS) if colon else _AUTO_LANES
+    return (0.5,) if lanes == 1 else tuple(float(f"{i / (lanes - 1):.7g}") for i in range(lanes))
+
+
+def _default_beta(settings: Any) -> tuple[float, ...] | str:
+    by_strength = settings.lanes["strength"] is not None
+    return AUTO if by_strength else weight_defaults(settings.convention, settings.style_loss).betas
 
 
 def _default_tv(settings: Any) -> tuple[float, ...]:
@@ -84,13 +111,20 @@ LANE_SETTINGS: dict[str, LaneSetting] = {
     ),
     "beta": LaneSetting(
         parse_weight,
-        "style weight",
+        "style weight; a sweep takes auto:K for K even strengths, or auto",
         default=_default_beta,
         default_text=" ".join(f"{beta:g}" for beta in _SHOWN.betas) + _BY_CONVENTION,
         single_default_text=f"{_SHOWN.beta:g}{_BY_CONVENTION}",
         scales=True,
         leaf="beta",
         term="style",
+    ),
+    "strength": LaneSetting(
+        parse_share,
+        "strength of the style from 0, nearly the photograph, to 1, where it saturates; a short run of small pictures "
+        "finds the style weight for each pair of images by itself",
+        default_text="that of --beta",
+        needs_content=True,
     ),
     "tv": LaneSetting(
         parse_weight,

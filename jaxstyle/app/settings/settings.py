@@ -78,8 +78,8 @@ class Settings:
     None leaves out the sizes below `size`, `tolerance` None takes all steps, and `average` None keeps the last image.
 
     `lanes` has an entry for each lane setting: a tuple of the values that lanes combine; a single value that holds for
-    all lanes, which then do not name it; or None if something else decides. Entries that are not given get the
-    registry's defaults.
+    all lanes, which then do not name it; or None if something else decides. Where lanes have a strength, that of beta
+    is "auto". Entries that are not given get the registry's defaults.
     """
 
     content: str | None

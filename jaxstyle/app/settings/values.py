@@ -55,6 +55,14 @@ def parse_fraction(value: Any) -> float:
     return number
 
 
+def parse_share(value: Any) -> float:
+    """Read a number from 0 to 1."""
+    number = parse_number(value)
+    if not 0 <= number <= 1:
+        raise StartError(f"{value} is not from 0 to 1")
+    return number
+
+
 def parse_least(value: Any, least: float = 0) -> float:
     """Read a finite number that is `least` or more."""
     number = parse_number(value)

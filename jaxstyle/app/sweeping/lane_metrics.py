@@ -1,5 +1,6 @@
 """Measures the pictures of a job by networks and formulas that did not make the pictures."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -20,19 +21,23 @@ SMALLEST = 32
 """LPIPS needs images of at least so many pixels a side."""
 
 
-def measure_lanes(job: Job, images: list[np.ndarray]) -> dict[str, np.ndarray]:
+def measure_lanes(
+    job: Job, images: Sequence[np.ndarray], enlarge: Callable[[int, np.ndarray], jax.Array] | None = None
+) -> dict[str, np.ndarray]:
     """Measure the lanes' images by all metrics.
 
     Args:
       job: the job whose lanes have made the images.
       images: an image (h, w, 3) in [0, 1] for each lane.
+      enlarge: makes an image of a content image's size of the number of a lane and its image; None if they have it.
 
     Returns:
       {name of a metric: (lanes,)}; {} if images are too small, and then a line on stderr says so.
     """
-    sides = [min(p.image.shape[:2]) for p in (*job.contents, *job.styles)]
-    if min(sides) < SMALLEST:
-        tell(f"no metrics: they need images of at least {SMALLEST} pixels a side, the smallest has {min(sides)}")
+    if smallest_side(job) < SMALLEST:
+        tell(
+            f"no metrics: they need images of at least {SMALLEST} pixels a side, the smallest has {smallest_side(job)}"
+        )
         return {}
     params = load_lpips("alex")
     found = {name: np.full(len(images), np.nan) for name in TABLE_METRICS}
@@ -42,11 +47,17 @@ def measure_lanes(job: Job, images: list[np.ndarray]) -> dict[str, np.ndarray]:
     for (content, style), lanes_of_pair in groupby(order, pair_of.__getitem__):
         numbers = list(lanes_of_pair)
         inputs = (job.contents[content].image, job.styles[style].image)
-        measured = compiled(params, jnp.stack([images[i] for i in numbers]), *inputs)
+        large = [images[i] if enlarge is None else enlarge(i, images[i]) for i in numbers]
+        measured = compiled(params, jnp.stack(large), *inputs)
         for name in TABLE_METRICS:
             found[name][numbers] = getattr(measured, name)
     release_memory()
     return found
+
+
+def smallest_side(job: Job) -> int:
+    """Return the smallest side of a job's images, in pixels."""
+    return min(min(p.image.shape[:2]) for p in (*job.contents, *job.styles))
 
 
 def _measure(params: dict, images: jax.Array, content: jax.Array, style: jax.Array, *, group: int) -> Metrics:

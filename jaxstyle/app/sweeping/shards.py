@@ -17,6 +17,7 @@ from jaxstyle.app.run_folder.folder import SHARDS, own_run
 from jaxstyle.app.run_folder.recorded_job import check_same_job, load_recorded_job
 from jaxstyle.app.settings.run_options import RunOptions, with_fixed
 from jaxstyle.app.sweeping import sweep_run
+from jaxstyle.app.sweeping.placing import has_strengths, with_betas
 from jaxstyle.app.system.errors import RunError, StartError, WriteError
 from jaxstyle.app.system.screen import say_done
 
@@ -57,10 +58,12 @@ def run_shard(job: Job, folder: Path, record: Mapping[str, Any], options: RunOpt
     assert options.shard is not None
     first, own = take_shard(job, options.shard)
     run = folder.parents[1]
-    checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
     sweep_run.tell_start(own)
     with sweep_run.advising_resume(folder):
-        storage = run_job.RunStorage("lanes", checkpoints, sweep_run.make_snapshot_writer(run), first)
+        numbers = range(first, first + len(own.lanes))
+        own, record = sweep_run.place(job, folder, record, options, numbers)
+        checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
+        storage = run_job.RunStorage("lanes", checkpoints, sweep_run.make_snapshot_writer(run), numbers)
         outcome = run_job.run_job(own, options, storage)
         with sweep_run.rescuing_results(own, outcome, record, checkpoints):
             if not checkpoints.complete:
@@ -95,6 +98,9 @@ def merge(run: Path, network: str | None = None) -> None:
             own = take_shard(job, (number, len(folders)))[1]
             outcomes.append(run_job.run_job(own, with_fixed(RunOptions(quiet=True), record["run"]), storage))
         first = records[0]
+        if has_strengths(job):
+            betas = [beta for record in records for beta in record["betas"]]
+            job, first = with_betas(job, betas), {**first, "betas": betas}
         record = {**first, "command": _without_shard(first["command"]), "run": {**first["run"], "shard": None}}
         outcome = join_outcomes(outcomes)
         sweep_run.write_results(job, outcome, run, record)

@@ -4,6 +4,7 @@ import contextlib
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ from jaxstyle.app.checkpoints.checkpoints import Checkpoints, has_checkpoints
 from jaxstyle.app.execution import run_job
 from jaxstyle.app.execution.job import Job, with_smaller_rate
 from jaxstyle.app.execution.lanes_of_shape import SnapshotWriter
-from jaxstyle.app.execution.outcome import Outcome, join_outcomes
+from jaxstyle.app.execution.outcome import Outcome, join_outcomes, replace_lanes
 from jaxstyle.app.run_folder.folder import check_places
 from jaxstyle.app.run_folder.run_json import write_record
 from jaxstyle.app.settings.grids import refine
 from jaxstyle.app.settings.run_options import RunOptions
 from jaxstyle.app.settings.stages import plan_stages
-from jaxstyle.app.sweeping import results
+from jaxstyle.app.sweeping import placing, results
 from jaxstyle.app.sweeping.lane_metrics import measure_lanes
 from jaxstyle.app.sweeping.live_report import LiveReport, live_report
 from jaxstyle.app.sweeping.snapshots import write_snapshots
@@ -42,15 +43,79 @@ def run_sweep(job: Job, folder: Path, record: Mapping[str, Any], options: RunOpt
       RunError: if lanes failed, which it names, or if memory or the disk ran out.
       StoppedError: after a signal.
     """
-    checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
     check_places(folder)
+    tell_start(job)
     with advising_resume(folder):
         with live_report(folder, record, opened=options.open) as report:
-            job, outcome = _run_all_lanes(job, folder, options, checkpoints, report)
+            report.begin(job)
+            started = time.monotonic()
+            job, record = place(job, folder, record, options, range(len(job.lanes)))
+            before = time.monotonic() - started
+            if placing.has_strengths(job):
+                report.begin(job)
+            checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
+            writer = make_snapshot_writer(folder)
+            outcome = run_job.run_job(
+                job, options, run_job.RunStorage("lanes", checkpoints, writer, viewer=report.viewer)
+            )
+            if placing.has_strengths(job):
+                outcome = outcome._replace(seconds=outcome.seconds + before)
+                job, outcome, record = _correct(job, outcome, folder, record, options, report)
+                checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
+            if options.refine:
+                job, outcome = _add_refined(job, outcome, folder, options, checkpoints, report)
+            report.rest()
             with rescuing_results(job, outcome, record, checkpoints):
                 write_results(job, outcome, folder, record)
         _remove_checkpoints(checkpoints, folder)
     tell_end(outcome, folder)
+
+
+def place(
+    job: Job, folder: Path, record: Mapping[str, Any], options: RunOptions, numbers: range
+) -> tuple[Job, Mapping[str, Any]]:
+    """Place the betas of lanes that have strengths, if the record doesn't hold them yet, and record them.
+
+    Args:
+      job: the whole job.
+      folder: the run folder, or that of a shard.
+      record: contents of run.json.
+      options: options of the run.
+      numbers: numbers of the lanes that are wanted.
+
+    Returns:
+      A job of these lanes, and the record with their betas.
+    """
+    own = job._replace(lanes=[job.lanes[number] for number in numbers])
+    if not placing.has_strengths(job):
+        return own, record
+    if "betas" not in record:
+        checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
+        record = {**record, "betas": placing.place_betas(job, checkpoints, numbers)}
+        record_start(folder, record)
+    return placing.with_betas(own, record["betas"]), record
+
+
+def _correct(
+    job: Job, outcome: Outcome, folder: Path, record: Mapping[str, Any], options: RunOptions, report: LiveReport
+) -> tuple[Job, Outcome, Mapping[str, Any]]:
+    """Run lanes with strengths again, with other betas, where the result is uneven; record these betas first."""
+    if "corrected" not in record:
+        lpips = measure_lanes(job, outcome.images).get("lpips")
+        moved = {} if lpips is None else placing.correct_betas(job, lpips, outcome.ok)
+        record = {**record, "corrected": {str(number): beta for number, beta in moved.items()}}
+        record_start(folder, record)
+    moved = {int(number): beta for number, beta in record["corrected"].items()}
+    if not moved:
+        return job, outcome, record
+    betas = [moved.get(number, lane["beta"]) for number, lane in enumerate(job.lanes)]
+    job = placing.with_betas(job, betas)
+    tell(f"{len(moved)} of {len(betas)} lanes again, with another beta: their steps were uneven")
+    again = job._replace(lanes=[job.lanes[number] for number in moved])
+    checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
+    report.begin(job)
+    storage = run_job.RunStorage("corrected", checkpoints, make_snapshot_writer(folder), list(moved), report.viewer)
+    return job, replace_lanes(outcome, list(moved), run_job.run_job(again, options, storage)), record
 
 
 def _remove_checkpoints(checkpoints: Checkpoints, folder: Path) -> None:
@@ -60,26 +125,19 @@ def _remove_checkpoints(checkpoints: Checkpoints, folder: Path) -> None:
         raise RunError(f"all is in {folder / 'report.html'}, but {error}; remove it by hand") from error
 
 
-def _run_all_lanes(
-    job: Job, folder: Path, options: RunOptions, checkpoints: Checkpoints, report: LiveReport
+def _add_refined(
+    job: Job, outcome: Outcome, folder: Path, options: RunOptions, checkpoints: Checkpoints, report: LiveReport
 ) -> tuple[Job, Outcome]:
-    """Run the lanes, and those that --refine adds; returns the job with all of them, and its outcome."""
-    tell_start(job)
+    """Run the lanes that --refine adds; returns the job with all lanes, and its outcome."""
+    more = _refine(job, outcome, options.refine or 0)
+    if not more.lanes:
+        return job, outcome
+    tell(f"{len(more.lanes)} lanes more around the knee")
+    numbers = range(len(job.lanes), len(job.lanes) + len(more.lanes))
+    storage = run_job.RunStorage("refined", checkpoints, make_snapshot_writer(folder), numbers, report.viewer)
+    job = job._replace(lanes=job.lanes + more.lanes)
     report.begin(job)
-    storage = run_job.RunStorage("lanes", checkpoints, make_snapshot_writer(folder), viewer=report.viewer)
-    outcome = run_job.run_job(job, options, storage)
-    if options.refine:
-        more = _refine(job, outcome, options.refine)
-        if more.lanes:
-            tell(f"{len(more.lanes)} lanes more around the knee")
-            storage = run_job.RunStorage(
-                "refined", checkpoints, make_snapshot_writer(folder), len(job.lanes), report.viewer
-            )
-            job = job._replace(lanes=job.lanes + more.lanes)
-            report.begin(job)
-            outcome = join_outcomes([outcome, run_job.run_job(more, options, storage)])
-    report.rest()
-    return job, outcome
+    return job, join_outcomes([outcome, run_job.run_job(more, options, storage)])
 
 
 @contextlib.contextmanager

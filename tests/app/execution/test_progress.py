@@ -84,7 +84,7 @@ def test_the_pace_leaves_out_the_first_chunk_and_what_was_done_before(monkeypatc
     """2 lanes take 20 steps, 8 of which were done before."""
     now, chunks = [100.0], []
     monkeypatch.setattr("jaxstyle.app.execution.progress.time.monotonic", lambda: now[0])
-    progress = Progress(20, 40.0, [chunks.append], first_lane=6)
+    progress = Progress(20, 40.0, [chunks.append], lanes=range(6, 9))
     progress.resume_at(16.0, 8)
     losses = Losses(*(np.array([1.0, np.nan]) for _ in range(4)))
     for steps, seconds, active in ((1, 30.0, 2), (4, 8.0, 2), (4, 2.0, 1)):

@@ -20,7 +20,7 @@ from jaxstyle.app.run_folder.stored_run import Lane, read_stored_run
 from jaxstyle.app.settings.columns import LOSSES
 from jaxstyle.app.settings.settings import Settings
 from jaxstyle.app.system.errors import StartError
-from tests.run_folders import make_run
+from tests.run_folders import add_strengths, make_run
 
 HOSTILE = "<script>window.taken=1;</script>\"'><img src=x onerror=window.taken=1>"
 
@@ -427,3 +427,17 @@ def test_axes_are_the_settings_that_vary_beta_first_in_order_of_number():
         ("optimizer", ["adam", "lbfgs"]),
     ]
     assert find_axes([], ["beta"]) == []
+
+
+def test_strengths_stand_for_the_betas_of_each_pair(tmp_path):
+    """One slider walks through the strengths of every pair, and another through tv; a lane's command names its beta."""
+    run = make_run(tmp_path / "run", betas=(0.1, 1, 10), tvs=(30, 300), contents=("cat", "coffee"), steps=2)
+    page = Page(add_strengths(run))
+    assert page.data["axes"] == [["0", "0.5", "1"], ["30", "300"]]
+    assert [e["aria-label"] for e in page.all("input") if e.get("type") == "range"] == ["strength", "tv"]
+    last = page.data["lanes"][-1]
+    assert last["ranks"] == [2, 1]
+    assert "strength 1, tv 300, beta 20" in last["label"]
+    words = shlex.split(last["command"])
+    assert words[words.index("--beta") + 1] == "20"
+    assert "--strength" not in words

@@ -1,0 +1,250 @@
+"""Lanes with a strength get betas of their own for each pair of images; LPIPS is a known function of beta here."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxstyle as js
+from jaxstyle.app.execution.job import load_job
+from jaxstyle.app.execution.progress import Progress
+from jaxstyle.app.sweeping import placing, sweep_run
+from jaxstyle.evaluate.metric_names import TABLE_METRICS
+from tests.app.settings.test_settings import settings_of
+from tests.app.sweeping.test_resume import kill_after, killed, results
+from tests.command import QUICK, fails, jaxstyle, read_table
+
+SWEEP = ["sweep", "c.png", "s.png", *QUICK, "--checkpoint-every", "0", "--beta", "auto"]
+HIGHEST, SLOPE = 0.6, 2.5
+
+
+def lpips_of(beta, middle):
+    return HIGHEST / (1 + np.exp(-SLOPE * (np.log10(beta) - middle)))
+
+
+def middle_of(lane):
+    """Each pair of images has its curve, and so does each tv."""
+    return lane["content"] + 0.5 * lane["style"] + np.log10(lane["tv"] / 30)
+
+
+def above_middle(strength):
+    """How many decades above the middle of the curve a strength lies; the first lies 0.8 below a quarter."""
+    share = {0: 0.25, 0.5: 0.55, 1: 0.97}[strength]
+    return -np.log(1 / share - 1) / SLOPE - (0.8 if strength == 0 else 0)
+
+
+@pytest.fixture
+def measured(monkeypatch, images):
+    """Pictures that are large enough for LPIPS, and LPIPS as a function of the lane; returns what was measured."""
+    rng = np.random.default_rng(5)
+    for name in ("c.png", "s.png", "contents/a.png", "contents/b.png", "styles/x.png", "styles/y.png"):
+        (images / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (36, 40, 3), dtype=np.uint8)).save(images / name)
+    measured = []
+
+    def measure(job, pictures, enlarge=None):
+        assert len(job.lanes) == len(pictures)
+        small = enlarge is not None
+        assert all(np.shape(enlarge(i, p) if small else p) == (36, 40, 3) for i, p in enumerate(pictures))
+        measured.append((small, len(pictures)))
+        found = {name: np.zeros(len(pictures)) for name in TABLE_METRICS}
+        found["lpips"] = np.array([lpips_of(lane["beta"], middle_of(lane)) for lane in job.lanes])
+        return found
+
+    monkeypatch.setattr(placing, "measure_lanes", measure)
+    monkeypatch.setattr(sweep_run, "measure_lanes", measure)
+    return measured
+
+
+def column(folder, name):
+    return np.array([float(row[name]) for row in read_table(folder / "lanes.csv")])
+
+
+def test_a_sweep_places_five_lanes_by_itself(images, measured, capsys):
+    assert jaxstyle(*SWEEP, "--out", "run") == 0
+    assert measured == [(True, 5), (True, 5), (False, 5), (False, 5)]
+    strengths, betas = column(images / "run", "strength"), column(images / "run", "beta")
+    np.testing.assert_array_equal(strengths, [0, 0.25, 0.5, 0.75, 1])
+    steps = np.diff(lpips_of(betas, 0))
+    assert steps.max() < 1.3 * steps.mean()
+    record = json.loads((images / "run" / "run.json").read_text())
+    assert (record["options"]["beta"], record["options"]["strength"]) == ("auto", [0, 0.25, 0.5, 0.75, 1])
+    assert record["betas"] == betas.tolist()
+    assert record["corrected"] == {}
+    err = capsys.readouterr().err
+    assert "style weights by strength: 5 pictures of 20x18 pixels, " in err
+    by_hand = [*SWEEP, "--beta", *(f"{beta:g}" for beta in betas)]
+    assert jaxstyle(*by_hand, "--out", "hand") == 0
+    np.testing.assert_array_equal(js.load_run("run").images, js.load_run("hand").images)
+    for name in ("content_loss", "style_loss", "total"):
+        assert column(images / "run", name).tolist() == column(images / "hand", name).tolist()
+
+
+@pytest.mark.parametrize(
+    ("moment", "calls", "known"),
+    [
+        ("first look", 0, set()),
+        pytest.param("second look", 2, set(), marks=pytest.mark.slow),
+        ("lanes", 5, {"betas"}),
+        ("correction", 8, {"betas", "corrected"}),
+    ],
+)
+def test_a_run_killed_anywhere_keeps_its_betas(images, measured, monkeypatch, moment, calls, known):
+    """Two looks and the lanes take a chunk or two each; the finished pictures are so uneven that one is corrected."""
+    monkeypatch.setattr(placing, "correct_levels", lambda strengths, betas, *_: {2: betas[2] * 1.5})
+    advanced = []
+    real = Progress.advance
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "advance", lambda self, *args: (advanced.append(self), real(self, *args))[1])
+        assert jaxstyle(*SWEEP, "--out", "whole") == 0
+    runs = list(dict.fromkeys(map(id, advanced)))
+    order = ["first look", "second look", "lanes", "correction"]
+    assert len(runs) == len(order)
+    before = [id(one) for one in advanced].index(runs[order.index(moment)])
+    with monkeypatch.context() as patch:
+        kill_after(patch, Progress, "advance", before)
+        killed(*SWEEP, "--out", "run")
+    record = json.loads((images / "run" / "run.json").read_text())
+    assert known == record.keys() & {"betas", "corrected"}
+    assert jaxstyle("resume", "run") == 0
+    assert results(images / "run") == results(images / "whole")
+    records = [json.loads((images / name / "run.json").read_text()) for name in ("run", "whole")]
+    assert records[0]["betas"] == records[1]["betas"]
+    assert records[0]["corrected"] == records[1]["corrected"] == {"2": column(images / "run", "beta")[2]}
+    assert records[0]["betas"][2] != column(images / "run", "beta")[2]
+
+
+def test_each_pair_and_each_set_of_lanes_gets_its_own(images, measured):
+    several = [*SWEEP[:1], "contents", "styles", *SWEEP[3:], "--beta", "auto:3", "--tv", "30", "300"]
+    assert jaxstyle(*several, "--out", "run") == 0
+    rows = read_table(images / "run" / "lanes.csv")
+    assert len(rows) == 2 * 2 * 2 * 3
+    for row in rows:
+        middle = middle_of({name: float(row[name]) for name in ("content", "style", "tv")})
+        wanted = middle + above_middle(float(row["strength"]))
+        assert np.log10(float(row["beta"])) == pytest.approx(wanted, abs=0.5 if row["strength"] == "1" else 0.15)
+    zipped = [*several, "--pair", "zip", "--out", "zip"]
+    assert jaxstyle(*zipped) == 0
+    pairs = [(row["content"], row["style"], row["tv"], row["strength"], row["beta"]) for row in rows]
+    assert [
+        (row["content"], row["style"], row["tv"], row["strength"], row["beta"])
+        for row in read_table(images / "zip" / "lanes.csv")
+    ] == [pair for pair in pairs if pair[0] == pair[1]]
+
+
+def test_shards_place_their_own_lanes(images, measured):
+    assert jaxstyle(*SWEEP, "--out", "whole") == 0
+    for i in range(2):
+        assert jaxstyle(*SWEEP, "--out", "run", "--shard", f"{i}/2") == 0
+    assert jaxstyle("merge", "run") == 0
+    assert column(images / "run", "beta").tolist() == column(images / "whole", "beta").tolist()
+    np.testing.assert_allclose(js.load_run("run").images, js.load_run("whole").images, atol=1.01 / 255)
+    record = json.loads((images / "run" / "run.json").read_text())
+    assert record["betas"] == column(images / "run", "beta").tolist()
+
+
+@pytest.mark.parametrize(("given", "strengths"), [("auto:1", [0.5]), ("auto:2", [0, 1])])
+def test_few_lanes(images, measured, given, strengths):
+    assert jaxstyle(*SWEEP, "--beta", given, "--out", "run") == 0
+    assert measured[0] == (True, 5)
+    assert column(images / "run", "strength").tolist() == strengths
+    wanted = [above_middle(strength) for strength in strengths]
+    np.testing.assert_allclose(np.log10(column(images / "run", "beta")), wanted, atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--alpha", "0"), "alpha is 0"),
+        (("--size", "30"), "images of less than 32 pixels a side have no LPIPS"),
+        ((), "LPIPS hardly changes with beta"),
+    ],
+)
+def test_where_there_are_no_levels_a_line_says_so_and_betas_have_ratios(
+    images, measured, monkeypatch, capsys, options, reason
+):
+    if not options:
+        monkeypatch.setattr(placing, "measure_lanes", lambda job, pictures, _: {"lpips": np.zeros(len(pictures))})
+    monkeypatch.setattr(sweep_run, "measure_lanes", lambda *_: {})
+    assert jaxstyle(*SWEEP, *options, "--out", "run") == 0
+    np.testing.assert_allclose(column(images / "run", "beta"), np.geomspace(1, 100, 5), rtol=1e-6)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "no levels of strength" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"note: c.png in the style of s.png has no levels of strength ({reason}): ")
+
+
+def test_small_pictures_that_fail_are_left_out(images, measured, monkeypatch):
+    """All lanes above a beta of 1000 fail in the first look."""
+    real = placing.run_job.run_job
+
+    def failing(job, options=None, storage=None):
+        outcome = real(job, options, storage)
+        if storage is not None and storage.name.startswith("placing"):
+            outcome.status[[i for i, lane in enumerate(job.lanes) if lane["beta"] > 1000]] = 2
+        return outcome
+
+    monkeypatch.setattr(placing.run_job, "run_job", failing)
+    assert jaxstyle(*SWEEP, "--out", "run") == 0
+    betas = column(images / "run", "beta")
+    steps = np.diff(lpips_of(betas, 0))
+    assert steps.max() < 1.5 * steps.mean()
+
+
+def test_transfer_by_strength(images, measured, capsys):
+    transfer = ["transfer", "c.png", "s.png", *QUICK]
+    assert jaxstyle(*transfer, "--strength", "0.5", "-o", "half.png") == 0
+    line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("strength"))
+    assert line.startswith("strength 0.5 is beta ")
+    assert jaxstyle(*transfer, "--beta", line.rpartition(" ")[2], "-o", "beta.png") == 0
+    with Image.open("half.png") as half, Image.open("beta.png") as beta:
+        np.testing.assert_array_equal(np.asarray(half), np.asarray(beta))
+
+
+def test_refined_lanes_have_strengths_between(images, measured):
+    assert jaxstyle(*SWEEP, "--refine", "2", "--out", "run") == 0
+    betas, strengths = column(images / "run", "beta"), column(images / "run", "strength")
+    assert len(betas) == 7
+    assert not set(strengths[5:]) & set(strengths[:5])
+    np.testing.assert_allclose(strengths[5:], np.interp(np.log(betas[5:]), np.log(betas[:5]), strengths[:5]), atol=1e-3)
+
+
+def test_strength_and_beta_exclude_each_other(images, measured, capsys):
+    (images / "grid.csv").write_text("beta,strength\n1,0\n2,1\n")
+    both = "give one of the two"
+    fails(capsys, 2, both, *SWEEP, "--beta", "1", "--strength", "0.5", "--out", "run")
+    fails(capsys, 2, both, *SWEEP, "--grid", "grid.csv", "--out", "run")
+    fails(capsys, 2, "give it alone", *SWEEP, "--beta", "auto:3", "10", "--out", "run")
+    fails(capsys, 2, "give it alone", *SWEEP, "--beta", "auto:3", "--strength", "0", "--out", "run")
+    fails(capsys, 2, "'0' is not a whole number from 1 to 1000", *SWEEP, "--beta", "auto:0", "--out", "run")
+    fails(capsys, 2, "1.5 is not from 0 to 1", *SWEEP[:-2], "--strength", "1.5", "--out", "run")
+    fails(capsys, 2, "'auto' is not a number", "transfer", "c.png", "s.png", "--beta", "auto", "-o", "x.png")
+    assert not (images / "run").exists()
+
+
+def test_grids_take_strengths_or_betas(images):
+    (images / "strength.csv").write_text("strength\n0\n0.7\n")
+    (images / "beta.csv").write_text("beta\n3\n7\n")
+    lanes = {}
+    for name in ("strength", "beta"):
+        command = f"sweep c.png s.png {' '.join(QUICK)} --grid {name}.csv"
+        lanes[name] = load_job(settings_of(command)).lanes
+    assert [lane["strength"] for lane in lanes["strength"]] == [0, 0.7]
+    assert [(lane["beta"], "strength" in lane) for lane in lanes["beta"]] == [(3, False), (7, False)]
+
+
+@pytest.mark.parametrize("preset", ["crowson", "gatys"])
+def test_strengths_come_before_the_beta_of_a_preset(preset):
+    settings = settings_of(f"sweep c s --preset {preset} --strength 0.5")
+    assert (settings.lanes["beta"], settings.lanes["strength"]) == (None, (0.5,))
+    settings = settings_of(f"sweep c s --preset {preset} --beta auto:2")
+    assert (settings.lanes["beta"], settings.lanes["strength"]) == ("auto", (0, 1))
+
+
+def test_the_small_pictures_take_a_tenth_of_the_work(images):
+    """At 128 and at 256 px, as run: 22 and 40 steps of 5 pictures at 60 px beside 5 lanes."""
+    for name in ("c.png", "s.png"):
+        Image.fromarray(np.zeros((256, 256, 3), np.uint8)).save(images / name)
+    for size, least in ((128, 0.09), (256, 0.03)):
+        job = load_job(settings_of(f"sweep c.png s.png --weights random:0 --size {size}"))
+        assert least < placing.placing_share(job) <= 0.1
