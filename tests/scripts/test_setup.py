@@ -81,7 +81,8 @@ def test_datasets_come_when_they_are_asked_for(clone):
 def test_the_checks_install_all_and_take_arguments_of_pytest(clone):
     done, calls = clone("check.sh", "-m", "slow")
     assert done.returncode == 0, done.stderr
-    assert calls[1].endswith(" -e .[h5py,tfds] --group dev")
+    assert " -e .[h5py,tfds" in calls[1]
+    assert calls[1].endswith(" --group dev")
     assert calls[-1].startswith("-m pytest ")
     assert calls[-1].endswith(" -m slow")
     assert len(clone("sweep.sh")[1]) == 1

@@ -32,7 +32,10 @@ def add_export(commands: Any) -> None:
     )
     add_run(parser)
     parser.add_argument(
-        "--to", choices=tuple(TOOLS), required=True, help="the tool, whose extra of the same name brings its package"
+        "--to",
+        choices=tuple(TOOLS),
+        required=True,
+        help="the tool, whose extra of the same name brings its package (artfid needs none)",
     )
     parser.add_argument(
         "--out",

@@ -12,6 +12,7 @@ step, final losses and metrics, and picture.
 | `wandb` | a run a lane, offline; `wandb sync` uploads them | `RUN/exports/wandb` |
 | `trackio` | a run a lane, in the project jaxstyle of Trackio's own store | that store |
 | `optuna` | an SQLite file: a study a pair of images, a trial a lane | `RUN/exports/optuna.db` |
+| `artfid` | folders of stylized, content and style images, as ArtFID's program reads them | `RUN/exports/artfid` |
 | `parquet` | `lanes.parquet` with the pictures in a column, and `history.parquet` | `RUN/exports/parquet` |
 
 `WANDB_MODE=online` uploads at once, and `TRACKIO_DIR` names Trackio's store. The values of Optuna's trials are content

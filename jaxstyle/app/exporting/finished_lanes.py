@@ -21,6 +21,7 @@ class FinishedLane(NamedTuple):
       losses: {name of `LOSSES`: (steps,) the loss after that step, or NaN}.
       values: {name of a loss, layer or metric: number of the final picture}, without those that are no number.
       picture: the file of its picture; None if there is none.
+      inputs: the files of its content and its style image, as the run used them; None for one that isn't there.
       ok: whether it ended well.
       reason: why it stopped early; "" if it took all its steps.
     """
@@ -31,6 +32,7 @@ class FinishedLane(NamedTuple):
     losses: dict[str, np.ndarray]
     values: dict[str, float]
     picture: Path | None
+    inputs: tuple[Path | None, Path | None]
     ok: bool
     reason: str
 
@@ -59,14 +61,17 @@ def _read_lane(run: StoredRun, index: int) -> FinishedLane:
     of_lane = run.history.lanes == lane.number
     losses = {name: run.history.losses[name][of_lane].reshape(-1) for name in LOSSES} if of_lane.any() else {}
     taken = ~np.isnan([*losses.values()]).all(axis=0) if losses else np.zeros(len(run.history.steps), bool)
-    picture = run.picture(f"images/lane_{lane.number:04d}.png")
+    names = (f"lane_{lane.number:04d}", f"content_{lane.content:04d}", f"style_{lane.style:04d}")
+    found = [run.picture(f"images/{name}.png") for name in names]
+    picture, content, style = (run.folder / file if file else None for file in found)
     return FinishedLane(
         number=lane.number,
         settings={**files, **{name: _typed(name, text) for name, text in lane.settings.items()}},
         steps=run.history.steps[taken].astype(int),
         losses={name: values[taken] for name, values in losses.items()},
         values={name: value for name, value in lane.values.items() if math.isfinite(value)},
-        picture=run.folder / picture if picture else None,
+        picture=picture,
+        inputs=(content, style),
         ok=lane.status == "ok",
         reason=lane.reason,
     )

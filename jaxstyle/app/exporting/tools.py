@@ -17,7 +17,7 @@ class Tool(NamedTuple):
     """How to get a tool, and what it makes.
 
     Attributes:
-      package: the Python package to import.
+      package: the Python package to import; "" if none is needed.
       output: what the export is called by default, in the folder `exports` of the run; "" if the tool has a store of
         its own.
       logs: whether it can be logged to while a run goes on.
@@ -34,8 +34,9 @@ TOOLS: dict[str, Tool] = {
     "trackio": Tool("trackio", "", logs=True),
     "optuna": Tool("optuna", "optuna.db"),
     "parquet": Tool("pyarrow", "parquet"),
+    "artfid": Tool("", "artfid"),
 }
-"""The tools; the name of each is also that of the extra which brings its package."""
+"""The tools; the name of each that needs a package is also that of the extra which brings it."""
 
 
 def check_tool(name: str, option: str) -> None:
@@ -45,7 +46,7 @@ def check_tool(name: str, option: str) -> None:
       StartError: if it isn't; the line names the extra.
     """
     package = TOOLS[name].package
-    if importlib.util.find_spec(package) is None:
+    if package and importlib.util.find_spec(package) is None:
         raise StartError(f'{option} {name} needs the package {package}: pip install "jaxstyle[{name}]"')
 
 

@@ -213,6 +213,17 @@ def test_trackio_has_a_run_a_lane_in_its_own_store(run, tmp_path):
     assert elsewhere.stderr.startswith("jaxstyle: --out is not for trackio")
 
 
+def test_artfid_has_three_folders_in_one_order(run, tmp_path):
+    """The failed lane is left out, and each picture has its content and its style at the same place."""
+    folder = call(["export", str(run), "--to", "artfid", "--out", str(tmp_path / "sets")])
+    for kind, source in (("stylized", "lane_{}"), ("content", "content_0000"), ("style", "style_0000")):
+        files = sorted((folder / kind).glob("*.png"))
+        assert [file.stem for file in files] == ["lane_0000", "lane_0002"]
+        for file in files:
+            wanted = run / "images" / f"{source.format(file.stem.removeprefix('lane_'))}.png"
+            assert file.read_bytes() == wanted.read_bytes()
+
+
 def test_exports_replace_nothing_but_exports(run, tmp_path, capsys):
     export = ["export", run, "--to", "parquet", "--out"]
     place, own = tmp_path / "place", tmp_path / "own"
@@ -254,7 +265,7 @@ def test_what_is_no_finished_run_is_one_line(run, tmp_path, capsys):
     fails(capsys, 2, "invalid choice: 'clearml'", "export", run, "--to", "clearml")
 
 
-@pytest.mark.parametrize("name", TOOLS)
+@pytest.mark.parametrize("name", [name for name in TOOLS if TOOLS[name].package])
 def test_a_missing_package_is_one_line_with_the_extra(run, monkeypatch, capsys, name):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     line = rf'needs the package {TOOLS[name].package}: pip install "jaxstyle\[{name}\]"$'
@@ -321,7 +332,7 @@ def test_a_log_that_fails_costs_a_line_and_no_run(images, monkeypatch, capsys):
             raise OSError("no space")
 
     monkeypatch.setattr(chunk_log, "load_tool", lambda _: Broken)
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
+    monkeypatch.setattr("jaxstyle.app.commands.run_arguments.check_tool", lambda *_: None)
     call([*SWEEP, "--log", "tensorboard"])
     line = "--log tensorboard failed, and the run goes on without it: OSError: no space"
     assert capsys.readouterr().err.count(line) == 1
