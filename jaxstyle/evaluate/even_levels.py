@@ -6,8 +6,8 @@ where the style saturates. How it rises over log10(beta) depends on the pair of 
 of the curve, and means the same for every pair: 0 is nearly the photograph, at 1 the style has saturated, and equal
 steps between them are equal steps of the distance.
 
-The functions are plain NumPy in float64. The constants were measured on six pairs at 128 px (60 px for the curve), with
-the Wasserstein loss.
+The functions are plain NumPy in float64. The constants were measured on three pairs at 128 px (60 px for the curve),
+with the Wasserstein loss.
 """
 
 from __future__ import annotations

@@ -8,12 +8,24 @@
 takes lanes from a TOML or CSV file, which `grid_files` describes; lists given beside it multiply them. Only the ratios
 alpha : beta : tv matter to the optimisers, so a note names the lanes of a grid that repeat each other.
 
+## Strengths
+
+What a beta does depends on the style image, the size, the loss and the network. A strength does not: 0 is nearly the
+photograph, at 1 the style has saturated, and equal steps between them are equal steps of LPIPS, the perceptual
+distance to the photograph. `jaxstyle sweep PHOTOS STYLES --beta auto` makes five lanes at even strengths for each pair
+of images, `--beta auto:8` eight; `--strength 0.2 0.5 0.8` names them, also for `jaxstyle transfer`. Two short runs of
+small pictures find the beta of each strength, for each pair and each of the other settings by itself. Where the
+finished lanes are uneven, one lane in five is run again with another beta. `run.json` and `lanes.csv` hold the betas.
+Where there are no levels (alpha is 0, the style is the photograph itself, pictures have less than 32 pixels a side), a
+line says so, and the betas are evenly spaced by ratios instead. `jaxstyle select` cross-validates strengths where a
+run has them.
+
 ## What a picture is made of
 
 - `--optimizer lbfgs` (default), `adam`: L-BFGS keeps pixels within their bounds and takes one evaluation a step; adam
   keeps 3 images a lane instead of 15.
 - `--average 0.95` makes the mean of the last images the picture, for adam, whose steps are noisy.
-- `--min-size 60 --coarse-steps 40` (default) starts with a picture of that size and about doubles it, so that strokes
+- `--min-size 60 --coarse-steps 30` (default) starts with a picture of that size and about doubles it, so that strokes
   cover the whole picture, and keep their share of it from 160 to 1024 pixels; `--min-size` of `--size` leaves one size.
 - `--style-loss wasserstein+nearest` (default) compares mean and covariance in the layers of the network, which spreads
   the style more evenly than Gram matrices, and in hypercolumns each position with its nearest in the style, which makes
