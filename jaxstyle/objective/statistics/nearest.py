@@ -187,10 +187,9 @@ def sample_positions(weights: Float[Array, "h w"], count: int) -> Int[Array, " n
       (count,) indices into the h * w positions, whole numbers.
     """
     h, w = weights.shape
-    rows, columns = np.divmod(np.arange(h * w), w)
     bits = np.arange(max(h, w).bit_length())
-    codes = (((rows[:, None] >> bits) & 1) << (2 * bits + 1)) + (((columns[:, None] >> bits) & 1) << (2 * bits))
-    order = np.argsort(codes.sum(1))
+    rows, columns = ((((np.arange(n)[:, None] >> bits) & 1) << (2 * bits)).sum(1) for n in (h, w))
+    order = np.argsort((2 * rows[:, None] + columns[None]).ravel())
     own = weights.reshape(-1)[order]
     own = jnp.where(own.sum() > 0, own, 1)
     reached = jnp.cumsum(own)
