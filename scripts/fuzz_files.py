@@ -108,7 +108,11 @@ def remembered_work() -> Iterator[None]:
             (run_job, "prepare", once(run_job.prepare, lambda _: None)),
             (run_job, "make_batch", once(run_job.make_batch, lambda job, params, lanes: len(lanes))),
             (lanes_of_shape, "CompiledLanes", once(make_lanes, lambda job, params, batch: len(batch.rates))),
-            (page, "_describe", once(page._describe, lambda _: None)),
+            (
+                page,
+                "_describe",
+                once(page._describe, lambda run, _show, planes: (run.finished, len(run.lanes), len(planes))),
+            ),
             (jinja2.Environment, "get_template", once(jinja2.Environment.get_template, lambda _, name, *rest: name)),
         ):
             stack.enter_context(mock.patch.object(owner, name, function))
@@ -188,7 +192,10 @@ class Stage:
 
     def _check(self, command: str, place: Path, ended: Ended, fault: Fault) -> str:
         wanted, found = self.wanted[command], results(place)
-        if any(data != wanted.get(name) for name, data in found.items() if not name.startswith(("out-", "jaxstyle-"))):
+        kept_names = ("out-", "jaxstyle-")
+        differ = {n: data for n, data in found.items() if data != wanted.get(n) and not n.startswith(kept_names)}
+        # The page of a run that has stopped says so, in place of what a finished one shows.
+        if any(not ended.status or not _is_whole_page(name, data) for name, data in differ.items()):
             return "FAILED: a file is partial"
         if ended.status == 0:
             return "done" if found == wanted else "FAILED: done, but files are missing"
@@ -225,6 +232,10 @@ def results(place: Path) -> dict[str, bytes]:
     files = {str(file.relative_to(place)): file for file in place.rglob("*") if file.is_file()}
     made = (name for name in files if name not in PICTURES and not re.search(r"(^|/)\.|run\.json$|checkpoint/", name))
     return {name: files[name].read_bytes() for name in sorted(made)}
+
+
+def _is_whole_page(name: str, data: bytes) -> bool:
+    return name.endswith("report.html") and data.rstrip().endswith(b"</html>")
 
 
 def _without_report(files: dict[str, bytes], prefix: str) -> dict[str, bytes]:

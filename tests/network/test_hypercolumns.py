@@ -37,7 +37,7 @@ def test_make_features_knows_them(params, content):
     plain = js.make_features(HYPERCOLUMN_LAYERS)
     wanted = add_hypercolumns(plain)(params, content)["hypercolumn"]
     np.testing.assert_allclose(found["hypercolumn"], wanted, rtol=1e-5, atol=1e-6)
-    assert plain_layers(("hypercolumn", "relu1_1", "conv5_1")) == (*HYPERCOLUMN_LAYERS, "conv5_1")
+    assert plain_layers(("hypercolumn", "relu2_2", "conv5_1")) == (*HYPERCOLUMN_LAYERS, "conv5_1")
     assert convolutions_for(("hypercolumn",))[-1] == "conv4_3"
     assert min_size(("hypercolumn",)) == js.make_features(("hypercolumn",)).smallest_side == 16
 
@@ -53,7 +53,7 @@ def test_errors(params):
         js.make_features(("hyper",))
     with pytest.raises(ValueError, match="stride must be .* got 0"):
         add_hypercolumns(js.make_features(), stride=0)
-    with pytest.raises(ValueError, match="no relu1_1 among the layers"):
+    with pytest.raises(ValueError, match="no relu1_2 among the layers"):
         jax.eval_shape(add_hypercolumns(lambda p, x: {"a": x}), params, jnp.zeros((16, 16, 3)))
     with pytest.raises(ValueError, match="too small for layers"):
         js.make_features(("hypercolumn",))(params, jnp.zeros((12, 16, 3)))

@@ -238,7 +238,7 @@ def count_flops(request: Request, layers: Container[str]) -> tuple[int, int]:
     What Winograd's algorithm saves is not taken off. All other FLOPs are less than 2 %.
     """
     total, size, channels = 0, request.size, 3
-    wanted = plain_layers(dict.fromkeys(request.content_layers + request.style_layers))
+    wanted = plain_layers(list(dict.fromkeys(request.content_layers + request.style_layers)))
     for name in LAYERS[: max(map(LAYERS.index, wanted)) + 1]:
         if name in layers:  # a convolution that the weight set has
             inputs, channels = channels, BLOCKS[block_of(name) - 1][1]

