@@ -40,7 +40,7 @@ _BETAS: dict[str, dict[str, float]] = {
     "sliced": {"mean": 20.0, "relative": 3.0},
     "nearest": {"mean": 300.0, "relative": 30.0},
     "relaxed_emd": {"mean": 100.0, "relative": 10.0},
-    "wasserstein+nearest": {"mean": 10.0, "relative": 3.0},
+    "wasserstein+nearest": {"mean": 5.0, "relative": 1.5},
 }
 
 COMBINED_STYLE_LOSSES: tuple[str, ...] = ("wasserstein+nearest",)
