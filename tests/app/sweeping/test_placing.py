@@ -15,7 +15,8 @@ from tests.app.settings.test_settings import settings_of
 from tests.app.sweeping.test_resume import kill_after, killed, results
 from tests.command import QUICK, fails, jaxstyle, read_table
 
-SWEEP = ["sweep", "c.png", "s.png", *QUICK, "--checkpoint-every", "0", "--beta", "auto"]
+# The first look is around the beta of one picture, 10 for this style loss.
+SWEEP = ["sweep", "c.png", "s.png", *QUICK, "--style-loss", "wasserstein", "--checkpoint-every", "0", "--beta", "auto"]
 HIGHEST, SLOPE = 0.6, 2.5
 
 
