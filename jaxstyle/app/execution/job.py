@@ -203,11 +203,12 @@ def _check_convention(settings: Settings) -> None:
     of_content = content_statistic(settings.content_loss)
 
     def distances(f: jax.Array) -> list[jax.Array]:
-        convention, found = settings.convention, of_content.measure(f)
-        return [of_content.distance(found, found, convention=convention)] + [
-            s.distance(s.measure(f, None), s.to_target(s.measure(f, None)), convention=convention)
-            for s in by_layer.values()
-        ]
+        content = of_content.measure(f)
+        found = [of_content.distance(content, content, convention=settings.convention)]
+        for statistic in dict.fromkeys(by_layer.values()):  # each once, however many layers it compares
+            style = statistic.measure(f, None)
+            found.append(statistic.distance(style, statistic.to_target(style), convention=settings.convention))
+        return found
 
     jax.eval_shape(distances, jax.ShapeDtypeStruct((4, 4, 8), "float32"))
 

@@ -4,6 +4,7 @@
 arXiv 2206.06360). `relaxed_emd` is the style loss of STROTSS (Kolkin et al., arXiv 1904.12785).
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -187,9 +188,7 @@ def sample_positions(weights: Float[Array, "h w"], count: int) -> Int[Array, " n
       (count,) indices into the h * w positions, whole numbers.
     """
     h, w = weights.shape
-    bits = np.arange(max(h, w).bit_length())
-    rows, columns = ((((np.arange(n)[:, None] >> bits) & 1) << (2 * bits)).sum(1) for n in (h, w))
-    order = np.argsort((2 * rows[:, None] + columns[None]).ravel())
+    order = _z_order(h, w)
     own = weights.reshape(-1)[order]
     own = jnp.where(own.sum() > 0, own, 1)
     reached = jnp.cumsum(own)
@@ -197,6 +196,14 @@ def sample_positions(weights: Float[Array, "h w"], count: int) -> Int[Array, " n
     # A position without weight adds nothing to the sum before it, so it is never the first that exceeds what is wanted.
     places = jnp.searchsorted(reached, wanted.astype(own.dtype), side="right")
     return jnp.asarray(order)[jnp.minimum(places, h * w - 1)]
+
+
+@lru_cache(maxsize=32)  # objectives are traced many times, also where only shapes are wanted
+def _z_order(h: int, w: int) -> np.ndarray:
+    """Return the indices of h * w positions in the order of a Z-curve."""
+    bits = np.arange(max(h, w).bit_length())
+    rows, columns = ((((np.arange(n)[:, None] >> bits) & 1) << (2 * bits)).sum(1) for n in (h, w))
+    return np.argsort((2 * rows[:, None] + columns[None]).ravel())
 
 
 def _samples(found: Positions, centre: jax.Array, count: int) -> Samples:
