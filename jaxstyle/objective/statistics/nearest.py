@@ -203,7 +203,7 @@ def _z_order(h: int, w: int) -> np.ndarray:
     """Return the indices of h * w positions in the order of a Z-curve."""
     bits = np.arange(max(h, w).bit_length())
     rows, columns = ((((np.arange(n)[:, None] >> bits) & 1) << (2 * bits)).sum(1) for n in (h, w))
-    return np.argsort((2 * rows[:, None] + columns[None]).ravel())
+    return np.argsort((2 * rows[:, None] + columns[None]).ravel()).astype(np.int32)
 
 
 def _samples(found: Positions, centre: jax.Array, count: int) -> Samples:
