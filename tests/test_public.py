@@ -19,16 +19,18 @@ from jaxstyle.hypergradient.run_checkpointed import run_checkpointed
 from jaxstyle.network.hypercolumns import add_hypercolumns
 from jaxstyle.objective import losses
 from jaxstyle.objective.statistics.content_statistics import ContentStatistic, self_similarity
+from jaxstyle.objective.statistics.matched import matched
 from jaxstyle.objective.statistics.nearest import nearest, relaxed_emd
 from jaxstyle.objective.statistics.sliced import sliced
 from jaxstyle.objective.statistics.statistic import StyleStatistic
 from jaxstyle.optimise.averaging import make_averaging
 from jaxstyle.optimise.initial_images import starting_image
-from jaxstyle.optimise.pyramid import carry, run_pyramid
+from jaxstyle.optimise.pyramid import carry, mix, run_pyramid
 from jaxstyle.optimise.pyramid_sizes import scales, steps_of
 from jaxstyle.optimise.stopping import make_stopping
 from jaxstyle.optimise.transfer import run_chunk
 from jaxstyle.parallel.lanes import make_lanes
+from jaxstyle.parallel.stacked_targets import match_lanes
 from tests.conftest import SHALLOW
 
 ROOT = Path(__file__).parent.parent
@@ -38,14 +40,14 @@ SIGNATURES = {
     js.LossWeights: "alpha beta tv content_layers style_layers style_mix",
     js.Losses: "content style tv total",
     js.SweepResult: "images losses final state",
-    js.Targets: "content style masks",
+    js.Targets: "content style masks matches",
     js.Transfer: "init step losses",
     js.TransferState: "image optimizer",
     js.load_lpips: "network",
     js.load_params: "name",
     js.load_run: "path",
     js.make_features: "layers / pooling padding backend dtype",
-    js.Objective: "targets loss terms",
+    js.Objective: "targets loss terms match",
     js.lbfgs: "memory_size / bounds first_step max_step",
     js.make_objective: "features / content_layers style_layers content_loss style_loss convention",
     js.read_image: "path size / background max_pixels",
@@ -66,7 +68,7 @@ FURTHER = {
     ImplicitGradient: "targets weights optimality remaining residual",
     implicit_gradient: ("loss image cotangent params targets weights / bounds damping tolerance num_iterations"),
     run_chunk: "transfer state params targets weights count / capacity",
-    run_pyramid: "transfer targets_of params content style weights / shapes num_steps start",
+    run_pyramid: "transfer targets_of params content style weights / shapes num_steps start match",
     make_averaging: "transfer / decay",
     make_lanes: "transfer weights / microbatch mesh",
     make_stopping: "transfer / tolerance window factor",
@@ -74,11 +76,14 @@ FURTHER = {
     scales: "shape / smallest least factor",
     steps_of: "shapes / steps coarse_steps",
     starting_image: "start content style key",
-    StyleStatistic: "measure distance to_target",
+    StyleStatistic: "measure distance to_target match",
     ContentStatistic: "measure distance",
     sliced: "/ key projections bins",
     nearest: "/ both count patch block",
     relaxed_emd: "/ count block",
+    matched: "/ count block",
+    mix: "content picture alpha",
+    match_lanes: "match images params targets",
     self_similarity: "/ count",
     add_hypercolumns: "features layers / stride",
     losses.gram_matrix: "features mask",
@@ -269,7 +274,7 @@ def test_slips_in_a_loss_name_the_argument(problem):
                 ),
                 "targets.style of relu1_1 is of another style_loss, or of features of other channels",
             )
-            for name in ("wasserstein", "moments", "sliced", "nearest", "relaxed_emd")
+            for name in ("wasserstein", "moments", "sliced", "nearest", "relaxed_emd", "matched")
         ),
     ):
         with pytest.raises(ValueError, match=message):

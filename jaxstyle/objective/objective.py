@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jax import export
+from jax import export, lax
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.common.checks import check_function, check_type
@@ -24,7 +24,7 @@ from jaxstyle.objective.losses import check_convention, total_variation
 from jaxstyle.objective.statistics.content_statistics import ContentStatistic, content_statistic
 from jaxstyle.objective.statistics.style_statistics import StyleLoss, statistics_by_layer
 from jaxstyle.objective.targets import Masks, StyleImages, Targets, compute_targets
-from jaxstyle.objective.terms import content_term, style_term
+from jaxstyle.objective.terms import content_term, style_matches, style_term
 
 
 class Losses(NamedTuple):
@@ -61,6 +61,9 @@ for _type in (Losses, LayerLosses):
 
 Loss = Callable[[Float[Array, "h w 3"], Params, Targets, LossWeights], tuple[Float[Array, ""], Losses]]
 """A pure function (image, params, targets, weights) -> (scalar, Losses)."""
+
+Match = Callable[[Float[Array, "h w 3"], Params, Targets], Targets]
+"""A pure function (image, params, targets) -> targets with the matches of the image."""
 
 Terms = Callable[[Float[Array, "h w 3"], Params, Targets, LossWeights], LayerLosses]
 """A pure function (image, params, targets, weights) -> LayerLosses."""
@@ -101,11 +104,16 @@ class Objective(NamedTuple):
       loss: (image, params, targets, weights) -> (total, Losses), for `make_transfer`.
       terms: (image, params, targets, weights) -> LayerLosses, without alpha, beta and layer weights: only the style mix
         of `weights` counts.
+      match: (image, params, targets) -> targets, whose `matches` are those of the image, without gradient. The image
+        has the size of the content's, and may be another than those that are compared: NNST (Kolkin et al., arXiv
+        2203.13215) takes `pyramid.mix` of the content and of the picture so far, once a size. Where no statistic
+        has a `match`, the targets are returned as they are.
     """
 
     targets: MakeTargets
     loss: Loss
     terms: Terms
+    match: Match
 
 
 def make_objective(
@@ -189,7 +197,16 @@ def make_objective(
             {layer: style_term(of_style[layer], layer, f, targets, weights, convention) for layer, f in style.items()},
         )
 
-    return Objective(targets_of, make_loss(terms), terms)
+    def match(image: jax.Array, params: Params, targets: Targets) -> Targets:
+        check_type("targets", targets, Targets)
+        matching = tuple(layer for layer, statistic in of_style.items() if statistic.match)
+        if not matching:
+            return targets
+        found = select_layers(features(params, image), matching, "style_layers")
+        matches = {layer: style_matches(of_style[layer], layer, f, targets) for layer, f in found.items()}
+        return targets._replace(matches=lax.stop_gradient(matches))
+
+    return Objective(targets_of, make_loss(terms), terms, match)
 
 
 def make_loss(terms: Terms) -> Loss:

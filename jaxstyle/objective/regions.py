@@ -3,7 +3,7 @@
 The masks of an image of h x w pixels are one array (regions, h, w) with values in [0, 1].
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from jaxstyle.common.checks import known
 from jaxstyle.common.dtypes import promoted, wide
 from jaxstyle.common.trees import stack, unstack
-from jaxstyle.objective.statistics.statistic import StyleStatistic
+from jaxstyle.objective.statistics.statistic import StyleStatistic, compare
 
 Sizes = Mapping[str, tuple[int, int]]
 """Height and width of the features at each layer."""
@@ -149,6 +149,7 @@ def region_distances(
     masks: Float[Array, "regions h w"],
     target: RegionTargets,
     convention: str,
+    matches: Any = None,
 ) -> list[Float[Array, ""]]:
     """Compute the style loss of one layer for each style: the mean over regions, weighted by their areas.
 
@@ -160,6 +161,7 @@ def region_distances(
       masks: (regions, h, w) the content image's masks at this layer.
       target: the style targets, from `region_targets`.
       convention: one of `losses.CONVENTIONS`.
+      matches: None, or what `region_matches` gives.
 
     Returns:
       A scalar >= 0 for each style.
@@ -174,12 +176,32 @@ def region_distances(
     shares = areas / jnp.maximum(areas.sum(), 1e-12)
     measured = [statistic.measure(features, mask) for mask in masks]
     found = []
-    for style, present in zip(unstack(target.statistic), target.present, strict=True):
-        pairs = zip(measured, unstack(style), strict=True)
-        terms = [statistic.distance(*pair, convention=convention) for pair in pairs]
+    of_styles = [None] * len(target.present) if matches is None else unstack(matches)
+    for style, present, own in zip(unstack(target.statistic), target.present, of_styles, strict=True):
+        of_regions = [None] * regions if own is None else unstack(own)
+        parts = zip(measured, unstack(style), of_regions, strict=True)
+        terms = [compare(statistic, *part, convention) for part in parts]
         share, *terms = promoted(shares * present.astype(shares.dtype), *terms)
         found.append(jnp.dot(share, jnp.stack(terms), precision="highest"))
     return found
+
+
+def region_matches(match: Callable[[Any, Any], Any], measured: Sequence[Any], target: RegionTargets) -> Any:
+    """Match an image with each style, region by region.
+
+    Args:
+      match: `StyleStatistic.match`.
+      measured: the statistic of the image for each region.
+      target: the style targets, from `region_targets`.
+
+    Returns:
+      The matches, each leaf with the leading axes (styles, regions).
+    """
+    by_style = [
+        stack([match(found, own) for found, own in zip(measured, unstack(style), strict=True)])
+        for style in unstack(target.statistic)
+    ]
+    return stack(by_style)
 
 
 def _check(masks: Any, image: jax.Array, what: str) -> jax.Array:

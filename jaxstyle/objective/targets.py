@@ -43,11 +43,14 @@ class Targets(NamedTuple):
       style: {layer: target of a `StyleStatistic`}, each leaf with a leading axis for the style images; for `gram`
         (styles, c, c) Gram matrices F'F / N. With masks, {layer: RegionTargets}.
       masks: None, or {layer: (regions, h, w)}, where the image takes which region's style.
+      matches: None, or {layer: what `StyleStatistic.match` gives}, each leaf with a leading axis for the style images,
+        and with masks one for the regions; see `Objective.match`.
     """
 
     content: Mapping[str, Any]
     style: Mapping[str, Any]
     masks: Mapping[str, Float[Array, "regions _h _w"]] | None = None
+    matches: Mapping[str, Any] | None = None
 
 
 export.register_namedtuple_serialization(Targets, serialized_name="jaxstyle.Targets")

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstyle.common.trees import unstack
+from jaxstyle.common.trees import stack, unstack
 from jaxstyle.objective.loss_weights import LossWeights, weighted_sum
-from jaxstyle.objective.regions import RegionTargets, region_distances
+from jaxstyle.objective.regions import RegionTargets, region_distances, region_matches
 from jaxstyle.objective.statistics.content_statistics import ContentStatistic
-from jaxstyle.objective.statistics.statistic import StyleStatistic
+from jaxstyle.objective.statistics.statistic import StyleStatistic, compare
 from jaxstyle.objective.targets import Targets
 
 
@@ -77,12 +77,42 @@ def style_term(
     target = _target_of("style", targets.style, layer)
     masks = None if targets.masks is None else _target_of("masks", targets.masks, layer)
     _check_style(statistic, layer, f, target, masks)
+    matches = None if targets.matches is None else targets.matches.get(layer)
     if masks is None:
         measured = statistic.measure(f, None)
-        terms = [statistic.distance(measured, style, convention=convention) for style in unstack(target)]
+        styles = unstack(target)
+        of_styles = [None] * len(styles) if matches is None else unstack(matches)
+        terms = [
+            compare(statistic, measured, style, own, convention) for style, own in zip(styles, of_styles, strict=True)
+        ]
     else:
-        terms = region_distances(statistic, f, masks, target, convention)
+        terms = region_distances(statistic, f, masks, target, convention, matches)
     return weighted_sum("style_mix", weights.style_mix, terms)
+
+
+def style_matches(statistic: StyleStatistic, layer: str, f: Float[Array, "h w c"], targets: Targets) -> Any:
+    """Match an image with the styles at one layer.
+
+    Args:
+      statistic: how styles are compared, with a `match`.
+      layer: its name.
+      f: (h, w, c) the image's features there.
+      targets: from the objective's `targets`.
+
+    Returns:
+      The matches, each leaf with a leading axis for styles, and with masks one for regions.
+
+    Raises:
+      ValueError: as `style_term` does.
+    """
+    assert statistic.match is not None
+    target = _target_of("style", targets.style, layer)
+    masks = None if targets.masks is None else _target_of("masks", targets.masks, layer)
+    _check_style(statistic, layer, f, target, masks)
+    if masks is not None:
+        return region_matches(statistic.match, [statistic.measure(f, mask) for mask in masks], target)
+    found = statistic.measure(f, None)
+    return stack([statistic.match(found, style) for style in unstack(target)])
 
 
 _STACKED = (

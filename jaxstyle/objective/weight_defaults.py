@@ -39,11 +39,13 @@ _BETAS: dict[str, dict[str, float]] = {
     "moments": {"mean": 10.0, "relative": 3.0},
     "sliced": {"mean": 20.0, "relative": 3.0},
     "nearest": {"mean": 300.0, "relative": 30.0},
+    "matched": {"mean": 300.0, "relative": 30.0},
     "relaxed_emd": {"mean": 100.0, "relative": 10.0},
     "wasserstein+nearest": {"mean": 5.0, "relative": 1.5},
+    "nearest+matched": {"mean": 100.0, "relative": 10.0},
 }
 
-COMBINED_STYLE_LOSSES: tuple[str, ...] = ("wasserstein+nearest",)
+COMBINED_STYLE_LOSSES: tuple[str, ...] = ("wasserstein+nearest", "nearest+matched")
 """Two ways at once: the first compares layers of the network, the second hypercolumns."""
 
 STYLE_LOSSES: tuple[str, ...] = tuple(name for name in _BETAS if name not in COMBINED_STYLE_LOSSES)
@@ -57,6 +59,8 @@ _LAYER_WEIGHTS = (0.4, 0.3, 0.15, 0.1, 0.05)
 # The weight of a hypercolumn beside them, by convention. With 10 in the place of 3, faces are lost before the strokes
 # are those of the painting; without it, strokes stay small and break off within objects.
 _COLUMN_WEIGHTS = {"mean": 3.0, "relative": 1.0}
+# Those of `nearest+matched`: as much for all layers together as for the hypercolumn.
+_NEAREST_WEIGHTS = (0.2, 0.2, 0.2, 0.2, 0.2, 1.0)
 _SPREAD = (0.1, 0.3, 1.0, 3.0, 10.0)  # betas of a sweep over that of one picture: these losses have a narrower range
 
 
@@ -116,4 +120,6 @@ def default_layer_weights(convention: str, style_loss: str, style_layers: tuple[
         return _LAYER_WEIGHTS
     if style_loss == "wasserstein+nearest" and style_layers == default_style_layers(style_loss):
         return (*_LAYER_WEIGHTS, _COLUMN_WEIGHTS.get(convention, _COLUMN_WEIGHTS["mean"]))
+    if style_loss == "nearest+matched" and style_layers == default_style_layers(style_loss):
+        return _NEAREST_WEIGHTS
     return None

@@ -38,6 +38,7 @@ class Preset(NamedTuple):
       optimizer: "lbfgs" or "adam".
       min_size: approximate longest side of the smallest size; None: there is only one size.
       average: decay for `make_averaging`; None: no averaging.
+      alphas: content weights of a sweep, where the source varies alpha; else none.
     """
 
     source: str
@@ -57,6 +58,7 @@ class Preset(NamedTuple):
     optimizer: str = "lbfgs"
     min_size: int | None = None
     average: float | None = None
+    alphas: tuple[float, ...] = ()
 
 
 PRESETS: dict[str, Preset] = {
@@ -137,6 +139,28 @@ PRESETS: dict[str, Preset] = {
         padding="replicate",
         min_size=64,
     ),
+    "nnst": Preset(
+        source="Kolkin, Kucera, Paris, Sykora, Shechtman and Shakhnarovich, NNST, arXiv 2203.13215",
+        differs=(
+            "it fits hypercolumns first and layers one by one at the end, where we do both at once at every size, "
+            "which keeps more of the content beside as much of the style; takes all positions of the style image, "
+            "also turned by 90, 180 and 270 degrees, where we take 1,024; draws positions of the layers anew for "
+            "every step; makes hypercolumns of ten layers, of which we take the last of each block; starts without "
+            "the content's detail; optimises the coefficients of a Laplacian pyramid with Adam, 200 steps a size; and "
+            "corrects colours at the end, for which there is --colour mapped"
+        ),
+        alpha=0.75,
+        beta=1.0,
+        tv=0.0,
+        convention="mean",
+        content_layers=(),
+        style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", HYPERCOLUMN),
+        style_layer_weights=(0.2, 0.2, 0.2, 0.2, 1.0),
+        style_loss="nearest+matched",
+        padding="replicate",
+        min_size=64,
+        alphas=(0.0, 0.25, 0.5, 0.75, 1.0),
+    ),
     "tutorial": Preset(
         source="PyTorch's tutorial Neural Transfer Using PyTorch (Alexis Jacq)",
         differs=(
@@ -152,7 +176,7 @@ PRESETS: dict[str, Preset] = {
         style_layer_weights=(1.0, 1.0, 1.0, 1.0, 1.0),
     ),
 }
-"""The presets by name: gram-mean, gatys, johnson, crowson, strotss and tutorial."""
+"""The presets by name: gram-mean, gatys, johnson, crowson, strotss, nnst and tutorial."""
 
 
 class Built(NamedTuple):
@@ -176,7 +200,8 @@ class Built(NamedTuple):
 def build(name: str) -> Built:
     """Make the functions of a preset, for one size.
 
-    For a preset that goes through several sizes, from `Preset.min_size` up, give them to `pyramid.run_pyramid`.
+    For a preset that goes through several sizes, from `Preset.min_size` up, give them to `pyramid.run_pyramid`, and
+    `objective.match` as its `match`.
 
     Args:
       name: a key of `PRESETS`.

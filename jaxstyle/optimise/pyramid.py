@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
@@ -41,6 +41,23 @@ def resize(image: Float[Array, "*lanes h w 3"], shape: Sequence[int]) -> Float[A
     if image.shape[-3:-1] == tuple(shape[:2]):
         return image
     return jnp.clip(_resample(image, shape, _IMAGES), 0, 1)
+
+
+def mix(
+    content: Float[Array, "h w 3"], picture: Float[Array, "*lanes h w 3"], alpha: Float[ArrayLike, "*lanes"]
+) -> Float[Array, "*lanes h w 3"]:
+    """Mix the content with a picture, to be matched with the style (NNST, Kolkin et al., arXiv 2203.13215).
+
+    Args:
+      content: (h, w, 3).
+      picture: (..., h, w, 3) the picture so far, at the size of the content.
+      alpha: (...,) the content's share, from 0 to 1; a larger one is as 1.
+
+    Returns:
+      (..., h, w, 3).
+    """
+    share = jnp.clip(jnp.asarray(alpha, picture.dtype), 0, 1)[..., None, None, None]
+    return share * content + (1 - share) * picture
 
 
 def _resample(x: jax.Array, shape: Sequence[int], method: str) -> jax.Array:
@@ -131,6 +148,7 @@ def run_pyramid(
     shapes: Sequence[Shape] | None = None,
     num_steps: Sequence[int] | None = None,
     start: Float[Array, "*lanes h_start w_start 3"] | None = None,
+    match: Callable[[Float[Array, "*lanes h w 3"], Params, Any], Any] | None = None,
 ) -> tuple[Any, list[Losses]]:
     """Run a transfer from coarse to fine, as the command does. Each size starts from the result of the size before.
 
@@ -147,6 +165,9 @@ def run_pyramid(
       shapes: the sizes (h, w), from coarse to fine; None: `pyramid_sizes.scales` of the content's size.
       num_steps: number of steps at each size; None: `pyramid_sizes.steps_of` the sizes.
       start: (..., h, w, 3) image to start from, of any size, with a leading axis for lanes; None: the content.
+      match: None, or a function (image, params, targets) -> targets that makes targets anew at each size: of the
+        content at the first one, and then of `mix` of the content and of the picture so far, with the share
+        `weights.alpha`. It is `Objective.match`; for lanes, `partial(match_lanes, objective.match)`.
 
     Returns:
       The last size's state, and a list of the histories of the sizes, which are Losses as `run` returns them.
@@ -178,8 +199,12 @@ def run_pyramid(
     for shape, steps in zip(shapes, num_steps, strict=True):
         ratio = math.sqrt(math.prod(shape) / math.prod(content.shape[:2]))
         of_style = [max(1, round(side * ratio)) for side in style.shape[:2]]
-        targets = targets_of(params, resize(content, shape), resize(style, of_style))
+        smaller = resize(content, shape)
+        targets = targets_of(params, smaller, resize(style, of_style))
         state = carry(transfer, state, shape, detail=detail)
+        if match is not None:
+            share = weights.alpha if histories else 1.0
+            targets = match(mix(smaller, state.image, share), params, targets)
         state, history = run(transfer, state, params, targets, weights, num_steps=steps)
         histories.append(history)
     return state, histories

@@ -22,7 +22,7 @@ from jaxstyle.objective.objective import Losses
 from jaxstyle.objective.targets import Targets
 from jaxstyle.optimise.loss_normalisation import check_weights
 from jaxstyle.optimise.transfer_state import Transfer
-from jaxstyle.parallel.stacked_targets import StackedTargets, check_targets, targets_of_lane
+from jaxstyle.parallel.stacked_targets import StackedTargets, check_targets, parts_by_lane, targets_of_lane
 from jaxstyle.parallel.weight_grid import lane_axes, num_lanes
 
 
@@ -63,17 +63,16 @@ def make_lanes(
             check_weights(weights)
             check_targets(targets, (len(jax.tree.leaves(state)[0]),))
             by_lane = {name: leaf for name, leaf in weights._asdict().items() if getattr(axes, name) == 0}
-            indices = (targets.content_index, targets.style_index) if isinstance(targets, StackedTargets) else ()
 
-            def one(state: Any, lane: tuple[dict[str, jax.Array], tuple[jax.Array, ...]]) -> Any:
-                leaves, indices = lane
-                return of_one(state, params, targets_of_lane(targets, indices), weights._replace(**leaves))
+            def one(state: Any, lane: tuple[dict[str, jax.Array], tuple[Any, ...]]) -> Any:
+                leaves, parts = lane
+                return of_one(state, params, targets_of_lane(targets, parts), weights._replace(**leaves))
 
             def together(state: Any, lanes: Any) -> tuple[Any, Losses]:
                 state, losses = jax.vmap(one)(jax.tree.map(_keep_layout, state), lanes)
                 return jax.tree.map(_keep_layout, state), losses
 
-            return _step_groups(together, microbatch, state, (by_lane, indices))
+            return _step_groups(together, microbatch, state, (by_lane, parts_by_lane(targets)))
 
         return apply
 
@@ -177,4 +176,4 @@ def lane_specs(axes: LossWeights, by_lane: Any) -> tuple[StackedTargets, LossWei
     """
     shared: Any = PartitionSpec()
     of_weights = LossWeights(*(by_lane if axis == 0 else shared for axis in axes))
-    return StackedTargets(shared, shared, by_lane, by_lane, shared), of_weights
+    return StackedTargets(shared, shared, by_lane, by_lane, shared, by_lane), of_weights

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import export
+from jax import export, lax
 from jaxtyping import Array, Float, Int
 
 from jaxstyle.common.checks import check_type, known
 from jaxstyle.common.trees import stack
+from jaxstyle.network.features import Params
+from jaxstyle.objective.objective import Match
 from jaxstyle.objective.targets import Targets
 
 
@@ -25,6 +27,7 @@ class StackedTargets(NamedTuple):
       content_index: (lanes,) whole numbers below contents; a scalar for one lane.
       style_index: (lanes,) whole numbers below n; a scalar for one lane.
       masks: None, or {layer: (contents, regions, h, w)} masks of the content images.
+      matches: None, or `Targets.matches` of each lane, each leaf with a leading axis (lanes,); see `match_lanes`.
     """
 
     content: Mapping[str, Any]
@@ -32,6 +35,7 @@ class StackedTargets(NamedTuple):
     content_index: Int[Array, "*lanes"]
     style_index: Int[Array, "*lanes"]
     masks: Mapping[str, Float[Array, "_contents _regions _h _w"]] | None = None
+    matches: Any = None
 
 
 export.register_namedtuple_serialization(StackedTargets, serialized_name="jaxstyle.StackedTargets")
@@ -71,6 +75,8 @@ def stack_targets(
         raise ValueError("targets must hold those of at least one pair of images")
     for one in targets:
         check_type("targets", one, Targets)
+        if one.matches is not None:
+            raise ValueError("targets of one image hold matches: stack others, and give the result to match_lanes")
     places = {name: _places(name, given, len(targets)) for name, given in (("content", content), ("style", style))}
     if len(places["content"]) != len(places["style"]):
         raise ValueError(
@@ -109,21 +115,62 @@ def _stack(trees: list[Any], what: str) -> Any:
     return stack(trees)
 
 
-def targets_of_lane(targets: Targets | StackedTargets, indices: tuple[Int[Array, ""], ...]) -> Targets:
+def parts_by_lane(targets: Targets | StackedTargets) -> tuple[Any, ...]:
+    """Return what targets hold for each lane, for `targets_of_lane`.
+
+    Args:
+      targets: Targets that all lanes share, or `StackedTargets`.
+
+    Returns:
+      (content_index, style_index, matches) of `StackedTargets`; else ().
+    """
+    if not isinstance(targets, StackedTargets):
+        return ()
+    return targets.content_index, targets.style_index, targets.matches
+
+
+def targets_of_lane(targets: Targets | StackedTargets, parts: tuple[Any, ...]) -> Targets:
     """Take the targets of one lane.
 
     Args:
       targets: Targets that all lanes share, or `StackedTargets`.
-      indices: for `StackedTargets` the lane's content_index and style_index, scalars.
+      parts: the lane's part of `parts_by_lane`.
 
     Returns:
       Targets: the lane's own out of `StackedTargets`, or `targets` itself.
     """
     if not isinstance(targets, StackedTargets):
         return targets
-    content, style = indices
+    content, style, matches = parts
     of_content = _take((targets.content, targets.masks), content)
-    return Targets(of_content[0], _take(targets.style, style), of_content[1])
+    return Targets(of_content[0], _take(targets.style, style), of_content[1], matches)
+
+
+def match_lanes(
+    match: Match, images: Float[Array, "lanes h w 3"], params: Params, targets: Targets | StackedTargets
+) -> StackedTargets:
+    """Match an image of each lane with the lane's styles, one lane after another.
+
+    Args:
+      match: `Objective.match`.
+      images: (lanes, h, w, 3), such as `pyramid.mix` of the content and of each lane's picture.
+      params: the network's parameters.
+      targets: those of the lanes, from `stack_targets`; or Targets that all lanes share.
+
+    Returns:
+      StackedTargets with the matches.
+    """
+    if not isinstance(targets, StackedTargets):
+        content, style, masks = jax.tree.map(lambda x: x[None], (targets.content, targets.style, targets.masks))
+        index = jnp.zeros(len(images), int)
+        targets = StackedTargets(content, style, index, index, masks)
+    of_all = targets._replace(matches=None)
+
+    def of_lane(lane: Any) -> Any:
+        image, parts = lane
+        return match(image, params, targets_of_lane(of_all, parts)).matches
+
+    return of_all._replace(matches=lax.map(of_lane, (images, parts_by_lane(of_all))))
 
 
 def _take(tree: Any, index: jax.Array) -> Any:
@@ -144,8 +191,8 @@ def check_targets(targets: Any, lanes: tuple[int, ...]) -> None:
       lanes: the shape that the indices must have: (number of lanes,), or () for one lane.
 
     Raises:
-      ValueError: for indices of another shape or dtype, leaves with different numbers of images, and an index of no
-        image (where values are known).
+      ValueError: for indices of another shape or dtype, leaves with different numbers of images, an index of no image
+        (where values are known), and matches of another number of lanes.
     """
     if not isinstance(targets, StackedTargets):
         return
@@ -164,3 +211,6 @@ def check_targets(targets: Any, lanes: tuple[int, ...]) -> None:
             (count,) = counts
             if ((values < 0) | (values >= count)).any():
                 raise ValueError(f"targets.{name}_index must be from 0 to {count - 1}, got {values.tolist()}")
+    for leaf in jax.tree.leaves(targets.matches):
+        if jnp.shape(leaf)[: len(lanes)] != lanes:
+            raise ValueError(f"targets.matches must have those of {lanes} lanes, got shape {jnp.shape(leaf)}")

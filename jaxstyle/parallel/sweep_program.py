@@ -25,7 +25,7 @@ from jaxstyle.optimise.transfer_state import Transfer
 from jaxstyle.parallel.hyperparams import set_hyperparams
 from jaxstyle.parallel.lanes import make_lanes
 from jaxstyle.parallel.microbatch_size import device_microbatch
-from jaxstyle.parallel.stacked_targets import StackedTargets, check_targets
+from jaxstyle.parallel.stacked_targets import StackedTargets, check_targets, parts_by_lane
 from jaxstyle.parallel.weight_grid import lane_axes, num_lanes, pad_lanes
 
 
@@ -138,8 +138,8 @@ def _pad(operands: tuple[Any, Any, LossWeights], multiple: int) -> tuple[Any, An
     by_lane = {name: leaf for name, leaf in weights._asdict().items() if axes[name] == 0}
     start, by_lane = pad_lanes((start, by_lane), multiple)
     if isinstance(targets, StackedTargets):
-        content_index, style_index = pad_lanes((targets.content_index, targets.style_index), multiple)
-        targets = targets._replace(content_index=content_index, style_index=style_index)
+        content_index, style_index, matches = pad_lanes(parts_by_lane(targets), multiple)
+        targets = targets._replace(content_index=content_index, style_index=style_index, matches=matches)
     return start, targets, weights._replace(**by_lane)
 
 

@@ -5,7 +5,9 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.objective.losses import CONVENTIONS, gram_loss
-from jaxstyle.objective.statistics.nearest import nearest, relaxed_emd, sample_positions
+from jaxstyle.objective.statistics.matched import matched
+from jaxstyle.objective.statistics.nearest import nearest, relaxed_emd
+from jaxstyle.objective.statistics.positions import sample_positions
 from jaxstyle.objective.statistics.sliced import sliced
 from jaxstyle.objective.statistics.statistic import StyleStatistic
 from jaxstyle.objective.statistics.style_statistics import style_statistic
@@ -123,13 +125,33 @@ def test_relaxed_emd_equals_numpy():
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", ["nearest", "relaxed_emd", "sliced"])
+def test_matched_equals_numpy(rng):
+    """All 40 positions of S are taken; an image is compared with what another one was matched with."""
+    query = rng.normal(size=F.shape) @ MIX
+    for block in (10, 2048):
+        statistic = matched(count=40, block=block)
+        target = statistic.to_target(statistic.measure(jnp.asarray(S), None))
+        found, other = (statistic.measure(jnp.asarray(f), None) for f in (F, query))
+        for image, matches in ((F, None), (query, statistic.match(other, target))):
+            value = statistic.distance(found, target, convention="mean", matches=matches)
+            assert float(value) == pytest.approx(numpy_styles.matched(F, S, image), rel=1e-11)
+    kept = jax.jit(lambda f: statistic.distance(statistic.measure(f, None), target, convention="mean", matches=matches))
+    direction = rng.normal(size=F.shape)
+    slope = (kept(F + 1e-6 * direction) - kept(F - 1e-6 * direction)) / 2e-6
+    assert np.vdot(jax.grad(kept)(jnp.asarray(F)), direction) == pytest.approx(float(slope), rel=1e-6)
+    with pytest.raises(ValueError, match=r"the image has \(2, 2\) positions, but \(7, 9\) are matched"):
+        kept(FEW)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", ["nearest", "relaxed_emd", "sliced", "matched"])
 def test_a_hard_mask_leaves_out_what_is_beside_it(name):
     """Of the image and of the style; what is there of other values changes nothing."""
     statistic = {
         "nearest": nearest(count=24, both=True),
         "relaxed_emd": relaxed_emd(count=24),
         "sliced": sliced(bins=8),
+        "matched": matched(count=24),
     }
     measured = []
     for f, columns in ((F, 6), (S, 5)):

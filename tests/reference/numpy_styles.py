@@ -40,6 +40,23 @@ def nearest(f, s, centred=True):
     return costs.min(1).mean(), costs.min(0).mean()
 
 
+def matched(f, s, query):
+    """Mean cosine distance of f to that s which is nearest to the query at its place; see `nearest`."""
+    f, s, query = (x.reshape(-1, x.shape[-1]) for x in (f, s, query))
+
+    def lengthen(x, like):
+        return np.c_[x, np.full(len(x), np.sqrt(1e-6 * np.mean(np.sum(like**2, 1)) + 1e-12))]
+
+    def cosine(x, y):
+        return x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+
+    centred = s - s.mean(0)
+    a, b = lengthen(query - query.mean(0), centred), lengthen(centred, centred)
+    places = [np.argmax([cosine(x, y) for y in b]) for x in a]
+    f, s = lengthen(f, s), lengthen(s, s)
+    return np.mean([1 - cosine(x, s[place]) for x, place in zip(f, places, strict=True)])
+
+
 def self_similarity(f, p):
     """Mean over columns of the L1 distance of two matrices of cosine distances, each column divided by its sum."""
 

@@ -166,6 +166,8 @@ def _read_preset(given: dict[str, Any]) -> dict[str, Any]:
     for name in LANE_SETTINGS:
         if getattr(preset, name, None) is not None:
             found[name] = (getattr(preset, name),)
+    if preset.alphas:
+        found["alpha"] = preset.alphas
     other = {name for name, value in found.items() if given.get(name, value) != value}
     if other & {"convention", "content_loss", "style_loss"}:
         found = {name: value for name, value in found.items() if name not in ("alpha", "beta", "tv")}

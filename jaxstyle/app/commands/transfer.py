@@ -12,6 +12,7 @@ from jaxstyle.app.settings.values import parse_integer
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.screen import say_done, tell
 from jaxstyle.objective.weight_defaults import weight_defaults
+from jaxstyle.optimise.presets import PRESETS
 
 _INPUTS = ("blend", "content_mask", "style_mask", "init", "weights")
 
@@ -77,6 +78,8 @@ def _transfer(args: argparse.Namespace) -> Path:
     settings = read_settings(args)
     if settings.lanes["beta"] is None and settings.lanes["strength"] is None:
         settings = settings.with_lanes(beta=(weight_defaults(settings.convention, settings.style_loss).beta,))
+    if settings.preset is not None and len(settings.lanes["alpha"]) > 1:  # those of a sweep
+        settings = settings.with_lanes(alpha=(PRESETS[settings.preset].alpha,))
     job = load_job(settings)
     if len(job.lanes) != 1:
         raise StartError(f"CONTENT and STYLE hold {len(job.lanes)} pairs of images; transfer makes one picture of one")

@@ -20,7 +20,7 @@ from jaxstyle.app.settings.lane_settings import LANE_SETTINGS
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.targets import content_targets, style_targets
-from jaxstyle.parallel.stacked_targets import StackedTargets
+from jaxstyle.parallel.stacked_targets import StackedTargets, match_lanes, parts_by_lane
 from jaxstyle.parallel.weight_grid import lane_axes
 
 
@@ -29,12 +29,14 @@ class Batch(NamedTuple):
 
     Attributes:
       starts: (lanes, h, w, 3) the images that they start from.
+      contents: (contents, h, w, 3) what stands for the content images in the objective.
       rates: (lanes,) their learning rates; 0 where the optimiser has none.
       targets: the targets of their images.
       weights: their loss weights, each leaf with an axis for lanes.
     """
 
     starts: jax.Array
+    contents: jax.Array
     rates: jax.Array
     targets: StackedTargets
     weights: LossWeights
@@ -45,11 +47,12 @@ def select(batch: Batch, index: np.ndarray) -> Batch:
     axes = lane_axes(batch.weights)
     leaves: Any = zip(batch.weights, axes, strict=True)
     weights = (leaf if axis is None else leaf[index] for leaf, axis in leaves)
-    targets = batch.targets
+    content_index, style_index, matches = jax.tree.map(lambda x: x[index], parts_by_lane(batch.targets))
     return Batch(
         batch.starts[index],
+        batch.contents,
         batch.rates[index],
-        targets._replace(content_index=targets.content_index[index], style_index=targets.style_index[index]),
+        batch.targets._replace(content_index=content_index, style_index=style_index, matches=matches),
         LossWeights(*weights),
     )
 
@@ -90,15 +93,23 @@ def make_batch(job: Job, params: Params, numbers: list[int]) -> Batch:
         for name, setting in LANE_SETTINGS.items()
         if setting.leaf and name in lanes[0]
     }
+    targets = StackedTargets(
+        content,
+        style,
+        jnp.array([list(contents).index(lane["content"]) for lane in lanes]),
+        jnp.array([list(styles).index(choice) for choice in choices]),
+        content_regions(pictures, job.network.sizes_of(settings.style_layers)),
+    )
     return Batch(
         jnp.stack(starts),
+        jnp.stack(list(contents.values())),
         jnp.array([lane.get("learning_rate", 0) for lane in lanes], jnp.float32),
-        StackedTargets(
-            content,
-            style,
-            jnp.array([list(contents).index(lane["content"]) for lane in lanes]),
-            jnp.array([list(styles).index(choice) for choice in choices]),
-            content_regions(pictures, job.network.sizes_of(settings.style_layers)),
-        ),
+        _with_no_matches(job, params, jnp.stack(starts), targets),
         LossWeights(**weights),
     )
+
+
+def _with_no_matches(job: Job, params: Params, images: jax.Array, targets: StackedTargets) -> StackedTargets:
+    """Give targets room for the matches of lanes, so that programs need not be compiled again once these are known."""
+    found = jax.eval_shape(partial(match_lanes, job.objective.match), images, params, targets)
+    return targets._replace(matches=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found.matches))

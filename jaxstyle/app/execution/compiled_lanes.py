@@ -18,12 +18,12 @@ from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import LayerLosses, Losses
 from jaxstyle.optimise.loss_normalisation import scaled
-from jaxstyle.optimise.pyramid import carry
+from jaxstyle.optimise.pyramid import carry, mix
 from jaxstyle.optimise.stopping import StoppingState, make_stopping
 from jaxstyle.optimise.transfer import run_chunk
 from jaxstyle.optimise.transfer_state import TransferState
 from jaxstyle.parallel.lanes import lane_specs, make_lanes
-from jaxstyle.parallel.stacked_targets import StackedTargets, targets_of_lane
+from jaxstyle.parallel.stacked_targets import StackedTargets, match_lanes, parts_by_lane, targets_of_lane
 from jaxstyle.parallel.weight_grid import lane_axes
 
 
@@ -59,6 +59,7 @@ class CompiledLanes:
             self._put(x, spec) for x, spec in zip((params, batch.targets, batch.weights), specs, strict=True)
         )
         self._evaluate = jax.jit(self._map_over_devices(self._evaluate_all, specs))
+        self._find_matches = jax.jit(self._map_over_devices(self._match_all, specs))
 
     def start(self, limits: np.ndarray) -> StoppingState:
         """Make the state before the first step; a lane whose total is above its limit, (lanes,), has diverged."""
@@ -71,6 +72,33 @@ class CompiledLanes:
         detail = self._batch.starts if self._job.settings.init == "content" else None
         larger = jax.jit(lambda state, detail: carry(lanes, state, shape, detail=detail))(state, detail)
         return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), larger, self._init(larger.image))
+
+    def match(self, state: StoppingState, *, share: float | None) -> list[np.ndarray]:
+        """Match lanes with their styles anew, and keep the matches: of `mix` of the content and of the lanes' images.
+
+        Args:
+          state: the state at this size.
+          share: the content's share of the mix; None: each lane's alpha.
+
+        Returns:
+          The matches' leaves (lanes, ...), for `keep_matches`; none if the styles are not compared by matches.
+        """
+        targets = self._batch.targets
+        if targets.matches is None:
+            return []
+        of_lanes = jnp.broadcast_to(self._batch.weights.alpha if share is None else share, (len(self._batch.starts),))
+        images = mix(self._batch.contents[targets.content_index], jnp.asarray(jax.device_get(state.image)), of_lanes)
+        found = jax.tree.leaves(jax.device_get(self._find_matches(self._put(images, self._by_lane), *self._arguments)))
+        self.keep_matches(found)
+        return found
+
+    def keep_matches(self, leaves: Sequence[np.ndarray]) -> None:
+        """Compare lanes by these matches, leaves (lanes, ...) of `match`; without leaves, nothing changes."""
+        if not leaves:
+            return
+        params, targets, weights = self._arguments
+        matches = jax.tree.unflatten(jax.tree.structure(targets.matches), leaves)
+        self._arguments = (params, targets._replace(matches=self._put(matches, self._by_lane)), weights)
 
     def adopt(self, leaves: Sequence[Any]) -> StoppingState:
         """Make a state of these leaves, on the devices where it belongs."""
@@ -100,13 +128,15 @@ class CompiledLanes:
 
     def _evaluate_all(self, images: jax.Array, params: Params, targets: StackedTargets, weights: LossWeights) -> Any:
         def one(lane: Any) -> Any:
-            image, weights, content, style = lane
-            own = targets_of_lane(targets, (content, style))
+            image, weights, parts = lane
+            own = targets_of_lane(targets, parts)
             losses = self._job.objective.loss(image, params, own, weights)[1]
             return losses, self._job.objective.terms(image, params, own, weights), scaled(losses.total, losses, weights)
 
-        lanes = (images, weights, targets.content_index, targets.style_index)
-        return lax.map(one, lanes, batch_size=self._group)
+        return lax.map(one, (images, weights, parts_by_lane(targets)), batch_size=self._group)
+
+    def _match_all(self, images: jax.Array, params: Params, targets: StackedTargets, weights: LossWeights) -> Any:
+        return match_lanes(self._job.objective.match, images, params, targets).matches
 
     @property
     def _by_lane(self) -> PartitionSpec:

@@ -15,7 +15,7 @@ from jaxstyle.app.pictures.pairs import make_pairs
 from jaxstyle.app.settings.grid_files import read_grid
 from jaxstyle.app.settings.grids import check_count, combine_values
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, LaneValues
-from jaxstyle.app.settings.settings import VGG19, Settings
+from jaxstyle.app.settings.settings import LUMINANCE, VGG19, Settings
 from jaxstyle.app.system.devices import find_devices
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.memory import device_memory, map_large_blocks
@@ -113,9 +113,10 @@ def _make_objective(settings: Settings, network: Network) -> Objective:
         _check_convention(settings)
     except ValueError as error:  # its message says in one line what is wrong with an option
         raise StartError(str(error)) from error
-    if settings.colour != "content":
+    if settings.colour not in LUMINANCE:
         return objective
-    return objective._replace(loss=of_luminance(objective.loss), terms=of_luminance(objective.terms))
+    of_gray = {name: of_luminance(getattr(objective, name)) for name in ("loss", "terms", "match")}
+    return objective._replace(**of_gray)
 
 
 def _choose_microbatch(pictures: Pictures) -> int:

@@ -123,11 +123,19 @@ class _LanesRunner:
             self.so_far.stage = stage
             compiled = self._lanes_of_stage()
             if leaves is not None:
+                compiled.keep_matches(self._matches())
                 state = compiled.adopt([leaf[self._pad(np.arange(len(leaf)))] for leaf in leaves])
-            elif state is None:
-                state = compiled.start(self._limits())
             else:
-                state = compiled.grow(state, self.lanes.stages[stage].shape)
+                first = state is None
+                state = (
+                    compiled.start(self._limits())
+                    if state is None
+                    else compiled.grow(state, self.lanes.stages[stage].shape)
+                )
+                # As NNST has it, the content alone is matched at the first size. A texture has none.
+                share = 1.0 if first and self.lanes.job.settings.content is not None else None
+                found = compiled.match(state, share=share)
+                self.so_far.matches = [leaf[: len(self.lanes.numbers)] for leaf in found]
             leaves = None
             state = self._take_stage(compiled, state)
         assert state is not None
@@ -168,6 +176,11 @@ class _LanesRunner:
         batch = lanes.make_batch(lanes.job._replace(pictures=smaller), lanes.params, lanes.numbers)
         # More small images at once take the same memory, and read the kernels once for all of them.
         return self._build(batch, index, None, self.group * (math.prod(self.shape) // math.prod(shape)))
+
+    def _matches(self) -> list[np.ndarray]:
+        """Return the matches of the computed lanes, for `CompiledLanes.keep_matches`."""
+        index = self._pad(self.so_far.computed)
+        return [leaf[index] for leaf in self.so_far.matches]
 
     def _is_last_stage(self) -> bool:
         return self.so_far.stage == len(self.lanes.stages) - 1
@@ -265,11 +278,13 @@ class _LanesRunner:
             return compiled, state
         index = self._pad(going_on)
         compiled = self._lanes_of_stage()
+        compiled.keep_matches(self._matches())
         return compiled, compiled.adopt([leaf[index] for leaf in jax.tree.leaves(state)])
 
     def _finish(self, state: StoppingState) -> Outcome:
         """Make the outcome; a lane whose last step went wrong gets the image before that step."""
         so_far = self.so_far
+        self.full_size.keep_matches([leaf[self.everyone] for leaf in so_far.matches])
         so_far.take_pictures(state)
         final, layers, totals = self._evaluate()
         history = so_far.complete_history(final, self.lanes.steps())

@@ -23,6 +23,7 @@ class LanesSoFar:
       images: (lanes, h, w, 3) final images of the lanes that are no longer computed.
       status: (lanes,) values of `StoppingState.status`.
       steps: (lanes,) steps that each lane has taken.
+      matches: leaves (lanes, ...) of the matches at the present stage; none if styles are not compared by matches.
     """
 
     def __init__(self, lanes: int, shape: tuple[int, int]) -> None:
@@ -30,6 +31,7 @@ class LanesSoFar:
         self.computed = np.arange(lanes)
         self.images = np.zeros((lanes, *shape, 3), np.float32)
         self.status, self.steps = (np.zeros(lanes, np.int32) for _ in range(2))
+        self.matches: list[np.ndarray] = []
         self._history: list[Losses] = []
 
     @property
@@ -95,6 +97,7 @@ class LanesSoFar:
         arrays = {"computed": self.computed, "ended": self.images[self._ended()]}
         arrays |= {"status": self.status.copy(), "steps": self.steps.copy()}
         arrays |= {f"history/{name}": leaf for name, leaf in self.losses()._asdict().items()}
+        arrays |= {f"matches/{i:04d}": leaf for i, leaf in enumerate(self.matches)}
         for i, leaf in enumerate(jax.tree.leaves(state)):
             # On a CPU, NumPy shows the very memory that the next chunk overwrites.
             arrays[f"state/{i:04d}"] = np.array(leaf)[: len(self.computed)]
@@ -111,6 +114,7 @@ class LanesSoFar:
         self.computed = arrays["computed"]
         self.images[self._ended()] = arrays["ended"]
         self.status, self.steps = arrays["status"], arrays["steps"]
+        self.matches = [arrays[name] for name in sorted(arrays) if name.startswith("matches/")]
         history: Any = {name: arrays[f"history/{name}"] for name in Losses._fields}
         self._history = [Losses(**history)]
         return [arrays[name] for name in sorted(arrays) if name.startswith("state/")]

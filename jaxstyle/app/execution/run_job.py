@@ -91,7 +91,7 @@ def _group_by_shape(job: Job, options: RunOptions, storage: RunStorage | None) -
 
 
 def _finish_images(job: Job, lanes: Iterable[int], images: Iterable[np.ndarray]) -> list[np.ndarray]:
-    return finish_images(job.pictures, job.settings.colour, images, [job.lanes[lane]["content"] for lane in lanes])
+    return finish_images(job.pictures, job.settings, images, [job.lanes[lane] for lane in lanes])
 
 
 def _finish_snapshots(job: Job, storage: RunStorage) -> SnapshotWriter | None:

@@ -15,7 +15,7 @@ from jaxstyle.app.pictures.masks import as_array, check_counts, load_masks, own_
 from jaxstyle.app.pictures.read_image import STDIN, parse_background, resolve_path
 from jaxstyle.app.pictures.shared_shapes import share_shapes
 from jaxstyle.app.settings.lane_settings import LaneValues
-from jaxstyle.app.settings.settings import Settings
+from jaxstyle.app.settings.settings import LUMINANCE, Settings
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.colour import match_colours, match_luminance, to_gray, with_colours_of
 from jaxstyle.objective.regions import content_masks, layer_masks, style_masks
@@ -134,7 +134,7 @@ def load_pictures(settings: Settings, lanes: Sequence[LaneValues], smallest: int
 def choose_style(settings: Settings, lane: LaneValues) -> StyleChoice:
     """Return which style images a lane has."""
     return StyleChoice(
-        content=None if settings.colour == "style" else lane["content"],
+        content=lane["content"] if settings.colour in _FITTED else None,
         style=lane["style"],
         scale=lane.get("style_scale", settings.lanes["style_scale"]),
     )
@@ -212,16 +212,20 @@ def _load_start(name: str, load: partial) -> Picture:
 def content_image(pictures: Pictures, colour: str, content: int) -> jax.Array:
     """Return what stands for a content image in the objective: the image itself, or its luminance."""
     image = jnp.asarray(pictures.contents[content].image)
-    return to_gray(image) if colour == "content" else image
+    return to_gray(image) if colour in LUMINANCE else image
 
 
 def style_images(pictures: Pictures, colour: str, choice: StyleChoice) -> list[jax.Array]:
     """Return a lane's style images, its own and then those of --blend, in the colours that the objective compares."""
     images = [jnp.asarray(picture.image) for picture in _pictures_of(pictures, choice)]
     if choice.content is None:
-        return images
-    change = {"content": match_luminance, "match": match_colours}[colour]
-    return [change(image, jnp.asarray(pictures.contents[choice.content].image)) for image in images]
+        return [to_gray(image) for image in images] if colour in LUMINANCE else images
+    content = jnp.asarray(pictures.contents[choice.content].image)
+    return [_FITTED[colour](image, content) for image in images]
+
+
+_FITTED = {"content": match_luminance, "match": match_colours}
+"""How a style image is fitted to a content image, by colour."""
 
 
 def _pictures_of(pictures: Pictures, choice: StyleChoice) -> list[Picture]:
@@ -253,17 +257,24 @@ def style_regions(pictures: Pictures, choice: StyleChoice) -> list[jax.Array] | 
 
 
 def finish_images(
-    pictures: Pictures, colour: str, images: Iterable[np.ndarray], contents: Iterable[int]
+    pictures: Pictures, settings: Settings, images: Iterable[np.ndarray], lanes: Iterable[LaneValues]
 ) -> list[np.ndarray]:
-    """Return the lanes' images (h, w, 3), with the colours of their numbered contents if asked for.
+    """Return the images (h, w, 3) of lanes in the colours that the settings ask for.
 
     Images of a coarser stage may be smaller than their contents.
     """
-    if colour != "content":
+    if settings.colour not in LUMINANCE:
         return list(images)
-    return [np.asarray(_finish(image, pictures.contents[i].image)) for image, i in zip(images, contents, strict=True)]
+    finished = []
+    for image, lane in zip(images, lanes, strict=True):
+        content = pictures.contents[lane["content"]].image
+        style = pictures.style_sets[choose_style(settings, lane).scale].styles[lane["style"]].image
+        finished.append(np.asarray(_finish(image, content, None if settings.colour == "content" else style)))
+    return finished
 
 
 @jax.jit
-def _finish(image: jax.Array, content: jax.Array) -> jax.Array:
+def _finish(image: jax.Array, content: jax.Array, style: jax.Array | None) -> jax.Array:
+    if style is not None:
+        content = match_colours(content, style)
     return with_colours_of(image, content if content.shape == image.shape else resize(content, image.shape[:2]))

@@ -33,13 +33,16 @@ run has them.
 - `--content-loss self_similarity` keeps how places of the photograph resemble each other, and not their features;
   `jaxstyle.objective.statistics.content_statistics` explains it.
 - `--preset gram-mean` uses the library's defaults: Gram matrices, at one size.
-- `--preset gatys`, `johnson`, `crowson`, `strotss`, `tutorial` uses layers, weights and scalings of those programs;
-  `jaxstyle.optimise.presets` says what differs.
+- `--preset gatys`, `johnson`, `crowson`, `strotss`, `nnst`, `tutorial` uses layers, weights and scalings of those
+  programs; `jaxstyle.optimise.presets` says what differs. Under `nnst`, alpha goes from 0 to 1: it is the content's
+  share of what the style is matched with at each size.
 - `--style-scale 0.5 1 2` goes from finer to larger strokes: the style image at half of `--size`, at all of it and at
   twice; the run folder shows the largest one, and metrics compare with it.
 - `--content-layers relu3_1 relu4_2 --content-layer-weights 1,0 0.5,0.5 0,1` goes from the photograph's detail to its
   larger shapes.
 - `--blend b.jpg --style-mix 1,0 0.5,0.5 0,1` makes a row of pictures from one style to another.
+- `--colour mapped` paints in the style image's colours, but so that each object of the photograph keeps one: its own,
+  mapped by matched statistics.
 - `--colour match`, `content` paints in the photograph's colours, by matched statistics or by a transfer of luminance
   alone.
 - `--content-mask sky.png ground.png --blend b.jpg` gives each region of the photograph its own style; `--style-mask`

@@ -28,12 +28,18 @@ DEFAULT_SIZE = 160
 VGG19, ALEXNET = "vgg19", "alexnet"
 """The networks that have a name; any other is MODULE:FUNCTION."""
 
-COLOURS: tuple[str, ...] = ("style", "content", "match")
+COLOURS: tuple[str, ...] = ("style", "content", "match", "mapped")
 """Whose colours a picture has.
 
 "style" means the style image's. "content" means the content image's, by a transfer of luminance alone. "match" means
-the content image's on the whole: the style image first gets their mean and covariance.
+the content image's on the whole: the style image first gets their mean and covariance. "mapped" means the style
+image's, mapped onto the content's: luminance alone is transferred, and the chroma is that of the content image after
+its colours got the mean and covariance of the style image's, so that no colour bleeds within an object (as NNST does
+it, Kolkin et al., arXiv 2203.13215).
 """
+
+LUMINANCE: tuple[str, ...] = ("content", "mapped")
+"""Those of `COLOURS` for which luminance alone is transferred."""
 
 
 _STYLE_LOSS = default_style_loss("mean")
@@ -95,8 +101,9 @@ class Settings:
     )
     colour: str = _option(
         "style",
-        "whose colours: style; content, by a transfer of luminance alone; or match, by matching the style image's "
-        "colours to the content's beforehand (default: style)",
+        "whose colours: style; content, by a transfer of luminance alone; match, by matching the style image's "
+        "colours to the content's beforehand; or mapped, the content's matched to the style image's, by a transfer of "
+        "luminance (default: style)",
         choices=COLOURS,
         needs_content=True,
     )

@@ -146,9 +146,9 @@ class LiveReport:
         began = time.thread_time()
         assert self._job is not None
         job = self._job
-        contents = [job.lanes[lane]["content"] for lane in images]
+        shown = [job.lanes[lane] for lane in images]
         side = _side(len(job.lanes))
-        finished = finish_images(job.pictures, job.settings.colour, images.values(), contents)
+        finished = finish_images(job.pictures, job.settings, images.values(), shown)
         for lane, image in zip(images, finished, strict=True):
             self._small[image_name(lane)] = _shrink(image, side)
         lanes, losses = history

@@ -18,12 +18,9 @@ from jaxstyle.common.checks import check_shape
 from jaxstyle.common.dtypes import promoted, widen
 from jaxstyle.common.exact_matmul import exact_matmul
 from jaxstyle.objective.losses import feature_loss
-from jaxstyle.objective.statistics.nearest import sample_positions
-from jaxstyle.objective.statistics.statistic import Distance, scaled
+from jaxstyle.objective.statistics.positions import sample_positions
+from jaxstyle.objective.statistics.statistic import EPSILON, FLAT, Distance, scaled
 from jaxstyle.objective.weight_defaults import CONTENT_LOSSES
-
-_FLAT = 1e-6
-_EPSILON = 1e-12
 
 
 class ContentStatistic(NamedTuple):
@@ -101,12 +98,12 @@ def self_similarity(*, count: int = 1024) -> ContentStatistic:
         if h * w > count:
             flat = flat[sample_positions(jnp.ones((h, w)), count)]
         squares = jnp.square(flat).sum(1)
-        # One more coordinate, the same for all, defines the cosine of features that are 0, as in `nearest.Samples`.
-        floor = _FLAT * squares.mean() + _EPSILON
+        # One more coordinate, the same for all, defines the cosine of features that are 0, as in `positions.Samples`.
+        floor = FLAT * squares.mean() + EPSILON
         inverse = lax.rsqrt(squares + floor)
         directions = flat * inverse[:, None]
         distances = 1 - exact_matmul(directions, directions.T) - floor * inverse[:, None] * inverse[None]
-        return distances / (distances.sum(0, keepdims=True) + _EPSILON)
+        return distances / (distances.sum(0, keepdims=True) + EPSILON)
 
     def distance(found: jax.Array, target: jax.Array, *, convention: str) -> jax.Array:
         found, target = promoted(found, target)

@@ -13,7 +13,11 @@ from jaxtyping import Array, Float
 
 from jaxstyle.objective.losses import check_convention, mask_area
 
-_EPSILON = 1e-12
+FLAT = 1e-6
+"""Square of the constant coordinate that cosines get beside features, over the mean square of their lengths."""
+
+EPSILON = 1e-12
+"""Keeps quotients of sums that may be 0 finite."""
 
 
 class Distance(Protocol):
@@ -44,6 +48,9 @@ class StyleStatistic(NamedTuple):
       distance: (statistic of the image, target, convention=) -> a scalar; see `Distance`.
       to_target: statistic of a style image -> target: whatever `distance` needs of a style, computed once. Its shapes
         don't depend on the image's size.
+      match: None, or (statistic of an image, target) -> matches: which part of the style each part of the image is
+        compared with, a pytree of arrays without gradient. `Objective.match` keeps them in the targets, and `distance`
+        then gets them as its keyword `matches`; without that keyword it finds them anew.
 
     Examples:
       >>> import jax.numpy as jnp, jaxstyle as js
@@ -67,6 +74,24 @@ class StyleStatistic(NamedTuple):
     measure: Callable[[Float[Array, "h w c"], Float[Array, "h w"] | None], Any]
     distance: Distance
     to_target: Callable[[Any], Any] = lambda statistic: statistic
+    match: Callable[[Any, Any], Any] | None = None
+
+
+def compare(statistic: StyleStatistic, found: Any, target: Any, matches: Any, convention: str) -> Float[Array, ""]:
+    """Compute the style loss of one layer for one style.
+
+    Args:
+      statistic: how styles are compared.
+      found: its statistic of the image.
+      target: its target of the style.
+      matches: what it has matched; None: nothing, or it is to match anew.
+      convention: one of `losses.CONVENTIONS`.
+
+    Returns:
+      A scalar.
+    """
+    kept = {} if matches is None else {"matches": matches}
+    return statistic.distance(found, target, convention=convention, **kept)
 
 
 def scaled(name: str, distance: Float[Array, ""], energy: Float[Array, ""], convention: str) -> Float[Array, ""]:
@@ -86,7 +111,7 @@ def scaled(name: str, distance: Float[Array, ""], energy: Float[Array, ""], conv
     """
     if check_convention(convention) not in ("mean", "relative"):
         raise ValueError(f"convention {convention!r} is for Gram matrices; style_loss {name!r} takes mean or relative")
-    return distance / (energy + _EPSILON) if convention == "relative" else distance
+    return distance / (energy + EPSILON) if convention == "relative" else distance
 
 
 def weighted_mean(f: Float[Array, "h w c"], mask: Float[Array, "h w"] | None) -> Float[Array, " c"]:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle.network.layers import HYPERCOLUMN
 from jaxstyle.objective.losses import gram_loss, gram_matrix
+from jaxstyle.objective.statistics.matched import matched
 from jaxstyle.objective.statistics.moments import CENTERED_GRAM, MOMENTS
 from jaxstyle.objective.statistics.nearest import nearest, relaxed_emd
 from jaxstyle.objective.statistics.sliced import sliced
@@ -41,6 +42,8 @@ def style_statistic(style_loss: str | StyleStatistic) -> StyleStatistic:
     |               | of `F d` and `S d`                                |                                         |
     | nearest       | mean over positions of the cosine distance of     | Kolkin et al., arXiv 2203.13215         |
     |               | `F - m` to the nearest of `S - s`                 |                                         |
+    | matched       | mean over positions of the cosine distance of F   | Kolkin et al., arXiv 2203.13215         |
+    |               | to the S that was nearest to another image        |                                         |
     | relaxed_emd   | the larger of two means of cosine distances, of F | Kolkin et al., arXiv 1904.12785         |
     |               | to its nearest in S and of S to its nearest in F, |                                         |
     |               | plus `mean(abs(m - s)) + mean(abs(C - D))`        |                                         |
@@ -49,7 +52,7 @@ def style_statistic(style_loss: str | StyleStatistic) -> StyleStatistic:
     centered_gram), which makes numbers comparable between statistics. The conventions `gatys` and `johnson` scale Gram
     matrices, and are for the first two statistics only. Under `mean`, beta 1 of gram led to about the content loss of
     beta 10 of wasserstein, 15 of moments and of centered_gram, and 20 of sliced (a photograph and a mosaic of 112
-    pixels). For nearest, `relative` is the same as `mean`.
+    pixels). For nearest and matched, `relative` is the same as `mean`.
 
     Args:
       style_loss: one of `weight_defaults.STYLE_LOSSES`, or a `StyleStatistic`.
@@ -128,5 +131,6 @@ _BY_NAME: dict[str, StyleStatistic] = {
     "moments": MOMENTS,
     "sliced": sliced(),
     "nearest": nearest(),
+    "matched": matched(),
     "relaxed_emd": relaxed_emd(),
 }

@@ -18,6 +18,7 @@ from jaxstyle.app.pictures.job_pictures import (
     Pictures,
     StyleChoice,
     StyleSet,
+    choose_style,
     finish_images,
     load_pictures,
     start_image,
@@ -171,8 +172,15 @@ def test_colours_of_each_pair():
     inputs = pictures((20, 24), (20, 24), (18, 30), (22, 22))
     for number in (0, 1):
         content = jnp.asarray(inputs.contents[number].image)
-        for colour, change in (("match", match_colours), ("content", match_luminance), ("style", lambda s, _: s)):
-            found = style_images(inputs, colour, StyleChoice(None if colour == "style" else number, 0, 1.0))
+        for colour, change in (
+            ("match", match_colours),
+            ("content", match_luminance),
+            ("style", lambda s, _: s),
+            ("mapped", lambda s, _: to_gray(s)),
+        ):
+            choice = choose_style(Settings("c.png", "s.png", colour=colour), {"content": number, "style": 0})
+            assert choice == StyleChoice(None if colour in ("style", "mapped") else number, 0, 1.0)
+            found = style_images(inputs, colour, choice)
             assert len(found) == 2
             for one, picture in zip(found, (*inputs.largest.styles, *inputs.largest.blend), strict=True):
                 np.testing.assert_allclose(one, change(jnp.asarray(picture.image), content), atol=1e-5)
@@ -181,15 +189,21 @@ def test_colours_of_each_pair():
 def test_final_images_get_their_contents_chroma(rng):
     inputs = pictures((6, 8), (6, 8), (6, 8))
     images = 0.5 + 0.1 * rng.uniform(size=(3, 6, 8, 3)).astype(np.float32)
-    np.testing.assert_array_equal(finish_images(inputs, "match", images, [0, 1, 0]), images)
-    for image, found, number in zip(
-        images, finish_images(inputs, "content", images, [0, 1, 0]), (0, 1, 0), strict=True
-    ):
-        np.testing.assert_allclose(luminance(found), luminance(image), atol=1e-5)
-        content = inputs.contents[number].image
-        chroma, wanted = found - to_gray(found), content - to_gray(content)
-        assert (chroma * wanted > -1e-5).all()
-        assert np.abs(chroma).max() > 0.1
+    lanes = [{"content": number, "style": 0} for number in (0, 1, 0)]
+    finished = {
+        colour: finish_images(inputs, Settings("c.png", "s.png", colour=colour), images, lanes)
+        for colour in ("match", "content", "mapped")
+    }
+    np.testing.assert_array_equal(finished["match"], images)
+    style = jnp.asarray(inputs.largest.styles[0].image)
+    for colour in ("content", "mapped"):
+        for image, found, lane in zip(images, finished[colour], lanes, strict=True):
+            np.testing.assert_allclose(luminance(found), luminance(image), atol=1e-5)
+            content = jnp.asarray(inputs.contents[lane["content"]].image)
+            content = content if colour == "content" else match_colours(content, style)
+            chroma, wanted = found - to_gray(found), content - to_gray(content)
+            assert (chroma * wanted > -1e-5).all()
+            assert np.abs(chroma).max() > 0.1
 
 
 def test_start_from_a_file_covers_the_content():
@@ -204,7 +218,7 @@ def test_start_from_a_file_covers_the_content():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("colour", ["content", "match"])
+@pytest.mark.parametrize("colour", ["content", "match", "mapped"])
 def test_colours_in_a_sweep_are_those_of_each_pair_alone(more, colour):
     (more / "contents").mkdir()
     for name in ("c.png", "c2.png"):
@@ -222,7 +236,8 @@ def test_colours_in_a_sweep_are_those_of_each_pair_alone(more, colour):
     content = read_image("c2.png")
     styled = run.images[3]
     assert np.abs(luminance(styled) - luminance(content)).mean() > 0.005
-    if colour == "content":
+    if colour in ("content", "mapped"):
+        content = content if colour == "content" else np.asarray(match_colours(content, read_image("s.png")))
         chroma, wanted = styled - to_gray(styled), content - to_gray(content)
         assert (chroma * wanted > -2e-3).all()  # in 8 bits
 

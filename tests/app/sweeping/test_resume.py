@@ -169,6 +169,24 @@ def test_stages_refinement_and_snapshots_are_resumed_too(images, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tolerance", [[], ["--tolerance", "0.9"]], ids=["all", "compacted"])
+def test_matches_are_resumed_at_every_size(images, monkeypatch, tolerance):
+    """They are not made again: the picture that they were made of is gone."""
+    sweep = [*SWEEP, "--min-size", "12", "--coarse-steps", "7", "--style-loss", "matched", "--alpha", "0", "0.5"]
+    sweep += ["--steps", "60", *tolerance] if tolerance else []
+    assert jaxstyle(*sweep, "--out", "whole") == 0
+    whole = results(images / "whole")
+    taken = {row["steps"] for row in read_table(images / "whole" / "lanes.csv")}
+    assert (taken != {"67"}) if tolerance else (taken == {"19"})
+    for moments in (2, 5):
+        with monkeypatch.context() as patch:
+            kill_after(patch, Progress, "advance", moments)
+            killed(*sweep, "--out", "run", "--overwrite")
+        assert jaxstyle("resume", "run", "--quiet") == 0
+        assert results(images / "run") == whole
+
+
+@pytest.mark.slow
 def test_a_run_killed_after_lanes_have_converged_and_been_left_out(images, monkeypatch):
     sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "150", "--beta", "0", "1", "10", "--tv", "0"]
     sweep += ["--tolerance", "0.05", "--checkpoint-every", "0"]
