@@ -96,6 +96,8 @@ def objectives(params):
     import jaxstyle as js
     from jaxstyle.network.features import smallest_side
     from jaxstyle.network.hypercolumns import add_hypercolumns
+    from jaxstyle.optimise.pyramid import mix
+    from jaxstyle.parallel.stacked_targets import match_lanes
 
     content, style = pictures()
     features = js.make_features(NAMES, pooling="average", padding="replicate")
@@ -103,10 +105,12 @@ def objectives(params):
 
     masks = jnp.stack([jnp.ones((16, 18)), jnp.zeros((16, 18)).at[4:].set(1)])
     of_style = np.ones((2, 12, 18), np.float32)
-    for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced", "nearest", "relaxed_emd"):
+    for name in ("gram", "centered_gram", "wasserstein", "moments", "sliced", "nearest", "relaxed_emd", "matched"):
         objective = js.make_objective(features, **LAYERS, content_loss="self_similarity", style_loss=name)
         targets = trace(partial(objective.targets, masks=(masks, of_style)), params, content, style)
         trace(objective.loss, content, params, targets, js.LossWeights())
+    kept = trace(objective.match, trace(mix, content, content, jnp.float32(0.5)), params, targets)
+    trace(objective.loss, content, params, kept, js.LossWeights())
 
     columns = call(add_hypercolumns, js.make_features(("relu1_1", "relu2_1")), ("relu1_1", "relu2_1"))
     trace(columns, params, content)
@@ -119,6 +123,11 @@ def objectives(params):
     check_leaves(weights)
     trace(objective.terms, content, params, several, weights)
     call(js.stack_targets, [several, several], style=[0, 0])
+    matching = js.make_objective(shallow, **layers, style_loss="matched")
+    several = call(matching.targets, params, content, [style, np.asarray(content)])
+    of_lanes = call(js.stack_targets, [several, several], style=[0, 0])
+    mixes = mix(content, jnp.stack([content, content]), jnp.array([0.0, 1.0]))
+    trace(partial(match_lanes, matching.match), mixes, params, of_lanes)
     assert call(smallest_side, shallow, params, ("relu1_1",)) == 2
 
 

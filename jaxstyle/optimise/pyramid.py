@@ -57,7 +57,7 @@ def mix(
       (..., h, w, 3).
     """
     share = jnp.clip(jnp.asarray(alpha, picture.dtype), 0, 1)[..., None, None, None]
-    return share * content + (1 - share) * picture
+    return share * jnp.broadcast_to(content, picture.shape) + (1 - share) * picture
 
 
 def _resample(x: jax.Array, shape: Sequence[int], method: str) -> jax.Array:
