@@ -124,12 +124,12 @@ PRESETS: dict[str, Preset] = {
             "it draws 1,024 positions of all images anew for every step, where we compare all positions of the picture "
             "with a fixed sample of the style's; halves the content weight at each size; has a term for colours alone; "
             "has hypercolumns with pixels, up to block 5 and not divided by their numbers of channels; optimises the "
-            "coefficients of a Laplacian pyramid with RMSprop, 200 steps a size; and has VGG16 where "
-            "vgg19-oxford is VGG19"
+            "coefficients of a Laplacian pyramid with RMSprop, 200 steps a size, without a total variation; and has "
+            "VGG16 where vgg19-oxford is VGG19"
         ),
-        alpha=1.0,
+        alpha=2.0,
         beta=1.0,
-        tv=0.0,
+        tv=1.0,
         convention="mean",
         content_layers=(HYPERCOLUMN,),
         style_layers=(HYPERCOLUMN,),
@@ -138,6 +138,7 @@ PRESETS: dict[str, Preset] = {
         style_loss="relaxed_emd",
         padding="replicate",
         min_size=64,
+        alphas=(0.5, 1.0, 2.0, 4.0, 8.0),
     ),
     "nnst": Preset(
         source="Kolkin, Kucera, Paris, Sykora, Shechtman and Shakhnarovich, NNST, arXiv 2203.13215",
@@ -146,12 +147,12 @@ PRESETS: dict[str, Preset] = {
             "which keeps more of the content beside as much of the style; takes all positions of the style image, "
             "also turned by 90, 180 and 270 degrees, where we take 1,024; draws positions of the layers anew for "
             "every step; makes hypercolumns of ten layers, of which we take the last of each block; starts without "
-            "the content's detail; optimises the coefficients of a Laplacian pyramid with Adam, 200 steps a size; and "
-            "corrects colours at the end, for which there is --colour mapped"
+            "the content's detail; optimises the coefficients of a Laplacian pyramid with Adam, 200 steps a size, "
+            "without a total variation; and corrects colours at the end, for which there is --colour mapped"
         ),
         alpha=0.75,
         beta=1.0,
-        tv=0.0,
+        tv=0.3,
         convention="mean",
         content_layers=(),
         style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", HYPERCOLUMN),
