@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from jaxstyle.app.commands.options import add_debug, positive
-from jaxstyle.app.settings.settings import DEFAULT_SIZE
+from jaxstyle.app.settings.settings import AUTO_DTYPE, DEFAULT_SIZE
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import say
 from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS
@@ -46,7 +46,7 @@ def add_plan(commands: Any) -> None:
     add("--rows", action="store_true", help="plan one picture whose rows all devices share: how large it can be")
     add("--lanes", type=positive, metavar="N", help="lanes on all devices (default: one group on each)")
     add("--microbatch", type=positive, metavar="N", help="lanes computed at once on a device (default: by device)")
-    add("--dtype", choices=DTYPES, default="float32", help="precision of the features (default: float32)")
+    add("--dtype", choices=(AUTO_DTYPE, *DTYPES), default=AUTO_DTYPE, metavar="NAME", help="as of jaxstyle sweep")
     add("--optimizer", default="lbfgs", metavar="NAME", help="lbfgs or adam, which keeps least (default: lbfgs)")
     add("--convention", default="mean", metavar="NAME", help="scaling of the losses (default: mean)")
     add("--style-loss", choices=STYLE_LOSSES + COMBINED_STYLE_LOSSES, metavar="NAME", help="as of jaxstyle sweep")
@@ -70,6 +70,7 @@ def _plan(args: argparse.Namespace) -> None:
         os.environ.update(ENVIRONMENT)
         os.environ.pop("JAX_PLATFORM_NAME", None)
     from jaxstyle.app.planning import machine, plan_image_rows, plan_lanes
+    from jaxstyle.app.system.devices import fast_dtype
 
     if args.rows and (args.lanes or args.microbatch):
         raise StartError("--rows is for one picture: leave --lanes and --microbatch out")
@@ -78,8 +79,10 @@ def _plan(args: argparse.Namespace) -> None:
     options["style_layers"] = args.style_layers or default_style_layers(options["style_loss"])
     for name in ("content_layers", "style_layers"):
         options[name] = tuple(options[name])
-    request = plan_lanes.Request(**options)
     found = machine.present() if args.topology is None else machine.topology(args.topology)
+    if args.dtype == AUTO_DTYPE:
+        options["dtype"] = fast_dtype(found.devices[0])
+    request = plan_lanes.Request(**options)
     make = plan_image_rows.make_rows_plan if args.rows else plan_lanes.make_plan
     result = {"topology": args.topology, **make(request, found)}
     entries = _describe_picture(result) if args.rows else _describe_lanes(result)

@@ -74,7 +74,7 @@ The numbers are from Google Cloud's documentation of the TPU versions, and for v
 # How many products in bfloat16 make one product of the features' dtype, forward and backward (see
 # `network.convolution.conv3x3`). float32 at full precision takes six on a TPU (XLA's documentation of operand
 # precision: bf16_6x).
-_TPU_PRODUCTS = {"float32": (6, 6), "bfloat16": (3, 1)}
+_TPU_PRODUCTS = {"float32": (6, 6), "tensorfloat32": (6, 6), "bfloat16": (1, 1), "bfloat16_3x": (3, 1)}
 
 
 _TIMED = {"cpu": (2048, 2**25), "accelerator": (8192, 2**28)}
@@ -132,19 +132,21 @@ def _measure_speed(dtype: str, *, on_cpu: bool) -> Speed:
     """Measure the default device by the best of three runs of a matrix product, and of adding to a large array.
 
     Convolutions with features of this dtype consist of the products that are timed (see `network.convolution.conv3x3`):
-    in float32 at full precision, or in bfloat16, three forward and one backward. On a CPU they are always float32.
-    NVIDIA's data sheet of the H100 (SXM, dense) has 67 TFLOP/s in float32, 495 in TF32, which the network never takes,
-    and 989 in bfloat16.
+    in float32 at full precision, in TF32, or in bfloat16. On a CPU they are always float32. NVIDIA's data sheet of the
+    H100 (SXM, dense) has 67 TFLOP/s in float32, 495 in TF32 and 989 in bfloat16.
     """
     kind = "float32" if on_cpu else dtype
+    of_operands = "bfloat16" if kind.startswith("bfloat16") else "float32"
     side, count = _TIMED["cpu" if on_cpu else "accelerator"]
-    matrix = jnp.ones((side, side), kind)
+    matrix = jnp.ones((side, side), of_operands)
     array = jnp.ones((count,), jnp.float32)
-    multiply = partial(jnp.dot, precision="highest", preferred_element_type=jnp.float32)
+    precision = "high" if kind == "tensorfloat32" else "highest"
+    multiply = partial(jnp.dot, precision=precision, preferred_element_type=jnp.float32)
     product = _best_time(jax.jit(lambda a: multiply(a, a)), matrix)
     pass_over = _best_time(jax.jit(lambda a: a + 1), array)
-    forward, backward = (3, 1) if kind == "bfloat16" else (1, 1)
-    source = f"a matrix product in {kind} and a pass over an array, timed just now"
+    forward, backward = (3, 1) if kind == "bfloat16_3x" else (1, 1)
+    timed = kind if kind == "tensorfloat32" else of_operands
+    source = f"a matrix product in {timed} and a pass over an array, timed just now"
     return Speed(2 * side**3 / product, 2 * array.nbytes / pass_over, forward, backward, source)
 
 

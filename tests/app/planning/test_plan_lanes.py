@@ -18,7 +18,7 @@ from jaxstyle.app.commands import plan as plan_command
 from jaxstyle.app.planning import machine, plan_lanes
 from jaxstyle.app.planning.machine import Machine, Speed
 from jaxstyle.app.planning.most_lanes import search_most
-from jaxstyle.network.layers import CONTENT_LAYERS, CONVOLUTIONS, STYLE_LAYERS
+from jaxstyle.network.layers import CONTENT_LAYERS, CONVOLUTIONS, DTYPES, STYLE_LAYERS
 from jaxstyle.parallel.lanes import make_lanes
 from jaxstyle.parallel.microbatch_size import default_microbatch
 
@@ -113,7 +113,9 @@ def test_flops_are_those_that_xla_counts():
     ("dtype", "on_cpu", "operand", "products"),
     [
         ("float32", False, "float32", (1, 1)),
-        ("bfloat16", False, "bfloat16", (3, 1)),
+        ("tensorfloat32", False, "float32", (1, 1)),
+        ("bfloat16", False, "bfloat16", (1, 1)),
+        ("bfloat16_3x", False, "bfloat16", (3, 1)),
         ("float32", True, "float32", (1, 1)),
         ("bfloat16", True, "float32", (1, 1)),  # a CPU computes in float32 all the same
     ],
@@ -130,9 +132,10 @@ def test_speed_is_that_of_the_products_that_the_dtype_takes(monkeypatch, dtype, 
     monkeypatch.setattr(machine, "_best_time", best_time)
     monkeypatch.setattr(machine, "_TIMED", {"cpu": (8, 16), "accelerator": (8, 16)})
     speed = machine._measure_speed(dtype, on_cpu=on_cpu)
-    assert timed == [(operand, (8, 8), "float32", True), ("float32", (16,), "float32", False)]
+    exact = dtype != "tensorfloat32"
+    assert timed == [(operand, (8, 8), "float32", exact), ("float32", (16,), "float32", False)]
     assert speed[:4] == (2 * 8**3 / 0.5, 2 * 16 * 4 / 0.5, *products)
-    assert operand in speed.source
+    assert (operand if exact else dtype) in speed.source
 
 
 def test_the_estimate_for_a_tpu_knows_the_dtype(monkeypatch):
@@ -143,7 +146,7 @@ def test_the_estimate_for_a_tpu_knows_the_dtype(monkeypatch):
     monkeypatch.setattr(machine.topologies, "get_topology_desc", lambda **_: description)
     found = machine.topology("v5e:1x1")
     assert found.memory == int(15.75 * 2**30)
-    for dtype, seconds in (("float32", 6 * 1e12 + 6 * 2e12), ("bfloat16", 3 * 1e12 + 2e12)):
+    for dtype, seconds in (("float32", 6 * 1e12 + 6 * 2e12), ("bfloat16", 3e12), ("bfloat16_3x", 3 * 1e12 + 2e12)):
         roofline = plan_lanes._roofline(found.speed(dtype), 1e12, 2e12, 1e9)
         assert roofline["seconds_per_lane_step"] == pytest.approx(seconds / 197e12)
         assert roofline["limit"] == "arithmetic"
@@ -235,7 +238,7 @@ def test_help_of_the_plan_imports_no_jax():
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_sweep_lowers_for_cuda(dtype):
     """A GPU's program can't be compiled without a GPU."""
     features = js.make_features(dtype=dtype)
