@@ -60,8 +60,8 @@ class Convolution(nn.Module):
         prepared = self.get_variable("params", "prepared")
         if prepared is not None and prepared.dtype != x.dtype:
             prepared = None  # it was transformed in fewer bits than the kernel now has
-        options = {"backend": self.backend, "precision": self.precision, "padding": self.padding}
-        return conv3x3(x, kernel, prepared, **options) + bias[None, None]
+        y = conv3x3(x, kernel, prepared, backend=self.backend, precision=self.precision, padding=self.padding)
+        return y + bias[None, None]
 
 
 def prepare(params: Any) -> Any:
