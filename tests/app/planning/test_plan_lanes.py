@@ -150,6 +150,7 @@ def test_the_estimate_for_a_tpu_knows_the_dtype(monkeypatch):
         roofline = plan_lanes._roofline(found.speed(dtype), 1e12, 2e12, 1e9)
         assert roofline["seconds_per_lane_step"] == pytest.approx(seconds / 197e12)
         assert roofline["limit"] == "arithmetic"
+        assert roofline["seconds_of_arithmetic"] > roofline["seconds_of_memory"] == pytest.approx(1e9 / 819e9)
     assert plan_lanes._roofline(found.speed("bfloat16"), 1e9, 1e9, 819e9)["seconds_per_lane_step"] == pytest.approx(1)
 
 
@@ -203,6 +204,26 @@ def test_plan_as_a_table(capsys, monkeypatch):
     for row in ("peak memory of a device            4 GB", "of it for each lane of a group     100 MB"):
         assert row in out.splitlines()
     assert "estimate" in out
+    assert "read and written in a lane's step  125 MB" in out.splitlines()
+    assert "limited by memory bandwidth (arithmetic " in out or "limited by arithmetic (arithmetic " in out
+
+
+def test_plan_of_a_gpu_that_is_not_here(capsys, monkeypatch):
+    """Its groups are an accelerator's, its step has no Winograd kernels, and nobody knows its speed."""
+    asked = []
+
+    def compile_(problem, machine, each, microbatch):
+        asked.append((jax.tree.leaves(problem.params), machine.memory, each, microbatch))
+        return plan_lanes.Compiled(each, 12.0, each <= 8, 4 * 10**9, 800 * 10**6, 75 * 10**6, 1e9, 0)
+
+    monkeypatch.setattr(plan_lanes, "_compile", compile_)
+    assert run_main("--memory", "24GB", "--size", "512", "--weights", "random:0") == 0
+    out, _ = capsys.readouterr()
+    leaves, *rest = asked[0]
+    assert rest == [18 * 10**9, 8, 8]
+    assert not [leaf for leaf in leaves if leaf.ndim == 3]  # what `prepare` adds
+    assert "estimate of a lane's step          unknown: nobody knows this device's speed" in out.splitlines()
+    assert "bfloat16" in out
 
 
 @pytest.mark.parametrize(
@@ -213,6 +234,7 @@ def test_plan_as_a_table(capsys, monkeypatch):
         (["--convention", "none"], "unknown convention 'none'; valid: mean, gatys, johnson, relative"),
         (["--style-layers", "relu9_1"], "unknown layer 'relu9_1'; valid layers: conv1_1"),
         (["--weights", "nothing"], "unknown weights 'nothing'"),
+        (["--memory", "24GB", "--rows"], "--memory is for lanes on one GPU: leave --rows and --topology out"),
         (["--rows", "--lanes", "3"], "--rows is for one picture: leave --lanes and --microbatch out"),
     ],
 )
