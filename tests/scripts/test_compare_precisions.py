@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-SHORT = "--pairs 1 --betas 1 10 --size 40 --steps 12 --optimizer adam --dtype bfloat16 bfloat16_3x".split()
+SHORT = "--pairs 1 --betas 1 10 --size 52 --steps 12 --optimizer adam --dtype bfloat16 bfloat16_3x".split()
 LAYERS = "--content-layers relu2_2 --style-layers relu1_1 relu2_1".split()
 
 
