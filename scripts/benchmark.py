@@ -5,6 +5,7 @@
     python scripts/benchmark.py --size 128 --lanes 8 --against loop     # a scan, or a Python loop over the jitted step
     python scripts/benchmark.py --size 128 --lanes 8 --against torch    # PyTorch, see torch_transfer.py
     python scripts/benchmark.py --size 128 --lanes 8 --against torch --dtype bfloat16
+    python scripts/benchmark.py --size 512 --lanes 8 --against compiled-torch --dtype tensorfloat32    # torch.compile
 
 Both sides of a comparison take as many lane-steps a call, in turns, in one process. Prints medians, and the median,
 smallest and largest of the pairs' ratios (below 1: jaxstyle, or lanes together, are faster). Weights are random, and
@@ -35,8 +36,11 @@ from jaxstyle.network.layers import BACKENDS, DTYPES
 LEARNING_RATE = 0.02
 TOLERANCES = {  # of the losses, relative, at the start and after a step
     "float32": (1e-3, 1e-2),
+    "tensorfloat32": (5e-3, 3e-2),
+    "bfloat16_3x": (2e-2, 5e-2),
     "bfloat16": (2e-2, 5e-2),
 }
+COMPILED = "compiled-torch"  # with torch.compile
 SMALLEST = 32  # for relu5_1
 REST_S = 0.05  # before each call: threads of the other side may still be spinning
 
@@ -152,13 +156,21 @@ def make_gradient(size: int, lanes: int, options: Options) -> Side:
     return Side(lambda: np.asarray(compiled(images, params, targets, weights)[:, 0, 0, 0]))
 
 
-def make_torch(params: Any, size: int, lanes: int, steps: int, dtype: str, device: str = "cpu") -> Side:
+def make_torch(
+    params: Any, size: int, lanes: int, steps: int, dtype: str, device: str = "cpu", *, compiled: bool = False
+) -> Side:
     """PyTorch's side, with any of our parameters; each call goes on where the last one ended."""
     import torch_transfer
 
     torch_transfer.use_all_cores()
     transfer = torch_transfer.TorchTransfer(
-        params, *make_images(size), make_betas(lanes), learning_rate=LEARNING_RATE, dtype=dtype, device=device
+        params,
+        *make_images(size),
+        make_betas(lanes),
+        learning_rate=LEARNING_RATE,
+        dtype=dtype,
+        device=device,
+        compiled=compiled,
     )
     return Side(lambda: transfer.run(steps))
 
@@ -173,7 +185,7 @@ def make_other(against: str, size: int, lanes: int, steps: int, options: Options
 
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     params = make_inputs(size, options.backend, options.dtype)[1]
-    return make_torch(params, size, lanes, steps, options.dtype, device)
+    return make_torch(params, size, lanes, steps, options.dtype, device, compiled=against == COMPILED)
 
 
 def check_losses(ours: np.ndarray, theirs: np.ndarray, dtype: str = "float32") -> None:
@@ -238,7 +250,7 @@ def compare(size: int, lanes: int, options: Options, args: argparse.Namespace) -
     other = make_other(against, size, lanes, steps, options) if against else None
     if other:
         theirs = other.run()
-        if against == "torch":
+        if against in ("torch", COMPILED):
             check_losses(losses, theirs, options.dtype)
         else:
             row[f"{against}_compile_s"] = other.compile_s
@@ -266,7 +278,7 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
     import jax
 
     about = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
-    if args.against == "torch":
+    if args.against in ("torch", COMPILED):
         import torch  # pyright: ignore[reportMissingImports]
 
         about["torch"] = torch.__version__
@@ -293,7 +305,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network, on both sides (float32)")
     parser.add_argument(
         "--against",
-        choices=["one", "loop", "torch"],
+        choices=["one", "loop", "torch", COMPILED],
         help="compare with one lane, with a Python loop over the jitted step, or with PyTorch",
     )
     parser.add_argument("--steps", **positive, default=2, help="steps of a call (2)")
@@ -304,8 +316,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if min(args.size) < SMALLEST:
         parser.error(f"argument --size: must be at least {SMALLEST}")
-    if "torch" in (args.against, args.peak_of) and importlib.util.find_spec("torch") is None:
-        parser.exit(2, "--against torch needs PyTorch: pip install torch\n")
+    if {"torch", COMPILED} & {args.against, args.peak_of} and importlib.util.find_spec("torch") is None:
+        parser.exit(2, f"--against {args.against or 'torch'} needs PyTorch: pip install torch\n")
     return args
 
 

@@ -36,6 +36,7 @@ class TorchTransfer:
         learning_rate: float,
         dtype: str = "float32",
         device: str = "cpu",
+        compiled: bool = False,
     ) -> None:
         """Set the targets up.
 
@@ -46,10 +47,14 @@ class TorchTransfer:
           start: (h, w, 3) where all lanes start.
           betas: (lanes,) style weights.
           learning_rate: Adam's.
-          dtype: of the convolutions, "float32" or "bfloat16"; Gram matrices, losses and Adam stay float32.
+          dtype: of the convolutions, one of `layers.DTYPES`; Gram matrices, losses and Adam stay float32. On a GPU,
+            products are rounded to TF32 unless it is "float32".
           device: where to compute.
+          compiled: whether torch.compile makes the objective and its gradient.
         """
-        self._device, self._dtype = device, getattr(torch, dtype)
+        self._device, self._dtype = device, torch.bfloat16 if dtype.startswith("bfloat16") else torch.float32
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = dtype != "float32"
+        self._losses = torch.compile(self._objective) if compiled else self._objective
         self._mean = torch.tensor(np.asarray(params["mean"]), device=device).reshape(3, 1, 1)
         # VGG16 lacks some, whose ReLU does nothing then.
         self._convolutions = {name: self._convolution(params[name]) for name in LAYERS[: DEEPEST + 1] if name in params}
@@ -73,7 +78,7 @@ class TorchTransfer:
 
     def _step(self) -> Any:
         self._optimizer.zero_grad(set_to_none=True)
-        losses = self._objective()
+        losses = self._losses()
         losses.sum().backward()
         self._optimizer.step()
         with torch.no_grad():

@@ -101,7 +101,10 @@ def objectives(params):
 
     content, style = pictures()
     features = js.make_features(NAMES, pooling="average", padding="replicate")
-    trace(js.make_features(("relu1_1", "relu2_1"), dtype="bfloat16", pooling="scaled_average"), params, content)
+    for dtype in ("bfloat16", "bfloat16_3x"):
+        trace(js.make_features(("relu1_1", "relu2_1"), dtype=dtype, pooling="scaled_average"), params, content)
+    framed = js.make_features(("relu1_2",), padding="replicate")
+    trace(jax.grad(lambda x: framed(params, x)["relu1_2"].sum()), content)
 
     masks = jnp.stack([jnp.ones((16, 18)), jnp.zeros((16, 18)).at[4:].set(1)])
     of_style = np.ones((2, 12, 18), np.float32)

@@ -10,20 +10,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
+from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Float
 
 from jaxstyle.network import winograd
+from jaxstyle.network.padding import fold_of_transpose, pad
 
 _Prepared = tuple[jax.Array, tuple[jax.Array, jax.Array]] | None
 """Transformed kernels and the matrices of `winograd.height_transforms`, or None."""
 
 
 class _Options(NamedTuple):
-    """What a convolution is compiled for: whether Winograd's algorithm runs on every platform; bfloat16; padding."""
+    """What a convolution is compiled for: whether Winograd's algorithm runs on every platform, and as of `conv3x3`."""
 
     everywhere: bool
-    bfloat16: bool
+    precision: str
     padding: str
+    pairs: bool
 
 
 @jax.jit
@@ -56,8 +59,9 @@ def conv3x3(
     prepared: Float[Array, "points c_in c_out"] | None = None,
     *,
     backend: str = "auto",
-    bfloat16: bool = False,
+    precision: str = "float32",
     padding: str = "zero",
+    pairs: bool = False,
 ) -> Float[Array, "h w c_out"]:
     """Cross-correlate an image with 3x3 kernels, with stride 1. The result has the image's size.
 
@@ -66,23 +70,25 @@ def conv3x3(
     forward mode such as `jax.jvp` raises TypeError.
 
     Args:
-      x: (h, w, c_in), of the kernel's dtype.
+      x: (h, w, c_in), of the kernel's dtype. With bfloat16 the result is bfloat16, of one product summed in float32,
+        and neither `prepared` nor `backend` counts.
       kernel: (3, 3, c_in, c_out). Another odd size is allowed with zero padding and without `prepared`.
       prepared: None or `prepare_kernel(kernel)`. The gradient with respect to it is zero: the gradient with respect to
         `kernel` is the whole one.
       backend: one of `layers.BACKENDS`. "auto" takes Winograd's algorithm on CPU if there is `prepared`, and XLA's
         convolution otherwise. "xla" takes XLA's on every platform. "winograd" takes Winograd's on every platform, for
         kernels that have a tile size.
-      bfloat16: whether a TPU or GPU computes three bfloat16 products instead of one in float32, and a single one in the
-        gradient with respect to `x`. A CPU only rounds that gradient's input. If False, float32 is computed at full
-        precision on every platform.
+      precision: how float32 is computed: "float32", at full precision on every platform; "tensorfloat32", by GPUs with
+        10 bits of their operands; or "bfloat16_3x", by TPUs and GPUs in three bfloat16 products, and in a single one in
+        the gradient with respect to `x`. A CPU only rounds that gradient's input.
       padding: one of `layers.PADDINGS`.
+      pairs: whether columns are pairs of pixels (see `padding`), so that the nearest pixel is the nearer one of a pair.
 
     Returns:
       (h, w, c_out).
     """
     m = winograd.tile_size(*kernel.shape[2:])
-    if backend == "xla" or m is None:
+    if backend == "xla" or m is None or x.dtype == jnp.bfloat16:
         prepared = None
     elif backend == "winograd":
         transformed = partial(winograd.transform_kernel, m=m)
@@ -92,7 +98,7 @@ def conv3x3(
             prepared = lax.platform_dependent(
                 kernel, prepared, cpu=lambda _, u: u, default=lambda kernel, _: transformed(kernel)
             )
-    return _conv3x3(_Options(backend == "winograd", bfloat16, padding), x, kernel, prepared)
+    return _conv3x3(_Options(backend == "winograd", precision, padding, pairs), x, kernel, prepared)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -104,11 +110,6 @@ def _conv3x3(options: _Options, x: jax.Array, kernel: jax.Array, prepared: jax.A
 def _conv3x3_transposed(options: _Options, g: jax.Array, kernel: jax.Array, prepared: jax.Array | None) -> jax.Array:
     """Compute the gradient of `conv3x3` with respect to x: (h, w, c_out) -> (h, w, c_in)."""
     return _apply(options, True)(g, kernel, prepared)
-
-
-def _pad(x: jax.Array) -> jax.Array:
-    """Put a frame of the nearest pixels around images: (n, h, w, c) -> (n, h + 2, w + 2, c)."""
-    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
 
 
 def _convolve(
@@ -141,7 +142,7 @@ def _convolve_in_three(x: jax.Array, kernel: jax.Array, frame: int | None) -> ja
     """
 
     def split(a: jax.Array) -> tuple[jax.Array, jax.Array]:
-        high = _round(a)
+        high = round_to_bfloat16(a)
         return high.astype(jnp.bfloat16), (a - high).astype(jnp.bfloat16)
 
     (x1, x2), (k1, k2) = split(x), split(kernel)
@@ -149,10 +150,25 @@ def _convolve_in_three(x: jax.Array, kernel: jax.Array, frame: int | None) -> ja
     return (product(x2, k1) + product(x1, k2) + product(x1, k1)).astype(x.dtype)
 
 
-def _round(x: jax.Array) -> jax.Array:
-    """Round to values that bfloat16 can hold. XLA never drops this, as it may drop a pair of conversions."""
+def round_to_bfloat16(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Round to values that bfloat16 can hold. XLA never drops this, as it may drop a pair of conversions.
+
+    Args:
+      x: an array of any shape. Values of bfloat16 are rounded, too, for XLA may have them in more bits.
+
+    Returns:
+      An array of the same shape, float32 for bfloat16.
+    """
     bits = jnp.finfo(jnp.bfloat16)
-    return lax.reduce_precision(x, bits.nexp, bits.nmant)
+    return lax.reduce_precision(x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x, bits.nexp, bits.nmant)
+
+
+def _interleave(images: jax.Array) -> jax.Array:
+    """On a TPU, lay eight or more images out pixel by pixel, as convolutions want them and Gram matrices take them.
+
+    Without it, the layout that suits Gram matrices spreads, and every convolution has its operands copied.
+    """
+    return images if len(images) < 8 else with_layout_constraint(images, Layout((1, 2, 0, 3)))
 
 
 def _convolve_images(
@@ -161,22 +177,30 @@ def _convolve_images(
     """Convolve images x (..., h, w, c), or apply the transpose of the convolution."""
 
     def by_xla(x: jax.Array, kernel: jax.Array, *_: Any) -> jax.Array:
-        convolve = partial(_convolve_by_xla, kernel=kernel, bfloat16=options.bfloat16, transposed=transposed)
+        convolve = partial(_convolve_by_xla, kernel=kernel, precision=options.precision, transposed=transposed)
         if options.padding == "zero":
             return convolve(x)
         if not transposed:
-            return convolve(_pad(x), frame=0)
-        padded = convolve(x, frame=2)
-        return jax.linear_transpose(_pad, padded[:, 1:-1, 1:-1])(padded)[0]
+            return convolve(pad(x, pairs=options.pairs), frame=0)
+        return convolve(x) + fold_of_transpose(x, _transposed(kernel), pairs=options.pairs)
 
     def by_winograd(x: jax.Array, _: jax.Array, prepared: Any) -> jax.Array:
         convolve = winograd.transpose if transposed else winograd.convolve
         return convolve(x, *prepared, padding=options.padding)
 
     images = x.reshape(-1, *x.shape[-3:])
-    if transposed and options.bfloat16:
-        images = _round(images)
-    if prepared is None:
+    if transposed and options.precision == "bfloat16_3x":
+        images = round_to_bfloat16(images)
+    if images.dtype == jnp.bfloat16:
+        # A CPU computes in float32 and may leave out that the result is rounded.
+        y = lax.platform_dependent(
+            images,
+            kernel,
+            cpu=lambda x, k: round_to_bfloat16(by_xla(round_to_bfloat16(x), k.astype(jnp.float32))).astype(x.dtype),
+            tpu=lambda x, k: _interleave(by_xla(x, k)),
+            default=by_xla,
+        )
+    elif prepared is None:
         y = by_xla(images, kernel)
     elif options.everywhere:
         y = by_winograd(images, kernel, prepared)
@@ -185,19 +209,24 @@ def _convolve_images(
     return y.reshape(*x.shape[:-1], -1)
 
 
+def _transposed(kernel: jax.Array) -> jax.Array:
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
 def _convolve_by_xla(
-    x: jax.Array, kernel: jax.Array, bfloat16: bool, transposed: bool, frame: int | None = None
+    x: jax.Array, kernel: jax.Array, precision: str, transposed: bool, frame: int | None = None
 ) -> jax.Array:
     if transposed:
-        kernel = kernel[::-1, ::-1].swapaxes(2, 3)
-    if not bfloat16:
-        return _convolve(x, kernel, frame)
+        kernel = _transposed(kernel)
+    exact, high = (partial(_convolve, frame=frame, precision=p) for p in (lax.Precision.HIGHEST, lax.Precision.HIGH))
+    if precision == "float32" or x.dtype == jnp.bfloat16:
+        return exact(x, kernel)
+    if precision == "tensorfloat32":
+        return lax.platform_dependent(x, kernel, cuda=high, default=exact)
     if transposed:
         return _convolve(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16), frame).astype(x.dtype)
     # On a TPU, Precision.HIGH is three bfloat16 products.
-    high = partial(_convolve, frame=frame, precision=lax.Precision.HIGH)
-    in_three, exact = partial(_convolve_in_three, frame=frame), partial(_convolve, frame=frame)
-    return lax.platform_dependent(x, kernel, cpu=exact, tpu=high, default=in_three)
+    return lax.platform_dependent(x, kernel, cpu=exact, tpu=high, default=partial(_convolve_in_three, frame=frame))
 
 
 @cache
@@ -252,7 +281,9 @@ def _backward_transposed(options: _Options, operands: _Operands, x: jax.Array) -
 def _kernel_gradient(options: _Options, x: jax.Array, kernel: jax.Array, g: jax.Array) -> jax.Array:
     # The network is usually frozen; then nothing reads this gradient, and the compiler removes it.
     def convolve(kernel: jax.Array) -> jax.Array:
-        return _convolve(x[None], kernel) if options.padding == "zero" else _convolve(_pad(x[None]), kernel, 0)
+        if options.padding == "zero":
+            return _convolve(x[None], kernel)
+        return _convolve(pad(x[None], pairs=options.pairs), kernel, 0)
 
     return jax.vjp(convolve, kernel)[1](g[None])[0]
 

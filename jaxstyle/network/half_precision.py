@@ -1,4 +1,4 @@
-"""VGG19 whose features, and gradients with respect to them, are bfloat16."""
+"""VGG19 whose features, and gradients with respect to them, are bfloat16, and whose products are nearly float32's."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -25,8 +25,8 @@ def as_function(network: VGG19) -> Features:
     return lambda params, x: cast(dict[str, jax.Array], network.apply({"params": params}, x))
 
 
-def bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str, padding: str) -> Features:
-    """Make VGG19 whose features, and gradients with respect to them, are bfloat16.
+def network_in_three(layers: tuple[str, ...], pooling: str, backend: str, padding: str) -> Features:
+    """Make VGG19 whose features, and gradients with respect to them, are bfloat16, for the dtype "bfloat16_3x".
 
     Only the features that a loss reads are rounded, which halves their memory. The values that the next layer reads are
     not rounded: sums near 0 would change sign, and the gradient would be off by 7 to 14 % (measured).
@@ -48,8 +48,8 @@ def bfloat16_network(layers: tuple[str, ...], pooling: str, backend: str, paddin
     in_first = tuple(layer for layer in layers if block_of(layer) == 1)
     deeper = tuple(layer for layer in layers if layer not in in_first)
     end = ("pool1",) if deeper and "pool1" not in in_first else ()
-    head = as_function(VGG19((*in_first, *end), pooling, "xla", bfloat16=True, padding=padding))
-    tail = as_function(VGG19(deeper, pooling, backend, bfloat16=True, first="conv2_1", padding=padding))
+    head = as_function(VGG19((*in_first, *end), pooling, "xla", "bfloat16_3x", padding=padding))
+    tail = as_function(VGG19(deeper, pooling, backend, "bfloat16_3x", first="conv2_1", padding=padding))
 
     def first_block(params: Params, image: jax.Array) -> tuple[dict[str, jax.Array], jax.Array | None]:
         found = head(params, image)

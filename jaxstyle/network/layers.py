@@ -54,7 +54,7 @@ PADDINGS: tuple[str, ...] = ("zero", "replicate")
 BACKENDS: tuple[str, ...] = ("auto", "xla", "winograd")
 """Convolution algorithms: the faster one of each platform; XLA's; or Winograd's, for the kernels where it pays."""
 
-DTYPES: tuple[str, ...] = ("float32", "bfloat16")
+DTYPES: tuple[str, ...] = ("float32", "tensorfloat32", "bfloat16", "bfloat16_3x")
 """Precisions to compute features in; see `vgg_features.make_features`."""
 
 

@@ -35,13 +35,13 @@ class Convolution(nn.Module):
     Attributes:
       channels: number of channels of the result.
       backend: as in `conv3x3`.
-      bfloat16: as in `conv3x3`.
+      precision: as in `conv3x3`.
       padding: one of `layers.PADDINGS`.
     """
 
     channels: int
     backend: str = "auto"
-    bfloat16: bool = False
+    precision: str = "float32"
     padding: str = "zero"
 
     @nn.compact
@@ -60,8 +60,8 @@ class Convolution(nn.Module):
         prepared = self.get_variable("params", "prepared")
         if prepared is not None and prepared.dtype != x.dtype:
             prepared = None  # it was transformed in fewer bits than the kernel now has
-        options = {"backend": self.backend, "bfloat16": self.bfloat16, "padding": self.padding}
-        return conv3x3(x, kernel, prepared, **options) + bias[None, None]
+        y = conv3x3(x, kernel, prepared, backend=self.backend, precision=self.precision, padding=self.padding)
+        return y + bias[None, None]
 
 
 def prepare(params: Any) -> Any:
@@ -104,7 +104,7 @@ class VGG19(nn.Module):
       layers: names out of `layers.LAYERS`.
       pooling: one of `layers.POOLINGS`.
       backend: one of `layers.BACKENDS`.
-      bfloat16: as in `conv3x3`.
+      precision: as in `conv3x3`.
       first: the first layer to evaluate. If it isn't conv1_1, the input is the output of the layer before it.
       padding: one of `layers.PADDINGS`.
     """
@@ -112,7 +112,7 @@ class VGG19(nn.Module):
     layers: tuple[str, ...] = ("pool5",)
     pooling: str = "max"
     backend: str = "auto"
-    bfloat16: bool = False
+    precision: str = "float32"
     first: str = "conv1_1"
     padding: str = "zero"
 
@@ -138,7 +138,7 @@ class VGG19(nn.Module):
             if name.startswith("conv"):
                 if name not in ONLY_VGG19 or self.is_initializing() or self.has_variable("params", name):
                     channels = BLOCKS[block_of(name) - 1][1]
-                    x = Convolution(channels, self.backend, self.bfloat16, self.padding, name=name)(x)
+                    x = Convolution(channels, self.backend, self.precision, self.padding, name=name)(x)
             elif name.startswith("relu"):
                 # ReLU commutes with maximum pooling. Behind the pooling, its mask has a quarter of the size.
                 late_relu = self.pooling == "max" and following.startswith("pool") and name not in self.layers

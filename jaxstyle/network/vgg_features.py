@@ -12,8 +12,9 @@ from jaxtyping import Array, Float
 
 from jaxstyle.common.checks import reverse_mode_only
 from jaxstyle.common.images import one_image
+from jaxstyle.network.bfloat16_network import bfloat16_network
 from jaxstyle.network.features import Features, Params, select_layers
-from jaxstyle.network.half_precision import as_function, bfloat16_network
+from jaxstyle.network.half_precision import as_function, network_in_three
 from jaxstyle.network.hypercolumns import add_hypercolumns
 from jaxstyle.network.layers import (
     BACKENDS,
@@ -72,9 +73,13 @@ def make_features(
         pixel, which is the command's default. Zeros look like a dark frame, which leaves its mark on pictures.
       backend: "auto", the fastest convolution of each platform; "xla", XLA's on every platform; or "winograd" (see
         `conv3x3`).
-      dtype: "float32" keeps the operands' dtype (float64 stays float64) and computes float32 at full precision on every
-        platform. With "bfloat16", features and gradients with respect to them are bfloat16, and on a TPU or GPU
-        convolutions take three bfloat16 products instead of one in float32. Losses, image and optimiser stay float32.
+      dtype: the precision. "float32" keeps the operands' dtype (float64 stays float64) and computes float32 at full
+        precision on every platform. "tensorfloat32" lets GPUs round the operands of products to TF32, and is "float32"
+        elsewhere. With "bfloat16", everything in the network is bfloat16: kernels, activations and their gradients, by
+        one product with sums in float32; `backend` doesn't count. With "bfloat16_3x", features and gradients with
+        respect to them are bfloat16, and TPUs and GPUs compute what lies between in three bfloat16 products forward and
+        one backward. Gram matrices, losses, image and optimiser are float32 in all of them. The wing's docstring says
+        which to take.
 
     Returns:
       A function of params (see `load_params`) and a float RGB image (h, w, 3) in [0, 1]. It returns
@@ -92,7 +97,7 @@ def make_features(
       {'relu1_1': (24, 32, 64), 'relu2_1': (12, 16, 128)}
     """
     layers = check_layers(layers)
-    name = jnp.dtype(dtype).name
+    name = dtype if isinstance(dtype, str) else jnp.dtype(dtype).name
     for what, value, valid in (
         ("pooling", pooling, POOLINGS),
         ("padding", padding, PADDINGS),
@@ -103,9 +108,11 @@ def make_features(
             raise ValueError(f"unknown {what} {value!r}; valid: {', '.join(valid)}")
     plain = plain_layers(layers)
     if name == "bfloat16":
-        network = bfloat16_network(plain, pooling, backend, padding)
+        network = bfloat16_network(plain, pooling, padding)
+    elif name == "bfloat16_3x":
+        network = network_in_three(plain, pooling, backend, padding)
     else:
-        network = as_function(VGG19(plain, pooling, backend, padding=padding))
+        network = as_function(VGG19(plain, pooling, backend, name, padding=padding))
 
     smallest, needed = min_size(layers), convolutions_for(layers)
 

@@ -34,6 +34,7 @@ which is 5 times ours. It weights the style layers by 1 / c^2, which is another 
 """
 
 _EPSILON = 1e-12
+_TPU_WIDTH = 128
 
 
 def check_convention(convention: str) -> str:
@@ -114,6 +115,21 @@ def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array,
 
 
 def _sum_products(f: jax.Array, g: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+    """Compute f'g, summed over positions: (h, w, c) -> (c, c)."""
+    plain = partial(_multiply, dtype=dtype)
+    if f.dtype != jnp.bfloat16 or 2 * f.shape[-1] != _TPU_WIDTH or f.size % _TPU_WIDTH:
+        return plain(f, g)
+
+    def of_pairs(f: jax.Array, g: jax.Array) -> jax.Array:
+        c = f.shape[-1]
+        both = plain(f.reshape(-1, 2 * c), g.reshape(-1, 2 * c))
+        return both[:c, :c] + both[c:, c:]
+
+    # A TPU computes as many channels at once, and pads fewer; the network's first block has pairs of pixels already.
+    return lax.platform_dependent(f, g, tpu=of_pairs, default=plain)
+
+
+def _multiply(f: jax.Array, g: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
     # They are transposed first: XLA on CPU takes 1.1 to 2.9 times as long for a product along the first axis of both.
     left, right = (x.reshape(-1, x.shape[-1]).T for x in (f, g))
     # By default, TPUs and recent GPUs round float32 operands to fewer bits.

@@ -3,10 +3,11 @@
 import argparse
 import json
 import os
+import re
 from typing import Any
 
-from jaxstyle.app.commands.options import add_debug, positive
-from jaxstyle.app.settings.settings import DEFAULT_SIZE
+from jaxstyle.app.commands.options import add_debug, as_argument, positive
+from jaxstyle.app.settings.settings import AUTO_DTYPE, DEFAULT_SIZE
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import say
 from jaxstyle.network.layers import CONTENT_LAYERS, DTYPES, PADDINGS, POOLINGS
@@ -42,11 +43,17 @@ def add_plan(commands: Any) -> None:
         metavar="NAME",
         help='a TPU, as v5e:2x2; needs pip install "jaxstyle[plan]" (default: what is here)',
     )
+    add(
+        "--memory",
+        type=as_argument(_parse_memory),
+        metavar="SIZE",
+        help="a GPU of that memory, as 24GB (an estimate)",
+    )
     add("--size", type=positive, default=DEFAULT_SIZE, metavar="PX", help=f"side in pixels (default: {DEFAULT_SIZE})")
     add("--rows", action="store_true", help="plan one picture whose rows all devices share: how large it can be")
     add("--lanes", type=positive, metavar="N", help="lanes on all devices (default: one group on each)")
     add("--microbatch", type=positive, metavar="N", help="lanes computed at once on a device (default: by device)")
-    add("--dtype", choices=DTYPES, default="float32", help="precision of the features (default: float32)")
+    add("--dtype", choices=(AUTO_DTYPE, *DTYPES), default=AUTO_DTYPE, metavar="NAME", help="as of jaxstyle sweep")
     add("--optimizer", default="lbfgs", metavar="NAME", help="lbfgs or adam, which keeps least (default: lbfgs)")
     add("--convention", default="mean", metavar="NAME", help="scaling of the losses (default: mean)")
     add("--style-loss", choices=STYLE_LOSSES + COMBINED_STYLE_LOSSES, metavar="NAME", help="as of jaxstyle sweep")
@@ -70,20 +77,35 @@ def _plan(args: argparse.Namespace) -> None:
         os.environ.update(ENVIRONMENT)
         os.environ.pop("JAX_PLATFORM_NAME", None)
     from jaxstyle.app.planning import machine, plan_image_rows, plan_lanes
+    from jaxstyle.app.system.devices import fast_dtype
 
     if args.rows and (args.lanes or args.microbatch):
         raise StartError("--rows is for one picture: leave --lanes and --microbatch out")
+    if args.memory and (args.rows or args.topology):
+        raise StartError("--memory is for lanes on one GPU: leave --rows and --topology out")
     options: dict[str, Any] = {name: vars(args)[name] for name in plan_lanes.Request._fields}
     options["style_loss"] = args.style_loss or default_style_loss(args.convention)
     options["style_layers"] = args.style_layers or default_style_layers(options["style_loss"])
     for name in ("content_layers", "style_layers"):
         options[name] = tuple(options[name])
+    if args.memory:
+        found = machine.of_memory(args.memory)
+    else:
+        found = machine.present() if args.topology is None else machine.topology(args.topology)
+    if args.dtype == AUTO_DTYPE:
+        options["dtype"] = "bfloat16" if args.memory else fast_dtype(found.devices[0])
     request = plan_lanes.Request(**options)
-    found = machine.present() if args.topology is None else machine.topology(args.topology)
     make = plan_image_rows.make_rows_plan if args.rows else plan_lanes.make_plan
     result = {"topology": args.topology, **make(request, found)}
     entries = _describe_picture(result) if args.rows else _describe_lanes(result)
     say(json.dumps(result, indent=2) if args.json else "\n".join(_align(entries)))
+
+
+def _parse_memory(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?GB", text, re.IGNORECASE)
+    if not match or not float(match[1]):
+        raise StartError(f"must be a number of GB, as 24GB, got {text}")
+    return int(float(match[1]) * 10**9)
 
 
 def _align(entries: list[tuple[str, str]]) -> list[str]:
@@ -126,7 +148,7 @@ def _describe_picture(plan: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _describe_lanes(plan: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the names and values that are shown for lanes."""
-    roofline = plan["roofline"]
+    accessed = plan["bytes_accessed_per_lane_step"]
     return [
         *_describe_machine(plan),
         (
@@ -140,14 +162,21 @@ def _describe_lanes(plan: dict[str, Any]) -> list[tuple[str, str]]:
         ("largest number of lanes that fits", _most(plan)),
         ("operations between devices", _collectives(plan)),
         ("FLOPs of a lane's step", f"{plan['flops_per_lane_step'] / 1e9:.3g} G, by direct convolution"),
-        (
-            "estimate of a lane's step",
-            f"{roofline['seconds_per_lane_step']:.2g} s on one device, limited by {roofline['limit']}; assumed "
-            f"{roofline['flops_per_second'] / 1e12:.3g} TFLOP/s, {roofline['bytes_per_second'] / 1e9:.3g} GB/s: "
-            f"{roofline['source']}",
-        ),
+        ("read and written in a lane's step", _bytes(accessed and int(accessed))),
+        ("estimate of a lane's step", _describe_roofline(plan["roofline"])),
         ("compilations", ", ".join(f"{c['lanes']} lanes {c['seconds']:.0f} s" for c in plan["compilations"])),
     ]
+
+
+def _describe_roofline(roofline: dict[str, Any] | None) -> str:
+    if roofline is None:
+        return "unknown: nobody knows this device's speed"
+    return (
+        f"{roofline['seconds_per_lane_step']:.2g} s on one device, limited by {roofline['limit']} (arithmetic "
+        f"{roofline['seconds_of_arithmetic']:.2g} s, memory {roofline['seconds_of_memory']:.2g} s); assumed "
+        f"{roofline['flops_per_second'] / 1e12:.3g} TFLOP/s, {roofline['bytes_per_second'] / 1e9:.3g} GB/s: "
+        f"{roofline['source']}"
+    )
 
 
 def _most(plan: dict[str, Any]) -> str:

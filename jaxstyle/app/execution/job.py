@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -15,8 +15,8 @@ from jaxstyle.app.pictures.pairs import make_pairs
 from jaxstyle.app.settings.grid_files import read_grid
 from jaxstyle.app.settings.grids import check_count, combine_values
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, LaneValues
-from jaxstyle.app.settings.settings import LUMINANCE, VGG19, Settings
-from jaxstyle.app.system.devices import find_devices
+from jaxstyle.app.settings.settings import AUTO_DTYPE, LUMINANCE, VGG19, Settings
+from jaxstyle.app.system.devices import fast_dtype, find_devices
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.memory import device_memory, map_large_blocks
 from jaxstyle.app.system.screen import tell
@@ -71,10 +71,10 @@ def load_job(settings: Settings) -> Job:
     Raises:
       StartError: for the first thing that is wrong.
     """
-    find_devices()
+    devices = find_devices()
     map_large_blocks()
     choose_weights = settings.weights is None and settings.network == VGG19
-    settings = _fill_in(default_layers(settings))
+    settings = _fill_in(default_layers(settings), devices[0])
     network = load_network(settings)
     objective = _make_objective(settings, network)
     lanes = _read_lanes(settings)
@@ -147,7 +147,7 @@ def with_smaller_rate(lane: LaneValues, retry: int) -> LaneValues:
     return {**lane, "learning_rate": float(f"{lane['learning_rate'] * 0.1**retry:.7g}")}
 
 
-def _fill_in(settings: Settings) -> Settings:
+def _fill_in(settings: Settings, device: Any) -> Settings:
     """Return the settings with all defaults, except those that depend on the pictures."""
     if settings.optimizer not in OPTIMIZERS:
         raise StartError(f"unknown optimizer {settings.optimizer!r}; valid: {', '.join(OPTIMIZERS)}")
@@ -156,8 +156,12 @@ def _fill_in(settings: Settings) -> Settings:
         raise StartError(f"{settings.optimizer} finds its own step; --learning-rate is for --optimizer adam")
     if rate is not None and given is None:
         settings = settings.with_lanes(learning_rate=(rate,))
+    dtype = settings.dtype
+    if dtype == AUTO_DTYPE:
+        dtype = fast_dtype(device) if settings.network == VGG19 else "float32"
     return replace(
         settings.with_lane_defaults(),
+        dtype=dtype,
         weights=settings.weights or (default_set()[0] if settings.network == VGG19 else None),
     )
 

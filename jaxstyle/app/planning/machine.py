@@ -46,7 +46,7 @@ class Machine(NamedTuple):
       memory: how many bytes programs may use on each.
       memory_source: where that number comes from.
       present: whether a program can run there.
-      speed: the function that gives the speed of a device for a dtype of the features.
+      speed: the function that gives the speed of a device for a dtype of the features; None: nobody knows it.
     """
 
     devices: list[Any]
@@ -54,7 +54,7 @@ class Machine(NamedTuple):
     memory: int
     memory_source: str
     present: bool
-    speed: Callable[[str], Speed]
+    speed: Callable[[str], Speed] | None
 
 
 _GIB = 2**30
@@ -74,9 +74,10 @@ The numbers are from Google Cloud's documentation of the TPU versions, and for v
 # How many products in bfloat16 make one product of the features' dtype, forward and backward (see
 # `network.convolution.conv3x3`). float32 at full precision takes six on a TPU (XLA's documentation of operand
 # precision: bf16_6x).
-_TPU_PRODUCTS = {"float32": (6, 6), "bfloat16": (3, 1)}
+_TPU_PRODUCTS = {"float32": (6, 6), "tensorfloat32": (6, 6), "bfloat16": (1, 1), "bfloat16_3x": (3, 1)}
 
 
+_GRANTED = 0.75  # of a GPU's memory, unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise
 _TIMED = {"cpu": (2048, 2**25), "accelerator": (8192, 2**28)}
 """Side of the matrix and length of the array to time. On an accelerator they are so large that calls take no part."""
 
@@ -128,23 +129,36 @@ def present() -> Machine:
     return Machine(devices, devices[0].device_kind, memory, found.source, True, partial(_measure_speed, on_cpu=on_cpu))
 
 
+def of_memory(memory: int) -> Machine:
+    """Describe a GPU of so many bytes that isn't here, for which programs are compiled as for this CPU.
+
+    What a lane needs is an estimate: a GPU's compiler fuses otherwise, and its convolutions take memory of their own. A
+    CPU's program holds some of a bfloat16 network in float32, so that rather more lanes fit than it says.
+    """
+    granted = int(_GRANTED * memory)
+    source = f"{_GRANTED:.0%} of what was given, as jax takes by default; an estimate from a program for this CPU"
+    return Machine(jax.devices("cpu")[:1], "GPU that is not here", granted, source, False, None)
+
+
 def _measure_speed(dtype: str, *, on_cpu: bool) -> Speed:
     """Measure the default device by the best of three runs of a matrix product, and of adding to a large array.
 
     Convolutions with features of this dtype consist of the products that are timed (see `network.convolution.conv3x3`):
-    in float32 at full precision, or in bfloat16, three forward and one backward. On a CPU they are always float32.
-    NVIDIA's data sheet of the H100 (SXM, dense) has 67 TFLOP/s in float32, 495 in TF32, which the network never takes,
-    and 989 in bfloat16.
+    in float32 at full precision, in TF32, or in bfloat16. On a CPU they are always float32. NVIDIA's data sheet of the
+    H100 (SXM, dense) has 67 TFLOP/s in float32, 495 in TF32 and 989 in bfloat16.
     """
     kind = "float32" if on_cpu else dtype
+    of_operands = "bfloat16" if kind.startswith("bfloat16") else "float32"
     side, count = _TIMED["cpu" if on_cpu else "accelerator"]
-    matrix = jnp.ones((side, side), kind)
+    matrix = jnp.ones((side, side), of_operands)
     array = jnp.ones((count,), jnp.float32)
-    multiply = partial(jnp.dot, precision="highest", preferred_element_type=jnp.float32)
+    precision = "high" if kind == "tensorfloat32" else "highest"
+    multiply = partial(jnp.dot, precision=precision, preferred_element_type=jnp.float32)
     product = _best_time(jax.jit(lambda a: multiply(a, a)), matrix)
     pass_over = _best_time(jax.jit(lambda a: a + 1), array)
-    forward, backward = (3, 1) if kind == "bfloat16" else (1, 1)
-    source = f"a matrix product in {kind} and a pass over an array, timed just now"
+    forward, backward = (3, 1) if kind == "bfloat16_3x" else (1, 1)
+    timed = kind if kind == "tensorfloat32" else of_operands
+    source = f"a matrix product in {timed} and a pass over an array, timed just now"
     return Speed(2 * side**3 / product, 2 * array.nbytes / pass_over, forward, backward, source)
 
 

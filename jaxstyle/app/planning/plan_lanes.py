@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxstyle.app.execution.optimizer_choice import OPTIMIZERS
 from jaxstyle.app.planning.machine import Machine, Speed
 from jaxstyle.app.planning.most_lanes import Compiled, search_most
+from jaxstyle.app.planning.traffic import bytes_of_inner_loops
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import tell
 from jaxstyle.network.features import Features
@@ -72,8 +73,9 @@ def make_plan(request: Request, machine: Machine) -> dict[str, Any]:
       StartError: if an option is wrong.
     """
     jax.config.update("jax_enable_compilation_cache", False)  # so that compiling takes as long as in a first run
-    problem = make_problem(request, machine)
-    devices, on_cpu = len(machine.devices), machine.devices[0].platform == "cpu"
+    stands_in = machine.speed is None  # a CPU for a GPU, which uses XLA's convolutions
+    problem = make_problem(request, machine, backend="xla" if stands_in else "auto")
+    devices, on_cpu = len(machine.devices), machine.devices[0].platform == "cpu" and not stands_in
     microbatch = request.microbatch or default_microbatch(request.size**2, None if on_cpu else machine.memory)
     first = -(-request.lanes // devices) if request.lanes else microbatch
     state = jax.eval_shape(problem.transfer.init, problem.image)
@@ -138,11 +140,16 @@ def _compile(problem: Problem, machine: Machine, each: int, microbatch: int) -> 
     targets = StackedTargets(put(one.content), put(one.style), index, index)
     arguments = (put(state, "lanes"), put(problem.params), targets, put(weights, "lanes"))
     steps = put(jax.ShapeDtypeStruct((), jnp.int32))
-    return compile_chunk(lanes, (*arguments, steps), machine, count)
+    return compile_chunk(lanes, (*arguments, steps), machine, count, groups=-(-each // microbatch))
 
 
-def compile_chunk(transfer: Transfer, arguments: tuple[Any, ...], machine: Machine, count: int) -> Compiled:
-    """Compile a chunk of steps of a transfer of `count` images, with arguments of these shapes and shardings."""
+def compile_chunk(
+    transfer: Transfer, arguments: tuple[Any, ...], machine: Machine, count: int, *, groups: int = 1
+) -> Compiled:
+    """Compile a chunk of steps of a transfer of `count` images, with arguments of these shapes and shardings.
+
+    A device computes its images in so many groups.
+    """
     began = time.monotonic()
     program = jax.jit(partial(run_chunk, transfer, capacity=_CHUNK), donate_argnums=0)
     try:
@@ -153,6 +160,9 @@ def compile_chunk(transfer: Transfer, arguments: tuple[Any, ...], machine: Machi
         return Compiled(count, time.monotonic() - began, fits=False, peak=_needed(str(error)))
     seconds = time.monotonic() - began
     needs = read_plan(compiled, None)
+    accessed = needs.accessed
+    if accessed is not None:
+        accessed += bytes_of_inner_loops(compiled.as_text() or "", groups)
     return Compiled(
         count,
         seconds,
@@ -160,7 +170,7 @@ def compile_chunk(transfer: Transfer, arguments: tuple[Any, ...], machine: Machi
         peak=needs.peak,
         temporary=needs.temporary,
         aliased=needs.aliased,
-        accessed=needs.accessed,
+        accessed=accessed,
         collectives=needs.collectives,
     )
 
@@ -208,7 +218,7 @@ def _describe(
         "max_lanes_peak_bytes_per_device": largest and largest.peak,
         "flops_per_lane_step": forward + backward,
         "bytes_accessed_per_lane_step": accessed,
-        "roofline": _roofline(machine.speed(request.dtype), forward, backward, accessed),
+        "roofline": machine.speed and _roofline(machine.speed(request.dtype), forward, backward, accessed),
         "compile_seconds": round(first.seconds, 1),
         "compilations": [
             {"lanes": c.lanes, "fits": c.fits, "peak_bytes_per_device": c.peak, "seconds": round(c.seconds, 1)}
@@ -224,6 +234,8 @@ def _roofline(speed: Speed, forward: float, backward: float, accessed: float | N
     return {
         "note": "an estimate, not a measurement: the longer of arithmetic and memory traffic at assumed peak speeds",
         "seconds_per_lane_step": max(arithmetic, memory),
+        "seconds_of_arithmetic": arithmetic,
+        "seconds_of_memory": memory,
         "limit": "arithmetic" if arithmetic >= memory else "memory bandwidth",
         "flops_per_second": speed.flops,
         "bytes_per_second": speed.bandwidth,

@@ -53,7 +53,8 @@ run has them.
   `--content-layers` and `--style-layers`, and give `--network` again to `jaxstyle resume`.
 - `--padding replicate` (default), `zero` decides what convolutions see outside of the picture: the nearest pixel, or
   0, as VGG was trained, which leaves a dark or coloured frame, and on a CPU takes 5 to 8 % less time a step.
-- `--dtype bfloat16` computes the network in bfloat16, on TPUs and GPUs.
+- `--dtype auto` (default) computes the network in bfloat16 on TPUs and on GPUs that have it, and in float32 elsewhere;
+  `run.json` names which. `float32`, `tensorfloat32`, `bfloat16` and `bfloat16_3x` choose one (see `jaxstyle.network`).
 
 `jaxstyle transfer` and `jaxstyle texture` take the same options, with one value each.
 

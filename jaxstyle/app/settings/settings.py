@@ -28,6 +28,9 @@ DEFAULT_SIZE = 160
 VGG19, ALEXNET = "vgg19", "alexnet"
 """The networks that have a name; any other is MODULE:FUNCTION."""
 
+AUTO_DTYPE = "auto"
+"""The precision that suits the device, which run.json names."""
+
 COLOURS: tuple[str, ...] = ("style", "content", "match", "mapped")
 """Whose colours a picture has.
 
@@ -187,7 +190,11 @@ class Settings:
         choices=PADDINGS,
     )
     dtype: str = _option(
-        "float32", "precision of the network (default: float32); bfloat16 is for TPUs and GPUs", choices=DTYPES
+        AUTO_DTYPE,
+        f"precision of the network: {', '.join(DTYPES)}; auto is bfloat16 on TPUs and on GPUs that have it, else "
+        "float32 (default: auto)",
+        choices=(AUTO_DTYPE, *DTYPES),
+        metavar="NAME",
     )
     init: str = _option(
         "content",

@@ -13,6 +13,19 @@ from jaxstyle.app.system.screen import silent_stderr
 _NAMING = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")  # these variables tell jax which devices to use
 
 
+_AMPERE = 8.0  # the first compute capability of NVIDIA's with products in bfloat16
+
+
+def fast_dtype(device: Any) -> str:
+    """Choose the precision of the network for a device, one of `layers.DTYPES`: bfloat16 where it is fast."""
+    if device.platform == "tpu":
+        return "bfloat16"
+    try:
+        return "bfloat16" if float(getattr(device, "compute_capability", 0)) >= _AMPERE else "float32"
+    except ValueError:  # AMD's have names
+        return "float32"
+
+
 def find_devices() -> list[Any]:
     """Find the devices; what an installed libtpu prints on stderr where there is no TPU is suppressed.
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import jaxstyle as js
-from jaxstyle.app.execution import compiled_lanes
+from jaxstyle.app.execution import compiled_lanes, job
+from jaxstyle.app.run_folder.recorded_job import load_recorded_job
 from jaxstyle.app.system.memory import OutOfMemoryError, available_memory, check_memory, memory_errors
 from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
 
@@ -339,3 +340,15 @@ def test_bfloat16_is_close_to_float32(images):
     error = np.square(half.images - full.images).mean()
     assert error > 0
     assert -10 * math.log10(error) > 30
+
+
+def test_auto_chooses_the_precision_once(images, monkeypatch):
+    """run.json names it, and a run that goes on elsewhere keeps it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "fast_dtype", lambda device: "bfloat16")
+        assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run") == 0
+    record = json.loads((images / "run" / "run.json").read_text())
+    assert record["options"]["dtype"] == "bfloat16"
+    assert load_recorded_job(images / "run", record, "resume").settings.dtype == "bfloat16"
+    options = record["options"] | {"dtype": "auto"}
+    assert load_recorded_job(images / "run", record | {"options": options}, "resume").settings.dtype == "float32"

@@ -18,7 +18,7 @@ from jaxstyle.app.commands import plan as plan_command
 from jaxstyle.app.planning import machine, plan_lanes
 from jaxstyle.app.planning.machine import Machine, Speed
 from jaxstyle.app.planning.most_lanes import search_most
-from jaxstyle.network.layers import CONTENT_LAYERS, CONVOLUTIONS, STYLE_LAYERS
+from jaxstyle.network.layers import CONTENT_LAYERS, CONVOLUTIONS, DTYPES, STYLE_LAYERS
 from jaxstyle.parallel.lanes import make_lanes
 from jaxstyle.parallel.microbatch_size import default_microbatch
 
@@ -113,7 +113,9 @@ def test_flops_are_those_that_xla_counts():
     ("dtype", "on_cpu", "operand", "products"),
     [
         ("float32", False, "float32", (1, 1)),
-        ("bfloat16", False, "bfloat16", (3, 1)),
+        ("tensorfloat32", False, "float32", (1, 1)),
+        ("bfloat16", False, "bfloat16", (1, 1)),
+        ("bfloat16_3x", False, "bfloat16", (3, 1)),
         ("float32", True, "float32", (1, 1)),
         ("bfloat16", True, "float32", (1, 1)),  # a CPU computes in float32 all the same
     ],
@@ -130,9 +132,10 @@ def test_speed_is_that_of_the_products_that_the_dtype_takes(monkeypatch, dtype, 
     monkeypatch.setattr(machine, "_best_time", best_time)
     monkeypatch.setattr(machine, "_TIMED", {"cpu": (8, 16), "accelerator": (8, 16)})
     speed = machine._measure_speed(dtype, on_cpu=on_cpu)
-    assert timed == [(operand, (8, 8), "float32", True), ("float32", (16,), "float32", False)]
+    exact = dtype != "tensorfloat32"
+    assert timed == [(operand, (8, 8), "float32", exact), ("float32", (16,), "float32", False)]
     assert speed[:4] == (2 * 8**3 / 0.5, 2 * 16 * 4 / 0.5, *products)
-    assert operand in speed.source
+    assert (operand if exact else dtype) in speed.source
 
 
 def test_the_estimate_for_a_tpu_knows_the_dtype(monkeypatch):
@@ -143,10 +146,11 @@ def test_the_estimate_for_a_tpu_knows_the_dtype(monkeypatch):
     monkeypatch.setattr(machine.topologies, "get_topology_desc", lambda **_: description)
     found = machine.topology("v5e:1x1")
     assert found.memory == int(15.75 * 2**30)
-    for dtype, seconds in (("float32", 6 * 1e12 + 6 * 2e12), ("bfloat16", 3 * 1e12 + 2e12)):
+    for dtype, seconds in (("float32", 6 * 1e12 + 6 * 2e12), ("bfloat16", 3e12), ("bfloat16_3x", 3 * 1e12 + 2e12)):
         roofline = plan_lanes._roofline(found.speed(dtype), 1e12, 2e12, 1e9)
         assert roofline["seconds_per_lane_step"] == pytest.approx(seconds / 197e12)
         assert roofline["limit"] == "arithmetic"
+        assert roofline["seconds_of_arithmetic"] > roofline["seconds_of_memory"] == pytest.approx(1e9 / 819e9)
     assert plan_lanes._roofline(found.speed("bfloat16"), 1e9, 1e9, 819e9)["seconds_per_lane_step"] == pytest.approx(1)
 
 
@@ -200,6 +204,26 @@ def test_plan_as_a_table(capsys, monkeypatch):
     for row in ("peak memory of a device            4 GB", "of it for each lane of a group     100 MB"):
         assert row in out.splitlines()
     assert "estimate" in out
+    assert "read and written in a lane's step  125 MB" in out.splitlines()
+    assert "limited by memory bandwidth (arithmetic " in out or "limited by arithmetic (arithmetic " in out
+
+
+def test_plan_of_a_gpu_that_is_not_here(capsys, monkeypatch):
+    """Its groups are an accelerator's, its step has no Winograd kernels, and nobody knows its speed."""
+    asked = []
+
+    def compile_(problem, machine, each, microbatch):
+        asked.append((jax.tree.leaves(problem.params), machine.memory, each, microbatch))
+        return plan_lanes.Compiled(each, 12.0, each <= 8, 4 * 10**9, 800 * 10**6, 75 * 10**6, 1e9, 0)
+
+    monkeypatch.setattr(plan_lanes, "_compile", compile_)
+    assert run_main("--memory", "24GB", "--size", "512", "--weights", "random:0") == 0
+    out, _ = capsys.readouterr()
+    leaves, *rest = asked[0]
+    assert rest == [18 * 10**9, 8, 8]
+    assert not [leaf for leaf in leaves if leaf.ndim == 3]  # what `prepare` adds
+    assert "estimate of a lane's step          unknown: nobody knows this device's speed" in out.splitlines()
+    assert "bfloat16" in out
 
 
 @pytest.mark.parametrize(
@@ -210,6 +234,7 @@ def test_plan_as_a_table(capsys, monkeypatch):
         (["--convention", "none"], "unknown convention 'none'; valid: mean, gatys, johnson, relative"),
         (["--style-layers", "relu9_1"], "unknown layer 'relu9_1'; valid layers: conv1_1"),
         (["--weights", "nothing"], "unknown weights 'nothing'"),
+        (["--memory", "24GB", "--rows"], "--memory is for lanes on one GPU: leave --rows and --topology out"),
         (["--rows", "--lanes", "3"], "--rows is for one picture: leave --lanes and --microbatch out"),
     ],
 )
@@ -235,7 +260,7 @@ def test_help_of_the_plan_imports_no_jax():
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_sweep_lowers_for_cuda(dtype):
     """A GPU's program can't be compiled without a GPU."""
     features = js.make_features(dtype=dtype)
