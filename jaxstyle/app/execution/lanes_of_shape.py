@@ -24,6 +24,7 @@ from jaxstyle.app.system import signals
 from jaxstyle.network.features import Params
 from jaxstyle.objective.objective import LayerLosses, Losses
 from jaxstyle.optimise.stopping import CONVERGED, WINDOW, StoppingState
+from jaxstyle.optimise.transfer_state import offered
 
 # A lane has diverged if its total is so many times that of an all-grey picture, or of the start.
 _DIVERGENCE = 100.0
@@ -127,11 +128,7 @@ class _LanesRunner:
                 state = compiled.adopt([leaf[self._pad(np.arange(len(leaf)))] for leaf in leaves])
             else:
                 first = state is None
-                state = (
-                    compiled.start(self._limits())
-                    if state is None
-                    else compiled.grow(state, self.lanes.stages[stage].shape)
-                )
+                state = self._start(compiled) if state is None else compiled.grow(state, self.lanes.stages[stage].shape)
                 # As NNST has it, the content alone is matched at the first size. A texture has none.
                 share = 1.0 if first and self.lanes.job.settings.content is not None else None
                 found = compiled.match(state, share=share)
@@ -185,10 +182,17 @@ class _LanesRunner:
     def _is_last_stage(self) -> bool:
         return self.so_far.stage == len(self.lanes.stages) - 1
 
-    def _limits(self) -> np.ndarray:
-        """Return the totals above which lanes have diverged: infinity where the grey picture has no total."""
-        grey = np.full((len(self.everyone), *self.shape, 3), 0.5, np.float32)
-        return np.nan_to_num(_DIVERGENCE * self.full_size.evaluate(grey)[2], nan=np.inf)
+    def _start(self, compiled: CompiledLanes) -> StoppingState:
+        """Start the lanes, with the totals above which they have diverged: infinity if the grey picture has no total.
+
+        With an optimiser that goes back to its best image, no lane diverges, and the grey picture is spared.
+        """
+        count = len(self.everyone)
+        state = compiled.start(np.full(count, np.inf, np.float32))
+        if offered(state, "accepted") is not None:
+            return state
+        grey = np.full((count, *self.shape, 3), 0.5, np.float32)
+        return compiled.start(np.nan_to_num(_DIVERGENCE * self.full_size.evaluate(grey)[2], nan=np.inf))
 
     def _take_stage(self, compiled: CompiledLanes, state: StoppingState) -> StoppingState:
         end = sum(stage.steps for stage in self.lanes.stages[: self.so_far.stage + 1])
