@@ -153,7 +153,7 @@ class CompiledLanes:
 
     def _with_rates(self, state: StoppingState) -> StoppingState:
         """Give each lane its own learning rate, if the optimiser has one."""
-        rates = self._put(self._batch.rates, self._by_lane)
+        rates = self._put(np.array(self._batch.rates), self._by_lane)  # a copy, because the state is donated
 
         def with_rates(part: Any) -> Any:
             hyperparams = getattr(getattr(part, "optimizer", None), "hyperparams", {})
