@@ -127,10 +127,9 @@ class _LanesRunner:
                 compiled.keep_matches(self._matches())
                 state = compiled.adopt([leaf[self._pad(np.arange(len(leaf)))] for leaf in leaves])
             else:
-                first = state is None
-                state = self._start(compiled) if state is None else compiled.grow(state, self.lanes.stages[stage].shape)
                 # As NNST has it, the content alone is matched at the first size. A texture has none.
-                share = 1.0 if first and self.lanes.job.settings.content is not None else None
+                share = 1.0 if state is None and self.lanes.job.settings.content is not None else None
+                state = self._start(compiled) if state is None else compiled.grow(state, self.lanes.stages[stage].shape)
                 found = compiled.match(state, share=share)
                 self.so_far.matches = [leaf[: len(self.lanes.numbers)] for leaf in found]
             leaves = None
@@ -183,15 +182,11 @@ class _LanesRunner:
         return self.so_far.stage == len(self.lanes.stages) - 1
 
     def _start(self, compiled: CompiledLanes) -> StoppingState:
-        """Start the lanes, with the totals above which they have diverged: infinity if the grey picture has no total.
-
-        With an optimiser that goes back to its best image, no lane diverges, and the grey picture is spared.
-        """
-        count = len(self.everyone)
-        state = compiled.start(np.full(count, np.inf, np.float32))
+        """Start the lanes, with the totals above which they have diverged: infinity if the grey picture has no total."""
+        state = compiled.start(np.full(len(self.everyone), np.inf, np.float32))
         if offered(state, "accepted") is not None:
-            return state
-        grey = np.full((count, *self.shape, 3), 0.5, np.float32)
+            return state  # the optimiser goes back to its best image, so that no lane diverges
+        grey = np.full((len(self.everyone), *self.shape, 3), 0.5, np.float32)
         return compiled.start(np.nan_to_num(_DIVERGENCE * self.full_size.evaluate(grey)[2], nan=np.inf))
 
     def _take_stage(self, compiled: CompiledLanes, state: StoppingState) -> StoppingState:
