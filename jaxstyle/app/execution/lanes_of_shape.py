@@ -182,7 +182,7 @@ class _LanesRunner:
         return self.so_far.stage == len(self.lanes.stages) - 1
 
     def _start(self, compiled: CompiledLanes) -> StoppingState:
-        """Start the lanes, with the totals above which they have diverged: infinity if the grey picture has no total."""
+        """Start the lanes, and limit their totals: to infinity where the grey picture has no total."""
         state = compiled.start(np.full(len(self.everyone), np.inf, np.float32))
         if offered(state, "accepted") is not None:
             return state  # the optimiser goes back to its best image, so that no lane diverges
@@ -198,6 +198,8 @@ class _LanesRunner:
                 compiled, state = self._compact(compiled, state)
                 if not len(self.so_far.computed):
                     break
+            if not self._is_last_stage() and not compiled.is_kept(state):
+                self.full_size.compile_ahead()  # in a thread, while this one compiles and takes the steps of this size
             program = compiled.compile(state)
             with self._signals_deferred():
                 state, self.so_far.step = take_steps(

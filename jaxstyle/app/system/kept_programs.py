@@ -17,6 +17,7 @@ import pickle
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,34 @@ def compile_kept(
       The program, which takes arguments of these shapes.
     """
     file = _file_of(function, arguments, donate_argnums)
-    devices = tuple(devices) or tuple(jax.local_devices()[:1])
-    if file is not None and (program := _load(file, arguments, devices)) is not None:
-        return program
-    lowered = jax.jit(function, donate_argnums=donate_argnums).lower(*arguments)
     if file is None:
-        return lowered.compile()
-    with _without_jaxs_cache():
-        program = lowered.compile()
-    _keep(file, program)
+        return jax.jit(function, donate_argnums=donate_argnums).lower(*arguments).compile()
+    with _lock:
+        at_work = _at_work.setdefault(file, threading.Lock())
+    with at_work:  # another thread may be compiling it
+        if (program := _load(file, arguments, tuple(devices) or tuple(jax.local_devices()[:1]))) is not None:
+            return program
+        lowered = jax.jit(function, donate_argnums=donate_argnums).lower(*arguments)
+        with _without_jaxs_cache():
+            program = lowered.compile()
+        _keep(file, program)
     return program
+
+
+def is_kept(function: Callable[..., Any], *arguments: Any, donate_argnums: Sequence[int] = ()) -> bool:
+    """Return whether `compile_kept` would only load the program."""
+    file = _file_of(function, arguments, donate_argnums)
+    return file is not None and file.is_file()
+
+
+def compile_ahead(function: Callable[..., Any], *arguments: Any, donate_argnums: Sequence[int] = ()) -> None:
+    """Begin to compile a program for the default device in a thread, if it can be kept and is not; errors are ignored.
+
+    `compile_kept` waits for it. Arguments may be shapes. All programs that are begun share one thread.
+    """
+    file = _file_of(function, arguments, donate_argnums)
+    if file is not None and not file.is_file():
+        _ahead.submit(compile_kept, function, *arguments, donate_argnums=donate_argnums)
 
 
 def jit_kept(function: Callable[..., Any], *, devices: Sequence[Any] = ()) -> Callable[..., Any]:
@@ -75,9 +94,14 @@ def jit_kept(function: Callable[..., Any], *, devices: Sequence[Any] = ()) -> Ca
 
 
 def _file_of(function: Callable[..., Any], arguments: Any, donate_argnums: Sequence[int]) -> Path | None:
-    """Return the file where the program is kept; None if it can't be kept."""
+    """Return the file where the program is kept; None if it can't be kept.
+
+    That is tried on CPUs alone: elsewhere, programs may call what only tracing loads, as `_load_lapack` does here.
+    """
     folder = kept_folder()
-    if folder is None or jax.process_count() > 1 or jax.default_backend() != "cpu":
+    with _lock:  # while programs are compiled here, jax's cache is off
+        enabled = jax.config.jax_enable_compilation_cache or _compiling
+    if folder is None or not enabled or jax.process_count() > 1 or jax.default_backend() != "cpu":
         return None
     try:
         key = fingerprint(source(), surroundings(), function, tuple(donate_argnums), describe_arguments(arguments))
@@ -87,6 +111,8 @@ def _file_of(function: Callable[..., Any], arguments: Any, donate_argnums: Seque
 
 
 _lock, _compiling = threading.Lock(), 0
+_at_work: dict[Path, threading.Lock] = {}
+_ahead = ThreadPoolExecutor(1)
 
 
 @contextlib.contextmanager
