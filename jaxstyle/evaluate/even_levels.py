@@ -16,8 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.interpolate import PchipInterpolator
-from scipy.optimize import isotonic_regression
 
 from jaxstyle.evaluate.select import Numbers
 
@@ -80,6 +78,8 @@ def fit_curve(betas: Numbers, distances: Numbers) -> Curve | None:
     x, y = x[np.isfinite(y)], y[np.isfinite(y)]
     if len(x) < 2:
         return None
+    from scipy.optimize import isotonic_regression  # half a second, which other sweeps spare
+
     y = isotonic_regression(y).x
     return Curve(x, y) if y[-1] - y[0] >= _LEAST_RISE else None
 
@@ -190,5 +190,7 @@ def _find(curve: Curve, level: float) -> float:
 
 def _trace(curve: Curve, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     """Trace a curve densely from log10(beta) `low` to `high`; beyond its ends it is level."""
+    from scipy.interpolate import PchipInterpolator
+
     x = np.linspace(low, high, _TRACED)
     return x, PchipInterpolator(*curve)(np.clip(x, *curve.log_betas[[0, -1]]))

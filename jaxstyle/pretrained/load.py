@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -146,11 +147,23 @@ def vgg_params(data: bytes, path: Path) -> Params:
 
 
 def _as_params(tensors: Mapping[str, np.ndarray]) -> Params:
-    params: dict[str, Any] = {"mean": jnp.asarray(tensors["mean"], jnp.float32)}
+    params: dict[str, Any] = {"mean": as_float32(tensors["mean"])}
     for layer in CONVOLUTIONS:
         if f"{layer}/kernel" in tensors:
-            params[layer] = {key: jnp.asarray(tensors[f"{layer}/{key}"], jnp.float32) for key in ("kernel", "bias")}
+            params[layer] = {key: as_float32(tensors[f"{layer}/{key}"]) for key in ("kernel", "bias")}
     return params
+
+
+def as_float32(tensor: np.ndarray) -> jax.Array:
+    """Make an array of jax. NumPy converts it, because jax would compile a program for each shape.
+
+    Args:
+      tensor: of any shape and floating-point type.
+
+    Returns:
+      The float32 array.
+    """
+    return jnp.asarray(np.asarray(tensor, np.float32))
 
 
 def _random_weights(name: str) -> Weights:

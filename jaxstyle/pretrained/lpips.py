@@ -6,10 +6,8 @@ The file of each set holds `heads/LAYER` (c,), which are non-negative. The file 
 
 from typing import Any
 
-import jax.numpy as jnp
-
 from jaxstyle.network.features import Params
-from jaxstyle.pretrained.load import load_params
+from jaxstyle.pretrained.load import as_float32, load_params
 from jaxstyle.pretrained.weight_files import WeightsError, parse_tensors, read_set
 from jaxstyle.pretrained.weight_sets import LPIPS_SETS
 
@@ -39,5 +37,5 @@ def load_lpips(network: str = "alex") -> Params:
     params: dict[str, Any] = {} if "mean" in tensors else dict(load_params())
     for key, tensor in tensors.items():
         group, _, leaf = key.rpartition("/")
-        (params.setdefault(group, {}) if group else params)[leaf] = jnp.asarray(tensor, jnp.float32)
+        (params.setdefault(group, {}) if group else params)[leaf] = as_float32(tensor)
     return params

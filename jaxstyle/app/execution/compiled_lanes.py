@@ -13,10 +13,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxstyle.app.execution.batches import Batch
 from jaxstyle.app.execution.chunk_loop import CAPACITY, Program
 from jaxstyle.app.execution.job import Job
+from jaxstyle.app.system.kept_programs import compile_ahead, compile_kept, is_kept, jit_kept
 from jaxstyle.app.system.memory import check_memory, release_memory
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
-from jaxstyle.objective.objective import LayerLosses, Losses
+from jaxstyle.objective.objective import LayerLosses, Losses, Objective
 from jaxstyle.optimise.loss_normalisation import scaled
 from jaxstyle.optimise.pyramid import carry, mix
 from jaxstyle.optimise.stopping import StoppingState, make_stopping
@@ -51,15 +52,19 @@ class CompiledLanes:
         self._job, self._mesh, self._group = job, mesh, group
         self._transfer = make_stopping(job.transfer, tolerance=tolerance)
         self._lanes = make_lanes(self._transfer, batch.weights, microbatch=group, mesh=mesh)
-        self._init = jax.jit(self._lanes.init)
+        self._devices = () if mesh is None else tuple(mesh.devices.flat)
+        self._init = jit_kept(self._lanes.init, devices=self._devices)
         self._batch = batch
         shared: Any = PartitionSpec()
         specs = (shared, *lane_specs(lane_axes(batch.weights), self._by_lane))
         self._arguments = tuple(
             self._put(x, spec) for x, spec in zip((params, batch.targets, batch.weights), specs, strict=True)
         )
-        self._evaluate = jax.jit(self._map_over_devices(self._evaluate_all, specs))
-        self._find_matches = jax.jit(self._map_over_devices(self._match_all, specs))
+        self._chunk = partial(run_chunk, self._lanes, capacity=CAPACITY)
+        self._evaluation = self._map_over_devices(partial(_evaluate_all, job.objective, group), specs)
+        self._evaluate = jit_kept(self._evaluation, devices=self._devices)
+        find_matches = self._map_over_devices(partial(_match_all, job.objective), specs)
+        self._find_matches = jit_kept(find_matches, devices=self._devices)
 
     def start(self, limits: np.ndarray) -> StoppingState:
         """Make the state before the first step; a lane whose total is above its limit, (lanes,), has diverged."""
@@ -70,7 +75,10 @@ class CompiledLanes:
         """Carry the state of a coarser size over to this one."""
         lanes = self._transfer._replace(init=jax.vmap(self._transfer.init))
         detail = self._batch.starts if self._job.settings.init == "content" else None
-        larger = jax.jit(lambda state, detail: carry(lanes, state, shape, detail=detail))(state, detail)
+        grow = jit_kept(lambda state, detail: carry(lanes, state, shape, detail=detail), devices=self._devices)
+        larger = grow(state, detail)
+        if self._mesh is None:
+            return larger
         return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), larger, self._init(larger.image))
 
     def match(self, state: StoppingState, *, share: float | None) -> list[np.ndarray]:
@@ -112,11 +120,22 @@ class CompiledLanes:
         Raises:
           OutOfMemoryError: if the program does not fit into memory.
         """
-        chunk = jax.jit(partial(run_chunk, self._lanes, capacity=CAPACITY), donate_argnums=0)
-        compiled = chunk.lower(state, *self._arguments, 1).compile()
+        compiled = compile_kept(self._chunk, state, *self._arguments, 1, donate_argnums=(0,), devices=self._devices)
         release_memory()
         check_memory(compiled)
         return lambda state, count: compiled(state, *self._arguments, count)
+
+    def is_kept(self, state: StoppingState) -> bool:
+        """Return whether the program of a chunk need not be compiled."""
+        return is_kept(self._chunk, state, *self._arguments, 1, donate_argnums=(0,))
+
+    def compile_ahead(self) -> None:
+        """Begin to compile the programs of a chunk and of `evaluate` in a thread, on one device."""
+        if self._mesh is not None:
+            return
+        state = jax.eval_shape(self._lanes.init, self._batch.starts)
+        compile_ahead(self._chunk, state, *self._arguments, 1, donate_argnums=(0,))
+        compile_ahead(self._evaluation, self._batch.starts, *self._arguments)
 
     def evaluate(self, images: np.ndarray) -> tuple[Losses, LayerLosses, np.ndarray]:
         """Evaluate images (lanes, h, w, 3).
@@ -125,18 +144,6 @@ class CompiledLanes:
           Their losses, their losses by layer, and their totals as optimisers see them, all with leaves (lanes,).
         """
         return jax.device_get(self._evaluate(self._put(images, self._by_lane), *self._arguments))
-
-    def _evaluate_all(self, images: jax.Array, params: Params, targets: StackedTargets, weights: LossWeights) -> Any:
-        def one(lane: Any) -> Any:
-            image, weights, parts = lane
-            own = targets_of_lane(targets, parts)
-            losses = self._job.objective.loss(image, params, own, weights)[1]
-            return losses, self._job.objective.terms(image, params, own, weights), scaled(losses.total, losses, weights)
-
-        return lax.map(one, (images, weights, parts_by_lane(targets)), batch_size=self._group)
-
-    def _match_all(self, images: jax.Array, params: Params, targets: StackedTargets, weights: LossWeights) -> Any:
-        return match_lanes(self._job.objective.match, images, params, targets).matches
 
     @property
     def _by_lane(self) -> PartitionSpec:
@@ -158,7 +165,7 @@ class CompiledLanes:
 
     def _with_rates(self, state: StoppingState) -> StoppingState:
         """Give each lane its own learning rate, if the optimiser has one."""
-        rates = self._put(self._batch.rates, self._by_lane)
+        rates = self._put(np.array(self._batch.rates), self._by_lane)  # a copy, because the state is donated
 
         def with_rates(part: Any) -> Any:
             hyperparams = getattr(getattr(part, "optimizer", None), "hyperparams", {})
@@ -167,3 +174,26 @@ class CompiledLanes:
             return part._replace(optimizer=part.optimizer._replace(hyperparams={**hyperparams, "learning_rate": rates}))
 
         return jax.tree.map(with_rates, state, is_leaf=lambda part: isinstance(part, TransferState))
+
+
+def _evaluate_all(
+    objective: Objective,
+    group: int,
+    images: jax.Array,
+    params: Params,
+    targets: StackedTargets,
+    weights: LossWeights,
+) -> Any:
+    def one(lane: Any) -> Any:
+        image, weights, parts = lane
+        own = targets_of_lane(targets, parts)
+        losses = objective.loss(image, params, own, weights)[1]
+        return losses, objective.terms(image, params, own, weights), scaled(losses.total, losses, weights)
+
+    return lax.map(one, (images, weights, parts_by_lane(targets)), batch_size=group)
+
+
+def _match_all(
+    objective: Objective, images: jax.Array, params: Params, targets: StackedTargets, weights: LossWeights
+) -> Any:
+    return match_lanes(objective.match, images, params, targets).matches

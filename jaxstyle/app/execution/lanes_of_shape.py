@@ -24,6 +24,7 @@ from jaxstyle.app.system import signals
 from jaxstyle.network.features import Params
 from jaxstyle.objective.objective import LayerLosses, Losses
 from jaxstyle.optimise.stopping import CONVERGED, WINDOW, StoppingState
+from jaxstyle.optimise.transfer_state import offered
 
 # A lane has diverged if its total is so many times that of an all-grey picture, or of the start.
 _DIVERGENCE = 100.0
@@ -126,14 +127,9 @@ class _LanesRunner:
                 compiled.keep_matches(self._matches())
                 state = compiled.adopt([leaf[self._pad(np.arange(len(leaf)))] for leaf in leaves])
             else:
-                first = state is None
-                state = (
-                    compiled.start(self._limits())
-                    if state is None
-                    else compiled.grow(state, self.lanes.stages[stage].shape)
-                )
                 # As NNST has it, the content alone is matched at the first size. A texture has none.
-                share = 1.0 if first and self.lanes.job.settings.content is not None else None
+                share = 1.0 if state is None and self.lanes.job.settings.content is not None else None
+                state = self._start(compiled) if state is None else compiled.grow(state, self.lanes.stages[stage].shape)
                 found = compiled.match(state, share=share)
                 self.so_far.matches = [leaf[: len(self.lanes.numbers)] for leaf in found]
             leaves = None
@@ -185,10 +181,13 @@ class _LanesRunner:
     def _is_last_stage(self) -> bool:
         return self.so_far.stage == len(self.lanes.stages) - 1
 
-    def _limits(self) -> np.ndarray:
-        """Return the totals above which lanes have diverged: infinity where the grey picture has no total."""
+    def _start(self, compiled: CompiledLanes) -> StoppingState:
+        """Start the lanes, and limit their totals: to infinity where the grey picture has no total."""
+        state = compiled.start(np.full(len(self.everyone), np.inf, np.float32))
+        if offered(state, "accepted") is not None:
+            return state  # the optimiser goes back to its best image, so that no lane diverges
         grey = np.full((len(self.everyone), *self.shape, 3), 0.5, np.float32)
-        return np.nan_to_num(_DIVERGENCE * self.full_size.evaluate(grey)[2], nan=np.inf)
+        return compiled.start(np.nan_to_num(_DIVERGENCE * self.full_size.evaluate(grey)[2], nan=np.inf))
 
     def _take_stage(self, compiled: CompiledLanes, state: StoppingState) -> StoppingState:
         end = sum(stage.steps for stage in self.lanes.stages[: self.so_far.stage + 1])
@@ -199,6 +198,8 @@ class _LanesRunner:
                 compiled, state = self._compact(compiled, state)
                 if not len(self.so_far.computed):
                     break
+            if not self._is_last_stage() and not compiled.is_kept(state):
+                self.full_size.compile_ahead()  # in a thread, while this one compiles and takes the steps of this size
             program = compiled.compile(state)
             with self._signals_deferred():
                 state, self.so_far.step = take_steps(

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle.app.pictures.image_sources import Picture
 from jaxstyle.app.pictures.job_pictures import Pictures, StyleSet
+from jaxstyle.app.system.kept_programs import jit_kept
 from jaxstyle.optimise.pyramid import resize
 from jaxstyle.optimise.pyramid_sizes import Shape
 
@@ -23,7 +24,7 @@ def at_scale(pictures: Pictures, full: Shape, shape: Shape, *, least: int) -> Pi
     ratio = math.sqrt(math.prod(shape) / math.prod(full))
 
     def shrink(picture: Picture, to: Shape) -> Picture:
-        return picture._replace(image=np.asarray(resize(jnp.asarray(picture.image), to)))
+        return picture._replace(image=np.asarray(jit_kept(partial(resize, shape=tuple(to)))(picture.image)))
 
     def style_shape(image: np.ndarray) -> Shape:
         h, w = (max(least, round(side * ratio)) for side in image.shape[:2])

@@ -237,6 +237,8 @@ def start_image(pictures: Pictures, init: str, content: jax.Array, style: jax.Ar
     """Return the image (h, w, 3) that a lane starts from, given its content and style image as in the objective."""
     if pictures.start is not None:
         return cover(jnp.asarray(pictures.start.image), content.shape[0], content.shape[1])
+    if init == "content":  # without a random key, which would be compiled
+        return content
     return starting_image(init, content, style, jax.random.key(seed))
 
 

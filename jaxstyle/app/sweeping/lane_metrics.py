@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from jaxstyle.app.execution.job import Job
+from jaxstyle.app.system.kept_programs import jit_kept
 from jaxstyle.app.system.memory import release_memory
 from jaxstyle.app.system.screen import tell
 from jaxstyle.evaluate import metrics
@@ -43,7 +44,7 @@ def measure_lanes(
     found = {name: np.full(len(images), np.nan) for name in TABLE_METRICS}
     pair_of = [(lane["content"], lane["style"]) for lane in job.lanes]
     order = sorted(range(len(images)), key=pair_of.__getitem__)
-    compiled = jax.jit(partial(_measure, group=job.settings.microbatch or 1))
+    compiled = jit_kept(partial(_measure, group=job.settings.microbatch or 1))
     for (content, style), lanes_of_pair in groupby(order, pair_of.__getitem__):
         numbers = list(lanes_of_pair)
         inputs = (job.contents[content].image, job.styles[style].image)

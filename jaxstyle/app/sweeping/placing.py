@@ -28,6 +28,7 @@ from jaxstyle.app.settings.lane_settings import between
 from jaxstyle.app.settings.run_options import RunOptions
 from jaxstyle.app.settings.stages import Stage, plan_stages
 from jaxstyle.app.sweeping.lane_metrics import SMALLEST, measure_lanes, smallest_side
+from jaxstyle.app.system.kept_programs import jit_kept
 from jaxstyle.app.system.screen import tell
 from jaxstyle.evaluate.even_levels import Curve, correct_levels, fit_curve, place_levels, saturation, wide_betas
 from jaxstyle.objective.weight_defaults import weight_defaults
@@ -231,7 +232,7 @@ def _measure(
     )
     storage = run_job.RunStorage(name, checkpoints) if checkpoints else None
     outcome = run_job.run_job(coarse, RunOptions(quiet=True), storage)
-    compiled = jax.jit(partial(_enlarge, detail=job.settings.init == "content"))
+    compiled = jit_kept(partial(_enlarge, detail=job.settings.init == "content"))
 
     def enlarge(number: int, image: np.ndarray) -> jax.Array:
         content = coarse.lanes[number]["content"]

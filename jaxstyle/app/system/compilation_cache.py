@@ -45,4 +45,12 @@ def use_compilation_cache() -> None:
         _note(f"note: compiled programs can't be kept in {folder}; {variable} can name another folder")
 
 
+def kept_folder() -> Path | None:
+    """Return the folder for programs that are kept with what they were traced from; None if nothing is kept."""
+    folder = jax.config.jax_compilation_cache_dir
+    if not folder or "://" in folder:
+        return None
+    return Path(folder) / "whole"
+
+
 _note = functools.cache(tell)  # a command says it once, even if it runs several jobs

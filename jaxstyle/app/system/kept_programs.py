@@ -1,0 +1,171 @@
+"""Compiled programs that later runs find again without tracing anything.
+
+jax's own cache saves the time of compiling. Its keys are made of the traced program, and tracing takes longer than all
+else that a short run does. Here a program's key is made of what it was traced from: the function with what it has
+closed over (see `fingerprints`), the source of this package, the versions of libraries, the settings of jax, the
+devices, and the shapes of arguments. So the programs of other code are never taken.
+
+They lie in the folder of jax's cache, and are trusted as those are: loading one runs what it holds. So a file that
+belongs to another user is left alone, and one that is damaged is written again.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import pickle
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.experimental import serialize_executable
+from jax.experimental.compilation_cache import compilation_cache
+
+from jaxstyle.app.system.compilation_cache import kept_folder
+from jaxstyle.app.system.errors import AppError
+from jaxstyle.app.system.files import write_atomic
+from jaxstyle.app.system.fingerprints import UnknownError, describe_arguments, fingerprint, source, surroundings
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+def compile_kept(
+    function: Callable[..., Any], *arguments: Any, donate_argnums: Sequence[int] = (), devices: Sequence[Any] = ()
+) -> jax.stages.Compiled:
+    """Compile a function for arguments of these shapes, or load the program if it has been kept.
+
+    Args:
+      function: a function of pytrees.
+      arguments: what it will be called with, or arrays like that.
+      donate_argnums: as jit takes it.
+      devices: the devices that it runs on; none for the default device.
+
+    Returns:
+      The program, which takes arguments of these shapes.
+    """
+    file = _file_of(function, arguments, donate_argnums)
+    if file is None:
+        return jax.jit(function, donate_argnums=donate_argnums).lower(*arguments).compile()
+    with _lock:
+        at_work = _at_work.setdefault(file, threading.Lock())
+    with at_work:  # another thread may be compiling it
+        if (program := _load(file, arguments, tuple(devices) or tuple(jax.local_devices()[:1]))) is not None:
+            return program
+        lowered = jax.jit(function, donate_argnums=donate_argnums).lower(*arguments)
+        with _without_jaxs_cache():
+            program = lowered.compile()
+        _keep(file, program)
+    return program
+
+
+def is_kept(function: Callable[..., Any], *arguments: Any, donate_argnums: Sequence[int] = ()) -> bool:
+    """Return whether `compile_kept` would only load the program."""
+    file = _file_of(function, arguments, donate_argnums)
+    return file is not None and file.is_file()
+
+
+def compile_ahead(function: Callable[..., Any], *arguments: Any, donate_argnums: Sequence[int] = ()) -> None:
+    """Begin to compile a program for the default device in a thread, if it can be kept and is not; errors are ignored.
+
+    `compile_kept` waits for it. Arguments may be shapes. All programs that are begun share one thread.
+    """
+    file = _file_of(function, arguments, donate_argnums)
+    if file is not None and not file.is_file():
+        _ahead.submit(compile_kept, function, *arguments, donate_argnums=donate_argnums)
+
+
+def jit_kept(function: Callable[..., Any], *, devices: Sequence[Any] = ()) -> Callable[..., Any]:
+    """Make a function that calls the program of `compile_kept` for its arguments, as jit does."""
+    programs: dict[str, jax.stages.Compiled] = {}
+
+    def call(*arguments: Any) -> Any:
+        shapes = describe_arguments(arguments)
+        if shapes not in programs:
+            programs[shapes] = compile_kept(function, *arguments, devices=devices)
+        return programs[shapes](*arguments)
+
+    return call
+
+
+def _file_of(function: Callable[..., Any], arguments: Any, donate_argnums: Sequence[int]) -> Path | None:
+    """Return the file where the program is kept; None if it can't be kept.
+
+    That is tried on CPUs alone: elsewhere, programs may call what only tracing loads, as `_load_lapack` does here.
+    """
+    folder = kept_folder()
+    with _lock:  # while programs are compiled here, jax's cache is off
+        enabled = jax.config.jax_enable_compilation_cache or _compiling
+    if folder is None or not enabled or jax.process_count() > 1 or jax.default_backend() != "cpu":
+        return None
+    try:
+        key = fingerprint(source(), surroundings(), function, tuple(donate_argnums), describe_arguments(arguments))
+    except UnknownError:
+        return None
+    return folder / key
+
+
+_lock, _compiling = threading.Lock(), 0
+_at_work: dict[Path, threading.Lock] = {}
+_ahead = ThreadPoolExecutor(1)
+
+
+@contextlib.contextmanager
+def _without_jaxs_cache() -> Iterator[None]:
+    """Have jax compile: XLA can't serialise a program for CPUs that it has loaded from a file, and does not say so."""
+    global _compiling
+    with _lock:
+        _compiling += 1
+        _use_jaxs_cache(False)
+    try:
+        yield
+    finally:
+        with _lock:
+            _compiling -= 1
+            _use_jaxs_cache(not _compiling)
+
+
+def _use_jaxs_cache(use: bool) -> None:
+    jax.config.update("jax_enable_compilation_cache", use)
+    compilation_cache.reset_cache()  # which jax needs to look at its setting again
+
+
+def _load(file: Path, arguments: Any, devices: Sequence[Any]) -> jax.stages.Compiled | None:
+    try:
+        if hasattr(os, "getuid") and file.stat().st_uid != os.getuid():
+            return None
+        data = file.read_bytes()
+    except OSError:
+        return None
+    digest, data = data[:_DIGEST], data[_DIGEST:]
+    if hashlib.sha256(data).digest() != digest:
+        return None
+    try:
+        program, results = pickle.loads(zlib.decompress(data))
+        _load_lapack()
+        structure = jax.tree.structure((arguments, {}))
+        return serialize_executable.deserialize_and_load(program, structure, results, execution_devices=devices)
+    except Exception:  # jax calls this experimental: whatever it refuses is compiled again
+        return None
+
+
+@functools.cache
+def _load_lapack() -> None:
+    """Have jax load LAPACK, as it does when it lowers a call of it; a program that calls it would crash otherwise."""
+    jax.jit(lax.linalg.cholesky).lower(jax.ShapeDtypeStruct((1, 1), np.float32))
+
+
+def _keep(file: Path, program: jax.stages.Compiled) -> None:
+    try:
+        found, _, results = serialize_executable.serialize(program)
+        data = zlib.compress(pickle.dumps((found, results)), 1)
+    except Exception:  # likewise: programs that can't be serialised are not kept
+        return
+    with contextlib.suppress(OSError, AppError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, hashlib.sha256(data).digest() + data)
