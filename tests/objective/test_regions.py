@@ -8,7 +8,7 @@ from jaxstyle.network.layers import block_of
 from jaxstyle.objective.regions import layer_masks
 from jaxstyle.objective.statistics.style_statistics import style_statistic
 from jaxstyle.objective.weight_defaults import STYLE_LOSSES
-from jaxstyle.parallel.stacked_targets import StackedTargets, targets_of_lane
+from jaxstyle.parallel.stacked_targets import StackedTargets, parts_by_lane, targets_of_lane
 from tests.conftest import SHALLOW
 from tests.reference import numpy_styles
 
@@ -189,7 +189,7 @@ def test_lanes_of_different_contents_have_their_own_masks(features, params, cont
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *targets)
     of_lanes = StackedTargets(stacked.content, stacked.style, jnp.array([1, 0]), jnp.array([0, 1]), stacked.masks)
     for i in (0, 1):
-        found = targets_of_lane(of_lanes, (of_lanes.content_index[i], of_lanes.style_index[i]))
+        found = targets_of_lane(of_lanes, jax.tree.map(lambda x, i=i: x[i], parts_by_lane(of_lanes)))
         wanted = targets[1 - i]._replace(style=targets[i].style)
         jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
