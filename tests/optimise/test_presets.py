@@ -6,7 +6,7 @@ import pytest
 import jaxstyle as js
 from jaxstyle.network.layers import PADDINGS, POOLINGS
 from jaxstyle.objective.losses import CONVENTIONS
-from jaxstyle.objective.statistics.style_statistics import style_statistic
+from jaxstyle.objective.statistics.style_statistics import statistics_by_layer
 from jaxstyle.optimise.presets import PRESETS
 from tests.conftest import widen
 from tests.network.test_vgg import reference
@@ -30,7 +30,8 @@ def test_presets_make_an_objective(params, name):
         return loss(image, params, targets, js.LossWeights(style_layers=jnp.array(preset.style_layer_weights)))[0]
 
     assert jax.eval_shape(total, image).shape == ()
-    assert style_statistic(preset.style_loss)
+    assert statistics_by_layer(preset.style_loss, preset.style_layers)
+    assert not preset.alphas or preset.alpha in preset.alphas
 
 
 @pytest.mark.usefixtures("x64")
