@@ -81,14 +81,18 @@ def _block(
         elif name.startswith("pool"):
             x, pairs = _pool(x, pooling, pairs), False
         if name in layers:
-            found[name] = _settle(x.reshape(x.shape[0], -1, x.shape[2] // 2) if pairs else x)
-    return found, x
+            found[name] = _settle(_to_pixels(x) if pairs else x)
+    return found, _to_pixels(x) if pairs else x
+
+
+def _to_pixels(x: jax.Array) -> jax.Array:
+    return x.reshape(x.shape[0], -1, x.shape[2] // 2)
 
 
 def _pool(x: jax.Array, pooling: str, pairs: bool) -> jax.Array:
     if pooling == "max":
         return relu_max_pool(x, pairs)
-    x = x.reshape(x.shape[0], -1, x.shape[2] // 2) if pairs else x
+    x = _to_pixels(x) if pairs else x
     return average_pool(x) if pooling == "average" else scaled_average_pool(x)
 
 

@@ -48,6 +48,8 @@ def test_programs_of_bfloat16_widen_no_convolution(params, content):
         assert len(lines) == count(lines, HALF) == 2 * 4
         assert not count(lines, "HIGH")
         assert count(lines, rf"x{channels}xbf16>, tensor<3x3x{channels}x{channels}xbf16>") >= 2  # a TPU's pairs
+    alone = convolutions("tpu", "bfloat16", params, content)  # no layer of another block
+    assert count(alone, "tensor<3x3x128x128xbf16>") == 2
     odd = convolutions("tpu", "bfloat16", params, content[:, :-1])
     assert count(odd, "tensor<3x3x64x64xbf16>") == 2
 
