@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle.common.file_kinds import describe_address
@@ -163,7 +162,7 @@ def as_float32(tensor: np.ndarray) -> jax.Array:
     Returns:
       The float32 array.
     """
-    return jnp.asarray(np.asarray(tensor, np.float32))
+    return jax.device_put(np.asarray(tensor, np.float32))
 
 
 def _random_weights(name: str) -> Weights:

@@ -85,22 +85,22 @@ def make_batch(job: Job, params: Params, numbers: list[int]) -> Batch:
         for lane, choice in zip(lanes, choices, strict=True)
     ]
     weights = {
-        setting.leaf: jnp.asarray(np.array([lane[name] for lane in lanes], np.float32))
+        setting.leaf: jax.device_put(np.array([lane[name] for lane in lanes], np.float32))
         for name, setting in LANE_SETTINGS.items()
         if setting.leaf and name in lanes[0]
     }
     targets = StackedTargets(
         content,
         style,
-        jnp.asarray(np.array([list(contents).index(lane["content"]) for lane in lanes])),
-        jnp.asarray(np.array([list(styles).index(choice) for choice in choices])),
+        jax.device_put(np.array([list(contents).index(lane["content"]) for lane in lanes])),
+        jax.device_put(np.array([list(styles).index(choice) for choice in choices])),
         content_regions(pictures, job.network.sizes_of(settings.style_layers)),
     )
-    images = jnp.asarray(np.stack(starts))
+    images = jax.device_put(np.stack(starts))
     return Batch(
         images,
-        jnp.asarray(np.stack([np.asarray(image) for image in contents.values()])),
-        jnp.asarray(np.array([lane.get("learning_rate", 0) for lane in lanes], np.float32)),
+        jax.device_put(np.stack([np.asarray(image) for image in contents.values()])),
+        jax.device_put(np.array([lane.get("learning_rate", 0) for lane in lanes], np.float32)),
         _with_no_matches(job, params, images, targets),
         LossWeights(**weights),
     )

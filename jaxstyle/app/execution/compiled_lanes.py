@@ -158,7 +158,7 @@ class CompiledLanes:
     def _put(self, tree: Any, spec: Any) -> Any:
         """Put the arrays of a tree on their devices; `spec` may be a prefix of the tree."""
         if self._mesh is None:
-            return jax.tree.map(jnp.asarray, tree)
+            return jax.tree.map(jax.device_put, tree)
         mesh = self._mesh
         shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), spec, is_leaf=lambda s: isinstance(s, PartitionSpec))
         return jax.device_put(tree, shardings)

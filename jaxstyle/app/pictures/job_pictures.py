@@ -211,13 +211,13 @@ def _load_start(name: str, load: partial) -> Picture:
 
 def content_image(pictures: Pictures, colour: str, content: int) -> jax.Array:
     """Return what stands for a content image in the objective: the image itself, or its luminance."""
-    image = jnp.asarray(pictures.contents[content].image)
+    image = jax.device_put(pictures.contents[content].image)
     return to_gray(image) if colour in LUMINANCE else image
 
 
 def style_images(pictures: Pictures, colour: str, choice: StyleChoice) -> list[jax.Array]:
     """Return a lane's style images, its own and then those of --blend, in the colours that the objective compares."""
-    images = [jnp.asarray(picture.image) for picture in _pictures_of(pictures, choice)]
+    images = [jax.device_put(picture.image) for picture in _pictures_of(pictures, choice)]
     if choice.content is None:
         return [to_gray(image) for image in images] if colour in LUMINANCE else images
     content = jnp.asarray(pictures.contents[choice.content].image)

@@ -5,7 +5,6 @@ from functools import partial
 from itertools import groupby
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -49,7 +48,7 @@ def measure_lanes(
         numbers = list(lanes_of_pair)
         inputs = (job.contents[content].image, job.styles[style].image)
         large = [images[i] if enlarge is None else enlarge(i, images[i]) for i in numbers]
-        measured = compiled(params, jnp.stack(large), *inputs)
+        measured = compiled(params, np.stack(large), *inputs)
         for name in TABLE_METRICS:
             found[name][numbers] = getattr(measured, name)
     release_memory()
