@@ -18,6 +18,10 @@ layer weights 0.4, 0.3, 0.15, 0.1 and 0.05: how much there is of each colour and
 the mean cosine distance of hypercolumns, the features of four layers at one place, to the nearest of the style's: how
 strokes look. Unlike the paper, both start from the content image and keep pixels within [0, 1].
 
+NNST (Kolkin et al., arXiv 2203.13215) compares each position with one feature of the style, found in advance:
+`style_loss="matched"`, for which `objective.match` puts the matches of an image into the targets, between sizes (see
+`optimise.pyramid.run_pyramid`).
+
 `make_objective` gives targets, loss and terms, as pure functions that agree. Its features may be any function (params,
 image) -> {layer: (h, w, c)}: another network, or layers that are made of a network's own. It names them in
 `content_layers` and `style_layers`. Its `style_loss` is a name, a `StyleStatistic` of your own, or one for each layer;
