@@ -402,7 +402,8 @@ def test_a_preset_fills_in_what_is_not_given(name):
     assert found.lanes["style_layer_weights"] == (preset.style_layer_weights,)
     for field in ("alpha", "beta", "tv"):
         value = getattr(preset, field)
-        assert found.lanes[field] == (plain.lanes[field] if value is None else (value,))
+        wanted = plain.lanes[field] if value is None else (value,)
+        assert found.lanes[field] == (preset.alphas if field == "alpha" and preset.alphas else wanted)
 
 
 def test_what_is_given_beside_a_preset_counts():
