@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxstyle.app.execution.batches import Batch
 from jaxstyle.app.execution.chunk_loop import CAPACITY, Program
 from jaxstyle.app.execution.job import Job
-from jaxstyle.app.system.kept_programs import compile_ahead, compile_kept, is_kept, jit_kept
+from jaxstyle.app.system.kept_programs import compile_kept, jit_kept
 from jaxstyle.app.system.memory import check_memory, release_memory
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
@@ -60,9 +60,8 @@ class CompiledLanes:
         self._arguments = tuple(
             self._put(x, spec) for x, spec in zip((params, batch.targets, batch.weights), specs, strict=True)
         )
-        self._chunk = partial(run_chunk, self._lanes, capacity=CAPACITY)
-        self._evaluation = self._map_over_devices(partial(_evaluate_all, job.objective, group), specs)
-        self._evaluate = jit_kept(self._evaluation, devices=self._devices)
+        evaluate = self._map_over_devices(partial(_evaluate_all, job.objective, group), specs)
+        self._evaluate = jit_kept(evaluate, devices=self._devices)
         find_matches = self._map_over_devices(partial(_match_all, job.objective), specs)
         self._find_matches = jit_kept(find_matches, devices=self._devices)
 
@@ -120,22 +119,11 @@ class CompiledLanes:
         Raises:
           OutOfMemoryError: if the program does not fit into memory.
         """
-        compiled = compile_kept(self._chunk, state, *self._arguments, 1, donate_argnums=(0,), devices=self._devices)
+        chunk = partial(run_chunk, self._lanes, capacity=CAPACITY)
+        compiled = compile_kept(chunk, state, *self._arguments, 1, donate_argnums=(0,), devices=self._devices)
         release_memory()
         check_memory(compiled)
         return lambda state, count: compiled(state, *self._arguments, count)
-
-    def is_kept(self, state: StoppingState) -> bool:
-        """Return whether the program of a chunk need not be compiled."""
-        return is_kept(self._chunk, state, *self._arguments, 1, donate_argnums=(0,))
-
-    def compile_ahead(self) -> None:
-        """Begin to compile the programs of a chunk and of `evaluate` in a thread, on one device."""
-        if self._mesh is not None:
-            return
-        state = jax.eval_shape(self._lanes.init, self._batch.starts)
-        compile_ahead(self._chunk, state, *self._arguments, 1, donate_argnums=(0,))
-        compile_ahead(self._evaluation, self._batch.starts, *self._arguments)
 
     def evaluate(self, images: np.ndarray) -> tuple[Losses, LayerLosses, np.ndarray]:
         """Evaluate images (lanes, h, w, 3).

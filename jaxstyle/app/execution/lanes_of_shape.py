@@ -198,8 +198,6 @@ class _LanesRunner:
                 compiled, state = self._compact(compiled, state)
                 if not len(self.so_far.computed):
                     break
-            if not self._is_last_stage() and not compiled.is_kept(state):
-                self.full_size.compile_ahead()  # in a thread, while this one compiles and takes the steps of this size
             program = compiled.compile(state)
             with self._signals_deferred():
                 state, self.so_far.step = take_steps(

@@ -132,7 +132,7 @@ def describe_arguments(arguments: Any) -> str:
 
 
 def _describe_leaf(leaf: Any) -> Any:
-    aval = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
+    aval = jax.typeof(leaf)
     found = (aval.shape, aval.dtype.name, aval.weak_type)
     sharding = getattr(leaf, "sharding", None)
     if not isinstance(sharding, NamedSharding):

@@ -17,7 +17,6 @@ import pickle
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,32 +51,13 @@ def compile_kept(
     file = _file_of(function, arguments, donate_argnums)
     if file is None:
         return jax.jit(function, donate_argnums=donate_argnums).lower(*arguments).compile()
-    with _lock:
-        at_work = _at_work.setdefault(file, threading.Lock())
-    with at_work:  # another thread may be compiling it
-        if (program := _load(file, arguments, tuple(devices) or tuple(jax.local_devices()[:1]))) is not None:
-            return program
-        lowered = jax.jit(function, donate_argnums=donate_argnums).lower(*arguments)
-        with _without_jaxs_cache():
-            program = lowered.compile()
-        _keep(file, program)
+    if (program := _load(file, arguments, tuple(devices) or tuple(jax.local_devices()[:1]))) is not None:
+        return program
+    lowered = jax.jit(function, donate_argnums=donate_argnums).lower(*arguments)
+    with _without_jaxs_cache():
+        program = lowered.compile()
+    _keep(file, program)
     return program
-
-
-def is_kept(function: Callable[..., Any], *arguments: Any, donate_argnums: Sequence[int] = ()) -> bool:
-    """Return whether `compile_kept` would only load the program."""
-    file = _file_of(function, arguments, donate_argnums)
-    return file is not None and file.is_file()
-
-
-def compile_ahead(function: Callable[..., Any], *arguments: Any, donate_argnums: Sequence[int] = ()) -> None:
-    """Begin to compile a program for the default device in a thread, if it can be kept and is not; errors are ignored.
-
-    `compile_kept` waits for it. Arguments may be shapes. All programs that are begun share one thread.
-    """
-    file = _file_of(function, arguments, donate_argnums)
-    if file is not None and not file.is_file():
-        _ahead.submit(compile_kept, function, *arguments, donate_argnums=donate_argnums)
 
 
 def jit_kept(function: Callable[..., Any], *, devices: Sequence[Any] = ()) -> Callable[..., Any]:
@@ -111,8 +91,6 @@ def _file_of(function: Callable[..., Any], arguments: Any, donate_argnums: Seque
 
 
 _lock, _compiling = threading.Lock(), 0
-_at_work: dict[Path, threading.Lock] = {}
-_ahead = ThreadPoolExecutor(1)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import pytest
 import jaxstyle as js
 from jaxstyle.app.system import kept_programs
 from jaxstyle.app.system.fingerprints import UnknownError, describe_arguments, fingerprint, surroundings
-from jaxstyle.app.system.kept_programs import compile_ahead, compile_kept, is_kept, jit_kept
+from jaxstyle.app.system.kept_programs import compile_kept, jit_kept
 from jaxstyle.objective.losses import gram_matrix
 from jaxstyle.optimise.pyramid import resize
 from tests.processes import environment
@@ -89,21 +89,6 @@ def test_a_folder_that_cannot_be_written_is_no_error(folder):
 def test_functions_of_others_are_compiled_each_time(folder):
     assert compile_kept(lambda x: x + 1, 1)(1) == 2
     assert not folder.exists()
-
-
-def test_a_program_is_compiled_ahead_of_its_use(folder, no_tracing):
-    shapes, image = jax.ShapeDtypeStruct((8, 8, 3), np.float32), np.ones((8, 8, 3), np.float32)
-    assert not is_kept(shrink(4), image)
-    for _ in range(2):
-        compile_ahead(shrink(4), shapes)
-    compile_ahead(shrink(5), shapes)  # two threads compile at once, and neither spoils the other's
-    assert compile_kept(shrink(6), image)(image).shape == (6, 6, 3)
-    assert compile_kept(shrink(5), image)(image).shape == (5, 5, 3)
-    assert is_kept(shrink(4), image)
-    no_tracing()
-    for size in (4, 5, 6):
-        assert compile_kept(shrink(size), image)(image).shape == (size, size, 3)
-    compile_ahead(lambda x: x, image)  # which can't be kept
 
 
 def test_nothing_is_kept_without_jaxs_cache(folder):
