@@ -186,7 +186,9 @@ def main(argv: list[str] | None = None) -> int:
     end, found, failed = time.monotonic() + args.seconds, {}, False
 
     def run(command: list[str]) -> str:
-        left = max(1.0, end - time.monotonic())
+        left = end - time.monotonic()
+        if left <= 0:
+            raise RuntimeError("timed out: nothing is left of --seconds")
         done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=left)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)[:80]}: {done.stderr.strip()[-300:]}")

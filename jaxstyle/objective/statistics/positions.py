@@ -171,7 +171,7 @@ def find_nearest(
     to_style = found[0].reshape(-1)[:count]
     if not both:
         return [to_style]
-    best = found[1].argmax(0)[None]
+    best = _first_largest(found[1], 0)[1][None]
     return [to_style, (best * size + jnp.take_along_axis(found[2], best, 0))[0]]
 
 

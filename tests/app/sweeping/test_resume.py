@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,6 +151,15 @@ def test_a_signal_lets_the_chunk_finish_and_saves(images, whole, monkeypatch, ca
     assert results(images / "run") == whole
 
 
+def resumed_after(monkeypatch, chunks, sweep):
+    """The results of a sweep that is killed after so many chunks and resumed."""
+    with monkeypatch.context() as patch:
+        kill_after(patch, Progress, "advance", chunks)
+        killed(*sweep, "--out", "run", "--overwrite")
+    assert jaxstyle("resume", "run", "--quiet") == 0
+    return results(Path("run"))
+
+
 @pytest.mark.slow
 def test_stages_refinement_and_snapshots_are_resumed_too(images, monkeypatch):
     sweep = [*SWEEP, "--min-size", "12", "--coarse-steps", "7", "--refine", "2", "--save-every", "5"]
@@ -160,12 +170,8 @@ def test_stages_refinement_and_snapshots_are_resumed_too(images, monkeypatch):
     assert set(whole) == {*(FILES - {"run.json"}), *(f"images/lane_{i:04d}.png" for i in range(5)), *steps}
     with Image.open(images / "whole" / steps[0]) as early, Image.open(images / "whole" / steps[1]) as late:
         assert (early.size, late.size) == ((12, 10), (24, 20))
-    for moments in (3, 9):
-        with monkeypatch.context() as patch:
-            kill_after(patch, Progress, "advance", moments)
-            killed(*sweep, "--out", "run", "--overwrite")
-        assert jaxstyle("resume", "run", "--quiet") == 0
-        assert results(images / "run") == whole
+    for chunks in (3, 9):
+        assert resumed_after(monkeypatch, chunks, sweep) == whole
 
 
 @pytest.mark.slow
@@ -178,12 +184,8 @@ def test_matches_are_resumed_at_every_size(images, monkeypatch, tolerance):
     whole = results(images / "whole")
     taken = {row["steps"] for row in read_table(images / "whole" / "lanes.csv")}
     assert (taken != {"67"}) if tolerance else (taken == {"19"})
-    for moments in (2, 5):
-        with monkeypatch.context() as patch:
-            kill_after(patch, Progress, "advance", moments)
-            killed(*sweep, "--out", "run", "--overwrite")
-        assert jaxstyle("resume", "run", "--quiet") == 0
-        assert results(images / "run") == whole
+    for chunks in (2, 5):
+        assert resumed_after(monkeypatch, chunks, sweep) == whole
 
 
 @pytest.mark.slow
