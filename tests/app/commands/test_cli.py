@@ -17,6 +17,7 @@ import jaxstyle.app.execution.run_job
 from jaxstyle.app import cli
 from jaxstyle.app.commands.options import GROUPS
 from jaxstyle.app.sweeping import live_report
+from jaxstyle.app.system import kept_programs
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.locks import owned
 from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
@@ -295,6 +296,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_partial(images, capsys, monk
         real_write(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(kept_programs, "_keep", lambda *_: None)  # programs are kept only if no test before made them
     monkeypatch.setattr(live_report, "write_page", lambda *_, **__: None)  # at moments of its own
     sweep = ["sweep", "c.png", "s.png", *QUICK, "--out", "run", "--beta", "1", "2"]
     fails(capsys, 1, "cannot write run/images/lane_0001.png: the disk is full", *sweep)

@@ -20,7 +20,10 @@ from tests.processes import environment
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
     monkeypatch.setattr(kept_programs, "kept_folder", lambda: tmp_path / "kept")
-    return tmp_path / "kept"
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", True)  # a plan made before in this process leaves it off
+    yield tmp_path / "kept"
+    jax.config.update("jax_enable_compilation_cache", before)
 
 
 @pytest.fixture
