@@ -47,7 +47,7 @@ def use_compilation_cache() -> None:
 
 def kept_folder() -> Path | None:
     """Return the folder for programs that are kept with what they were traced from; None if nothing is kept."""
-    folder = jax.config.jax_compilation_cache_dir
+    folder = jax.config.values["jax_compilation_cache_dir"]
     if not folder or "://" in folder:
         return None
     return Path(folder) / "whole"

@@ -80,7 +80,7 @@ def _file_of(function: Callable[..., Any], arguments: Any, donate_argnums: Seque
     """
     folder = kept_folder()
     with _lock:  # while programs are compiled here, jax's cache is off
-        enabled = jax.config.jax_enable_compilation_cache or _compiling
+        enabled = jax.config.values["jax_enable_compilation_cache"] or _compiling
     if folder is None or not enabled or jax.process_count() > 1 or jax.default_backend() != "cpu":
         return None
     try:
