@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from jaxstyle.common.dtypes import promoted
 from jaxstyle.objective.statistics.positions import (
     Positions,
-    Samples,
+    directions_of,
     find_nearest,
     mean_of,
     positions_of,
@@ -67,8 +67,7 @@ def matched(*, count: int = 1024, block: int = 2048) -> StyleStatistic:
     def match(found: Positions, target: MatchTarget) -> jax.Array:
         found, target = lax.stop_gradient(promoted(found, target))
         centred = target.features - target.mean[None]
-        floor, inverse = _lengths(centred)
-        samples = Samples(centred * inverse[:, None], floor * inverse, floor)
+        samples = directions_of(centred, _floor(centred))
         h, w, c = found.features.shape
         weights = jnp.square(found.mask).reshape(-1)
         flat = found.features.reshape(-1, c)
@@ -82,7 +81,8 @@ def matched(*, count: int = 1024, block: int = 2048) -> StyleStatistic:
         if matches.shape != found.mask.shape:
             raise ValueError(f"the image has {found.mask.shape} positions, but {matches.shape} are matched")
         found, target = promoted(found, target)
-        floor, inverse = _lengths(target.features)
+        floor = _floor(target.features)
+        inverse = lax.rsqrt(jnp.square(target.features).sum(1) + floor)
         weights = jnp.square(found.mask).reshape(-1)
 
         # Checkpointed, so that the matched features are gathered again by the backward pass and not kept until then.
@@ -99,8 +99,6 @@ def matched(*, count: int = 1024, block: int = 2048) -> StyleStatistic:
     return StyleStatistic(positions_of, distance, to_target, match)
 
 
-def _lengths(features: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Compute the square of the constant coordinate (see `positions.Samples`), and one over the lengths with it."""
-    squares = jnp.square(features).sum(1)
-    floor = FLAT * squares.mean() + EPSILON
-    return floor, lax.rsqrt(squares + floor)
+def _floor(features: jax.Array) -> jax.Array:
+    """Compute the square of the constant coordinate beside features (see `positions.Samples`)."""
+    return FLAT * jnp.square(features).sum(1).mean() + EPSILON

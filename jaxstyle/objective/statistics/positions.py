@@ -127,9 +127,21 @@ def sample(found: Positions, centre: jax.Array, count: int) -> Samples:
     flat = found.features.reshape(-1, found.features.shape[-1]) - centre[None]
     weights = jnp.square(found.mask).reshape(-1)
     floor = FLAT * jnp.dot(weights, jnp.square(flat).sum(1)) / jnp.maximum(weights.sum(), EPSILON) + EPSILON
-    taken = flat[sample_positions(jnp.square(found.mask), count)]
-    inverse = lax.rsqrt(jnp.square(taken).sum(1) + floor)
-    return Samples(taken * inverse[:, None], floor * inverse, floor)
+    return directions_of(flat[sample_positions(jnp.square(found.mask), count)], floor)
+
+
+def directions_of(features: Float[Array, "n c"], floor: Float[Array, ""]) -> Samples:
+    """Divide features by their lengths, with the constant coordinate that `Samples` explains.
+
+    Args:
+      features: (n, c), centred if they are to be.
+      floor: the square of the constant coordinate.
+
+    Returns:
+      Samples.
+    """
+    inverse = lax.rsqrt(jnp.square(features).sum(1) + floor)
+    return Samples(features * inverse[:, None], floor * inverse, floor)
 
 
 def find_nearest(
