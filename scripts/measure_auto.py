@@ -2,12 +2,12 @@
 
     python scripts/measure_auto.py sample:cat,sample:swirls photo.jpg,painting.jpg --out build/auto
 
-Each pair is swept twice: with auto, and with 17 betas over the eight decades around the default, among which are those
-of the logarithmic grid. A sweep that the folder --out holds already is read, not run again. For each pair it prints:
+Each pair is swept twice: with auto, and with a beta in each of the eight decades around the default and those of the
+logarithmic grid. A sweep that the folder --out holds already is read, not run again. For each pair it prints:
 
 - even: the largest step of LPIPS between neighbouring lanes over the mean step, of auto, and of the grid;
 - first: LPIPS of the first lane to the photograph;
-- style: style distance of the last lane over the lowest of all 17 betas;
+- style: style distance of the last lane over the lowest of all betas;
 - extra: lane-steps beyond those of the finished lanes, counted by pixels, over those of the finished lanes;
 - half: LPIPS of the lane in the middle; and, over all pairs, how far it spreads beside that of each beta of the grid.
 """
@@ -27,6 +27,7 @@ from jaxstyle.objective.weight_defaults import default_style_loss, weight_defaul
 
 DEFAULT = weight_defaults("mean", default_style_loss("mean")).beta
 GRID = (0.1, 10**-0.5, 1.0, 10**0.5, 10.0)  # betas of the logarithmic grid over the default
+WIDE = sorted({10.0**k for k in range(-4, 5)} | set(GRID))
 
 
 def main() -> None:
@@ -59,8 +60,8 @@ def measure_pair(
 ) -> tuple[dict[str, float], float, np.ndarray]:
     """Return the measures of a pair, LPIPS of the lane in the middle, and those of the grid's lanes."""
     name = f"{Path(content.split(':')[-1]).stem}_{Path(style.split(':')[-1]).stem}_{size}"
-    auto = sweep(out / f"auto{lanes}_{name}", content, style, size, f"auto:{lanes}")
-    wide = sweep(out / f"wide_{name}", content, style, size, f"{DEFAULT * 1e-4:g}:{DEFAULT * 1e4:g}:17")
+    auto = sweep(out / f"auto{lanes}_{name}", content, style, size, [f"auto:{lanes}"])
+    wide = sweep(out / f"wide_{name}", content, style, size, [f"{DEFAULT * ratio:.4g}" for ratio in WIDE])
     job = load_recorded_job(out, auto.settings, "measure")
     lpips = column(auto, "lpips")
     betas, of_wide = column(wide, "beta"), column(wide, "lpips")
@@ -75,10 +76,10 @@ def measure_pair(
     return found, float(np.interp(0.5, column(auto, "strength"), lpips)), of_grid
 
 
-def sweep(folder: Path, content: str, style: str, size: int, betas: str) -> Run:
+def sweep(folder: Path, content: str, style: str, size: int, betas: list[str]) -> Run:
     """Return a run that is in the folder already, or run it."""
     if not (folder / "report.html").is_file():
-        call(["sweep", content, style, "--size", str(size), "--beta", betas, "--out", str(folder), "--quiet"])
+        call(["sweep", content, style, "--size", str(size), "--beta", *betas, "--out", str(folder), "--quiet"])
     return load_run(folder)
 
 

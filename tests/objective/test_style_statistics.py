@@ -116,6 +116,27 @@ def test_nearest_of_patches_equals_numpy():
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("statistic", [nearest, relaxed_emd])
+def test_of_more_than_65536_positions_every_other_one_a_side_is_compared(rng, statistic):
+    found = distance_of(statistic(count=40), S)
+    image = rng.normal(size=(256, 257, 6)) @ MIX
+    assert float(found(jnp.asarray(image))) == float(found(jnp.asarray(image[::2, ::2])))
+    all_of_fewer, some = (float(found(jnp.asarray(image[:, :256][::step, ::step]))) for step in (1, 2))
+    assert all_of_fewer != some
+
+
+def test_every_pixel_has_a_gradient_where_every_other_position_is_compared(params, rng):
+    """A position of the first layer sees 3x3 pixels."""
+    image, style = (jnp.asarray(rng.random((*shape, 3)), jnp.float32) for shape in ((258, 256), (40, 40)))
+    objective = js.make_objective(
+        js.make_features(("relu1_1",)), content_layers=(), style_layers=("relu1_1",), style_loss="nearest"
+    )
+    targets = objective.targets(params, image, style)
+    gradient = jax.grad(lambda x: objective.loss(x, params, targets, js.LossWeights())[0])(image)
+    assert (jnp.abs(gradient).max(-1) > 0).all()
+
+
+@pytest.mark.usefixtures("x64")
 def test_relaxed_emd_equals_numpy():
     for f in (F, FEW):
         found = distance_of(relaxed_emd(count=40, block=10), S)(jnp.asarray(f))

@@ -17,6 +17,8 @@ from jaxstyle.objective.losses import gram_matrix
 from jaxstyle.objective.statistics.positions import Positions, Samples, find_nearest, mean_of, positions_of, sample
 from jaxstyle.objective.statistics.statistic import EPSILON, StyleStatistic, scaled
 
+_MANY = 65_536  # positions, of which every other one a side will do: those of the first layer from 257x256 pixels on
+
 
 class EmdTarget(NamedTuple):
     """What `relaxed_emd` needs of a style.
@@ -43,9 +45,11 @@ def nearest(*, both: bool = False, count: int = 1024, patch: int = 1, block: int
 
     NNST takes positions of the style at a random offset, drawn anew for every evaluation. Here a fixed sample of
     positions is taken, spread evenly, so that the loss is a function of the image and targets have one shape for all
-    sizes. All positions of the image are taken, since one that is left out would get no gradient. They are compared in
-    blocks, so that memory doesn't grow with the product of both numbers. Which position is nearest is a matter of
-    integers, and has no gradient; so the backward pass holds no matrix of distances.
+    sizes. All positions of the image are taken, since one that is left out would get no gradient; but of more than
+    65,536, every other one a side, since each pixel is still seen by one that is taken, and the search in the first
+    layer would take half as long as the network. They are compared in blocks, so that memory doesn't grow with the
+    product of both numbers. Which position is nearest is a matter of integers, and has no gradient; so the backward
+    pass holds no matrix of distances.
 
     A mask weights the image's positions by its square. Of the style, the sample is drawn from the mask's positions.
 
@@ -66,7 +70,7 @@ def nearest(*, both: bool = False, count: int = 1024, patch: int = 1, block: int
 
     def measure(features: jax.Array, mask: jax.Array | None) -> Positions:
         found = positions_of(features, mask)
-        return found if patch == 1 else _patches(found, patch)
+        return _thin(found if patch == 1 else _patches(found, patch))
 
     def to_target(found: Positions) -> Samples:
         return sample(found, mean_of(found), count)
@@ -85,7 +89,7 @@ def relaxed_emd(*, count: int = 1024, block: int = 2048) -> StyleStatistic:
     It is the larger of the two mean cosine distances, from each of the image's positions to the nearest of the style's
     and back (the features aren't centred), plus the mean absolute differences of the means and of the covariances,
     which hold the lengths that cosines don't see. Kolkin et al. draw 1,024 positions of the image anew for every
-    evaluation; here all of them are taken, and of the style a fixed sample, as `nearest` explains.
+    evaluation; here they are taken as `nearest` takes them, and of the style a fixed sample.
 
     Args:
       count: number of positions that are taken of the style.
@@ -112,7 +116,12 @@ def relaxed_emd(*, count: int = 1024, block: int = 2048) -> StyleStatistic:
         energy = 1 + jnp.abs(target.mean).mean() + jnp.abs(target.covariance).mean()
         return scaled("relaxed_emd", ways.max() + moments, energy, convention)
 
-    return StyleStatistic(positions_of, distance, to_target)
+    return StyleStatistic(lambda features, mask: _thin(positions_of(features, mask)), distance, to_target)
+
+
+def _thin(found: Positions) -> Positions:
+    """Take every other position a side, where there are very many."""
+    return Positions(found.features[::2, ::2], found.mask[::2, ::2]) if found.mask.size > _MANY else found
 
 
 def _patches(found: Positions, side: int) -> Positions:
