@@ -38,6 +38,9 @@ STYLE_LAYERS: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "re
 HYPERCOLUMN = "hypercolumn"
 """A layer made of others; see `hypercolumns.add_hypercolumns`."""
 
+PIXELS = "pixels"
+"""The image itself, as a layer of three channels, by which the colours of images are compared."""
+
 HYPERCOLUMN_LAYERS: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 """The layers of a hypercolumn: the last ones of VGG16's blocks 1 to 4.
 
@@ -74,27 +77,29 @@ def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
     """Check the names of layers of VGG19.
 
     Args:
-      layers: names out of `LAYERS`, `HYPERCOLUMN`, or one name.
+      layers: names out of `LAYERS`, `HYPERCOLUMN` and `PIXELS`, or one name.
 
     Returns:
       The names as a tuple.
 
     Raises:
-      ValueError: for no layer, a repeated layer, a layer that is not in `LAYERS` (the message lists the valid names),
-        or a mapping.
+      ValueError: for no layer, a repeated layer, an unknown one (the message lists the valid names), a mapping, or
+        pixels alone, for which there is no network to evaluate.
     """
     names = layer_names(layers, "layers")
     for name in names:
-        if name not in LAYERS and name != HYPERCOLUMN:
-            raise ValueError(f"unknown layer {name!r}; valid layers: {', '.join(LAYERS)}, {HYPERCOLUMN}")
+        if name not in LAYERS and name not in (HYPERCOLUMN, PIXELS):
+            raise ValueError(f"unknown layer {name!r}; valid layers: {', '.join(LAYERS)}, {HYPERCOLUMN}, {PIXELS}")
+    if names == (PIXELS,):
+        raise ValueError(f"{PIXELS} are no layer of the network: name one beside them")
     return names
 
 
 def plain_layers(layers: Iterable[str]) -> tuple[str, ...]:
-    """Replace a hypercolumn by the layers that it is made of.
+    """Replace a hypercolumn by the layers that it is made of, and leave pixels out.
 
     Args:
-      layers: names out of `LAYERS`, and `HYPERCOLUMN`.
+      layers: names out of `LAYERS`, `HYPERCOLUMN` and `PIXELS`.
 
     Returns:
       Different names out of `LAYERS`.
@@ -102,7 +107,8 @@ def plain_layers(layers: Iterable[str]) -> tuple[str, ...]:
     Raises:
       ValueError: as `check_layers` does.
     """
-    members = (HYPERCOLUMN_LAYERS if name == HYPERCOLUMN else (name,) for name in check_layers(layers))
+    made_of = {HYPERCOLUMN: HYPERCOLUMN_LAYERS, PIXELS: ()}
+    members = (made_of.get(name, (name,)) for name in check_layers(layers))
     return tuple(dict.fromkeys(name for group in members for name in group))
 
 
@@ -110,7 +116,7 @@ def convolutions_for(layers: Iterable[str]) -> tuple[str, ...]:
     """List the convolutions that layers need, which are all up to the deepest layer.
 
     Args:
-      layers: names out of `LAYERS`, and `HYPERCOLUMN`.
+      layers: names out of `LAYERS`, `HYPERCOLUMN` and `PIXELS`.
 
     Returns:
       Names out of `CONVOLUTIONS`, in order.

@@ -21,8 +21,10 @@ from jaxstyle.network.layers import (
     BLOCKS,
     CONTENT_LAYERS,
     DTYPES,
+    HYPERCOLUMN,
     ONLY_VGG19,
     PADDINGS,
+    PIXELS,
     POOLINGS,
     STYLE_LAYERS,
     block_of,
@@ -66,8 +68,8 @@ def make_features(
     """Make VGG19's features as a pure function (params, image) -> {layer: features}.
 
     Args:
-      layers: names out of `layers.LAYERS`, and "hypercolumn" (see `hypercolumns.add_hypercolumns`). The network is
-        evaluated as deep as the deepest of them.
+      layers: names out of `layers.LAYERS`; "hypercolumn" (see `hypercolumns.add_hypercolumns`); and "pixels", the
+        image itself. The network is evaluated as deep as the deepest of them.
       pooling: "max"; "average", as Gatys et al. use; or "scaled_average", which is 1.7 times the average.
       padding: what every convolution sees outside of the image: "zero", as VGG was trained; or "replicate", the nearest
         pixel, which is the command's default. Zeros look like a dark frame, which leaves its mark on pictures.
@@ -128,14 +130,14 @@ def make_features(
             return dict(network(params, image))
 
     vars(features)["smallest_side"] = smallest  # so that `features.smallest_side` need not search for it by tracing
-    return features if plain == layers else _with_hypercolumns(features, layers)
+    return features if plain == layers else _with_more(features, layers)
 
 
-def _with_hypercolumns(features: Features, layers: tuple[str, ...]) -> Features:
-    """Return the features at these layers alone, one of which is a hypercolumn of others."""
-    added = add_hypercolumns(features)
+def _with_more(features: Features, layers: tuple[str, ...]) -> Features:
+    """Return the features at these layers alone, among which are hypercolumns or pixels."""
+    added = add_hypercolumns(features) if HYPERCOLUMN in layers else features
 
     def chosen(params: Params, image: Float[Array, "h w 3"]) -> dict[str, Float[Array, "_h _w _c"]]:
-        return select_layers(added(params, image), layers, "layers")
+        return select_layers({**added(params, image), PIXELS: one_image(image)}, layers, "layers")
 
     return functools.update_wrapper(chosen, added, assigned=())

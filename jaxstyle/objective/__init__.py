@@ -12,11 +12,12 @@ the paper (Gatys, Ecker and Bethge, CVPR 2016). All 16 convolutions of VGG19 can
 ReLU (`relu4_2`), and `pool1` to `pool5`.
 
 The library compares Gram matrices by default, and so does the command with `--preset gram-mean`. Without it, the
-command makes what looks better. It goes through sizes from coarse to fine, and its style term is a sum of two. The
+command makes what looks better. It goes through sizes from coarse to fine, and its style term is a sum of three. The
 first is the squared 2-Wasserstein distance, over c, of the Gaussians with the mean and covariance of the features, with
-layer weights 0.4, 0.3, 0.15, 0.1 and 0.05: how much there is of each colour and texture. The second, with weight 3, is
-the mean cosine distance of hypercolumns, the features of four layers at one place, to the nearest of the style's: how
-strokes look. Unlike the paper, both start from the content image and keep pixels within [0, 1].
+layer weights 0.4, 0.3, 0.15, 0.1 and 0.05: how much there is of each texture. The second, with weight 10, is the same
+distance of the pixels: which colours there are, and how dark the darkest is. The third, with weight 3, is the mean
+cosine distance of hypercolumns, the features of four layers at one place, to the nearest of the style's: how strokes
+look. Unlike the paper, both start from the content image and keep pixels within [0, 1].
 
 NNST (Kolkin et al., arXiv 2203.13215) compares each position with one feature of the style, found in advance:
 `style_loss="matched"`, for which `objective.match` puts the matches of an image into the targets, between sizes (see

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from jaxstyle.network.layers import HYPERCOLUMN, STYLE_LAYERS
+from jaxstyle.network.layers import HYPERCOLUMN, PIXELS, STYLE_LAYERS
 
 
 class WeightDefaults(NamedTuple):
@@ -45,8 +45,12 @@ _BETAS: dict[str, dict[str, float]] = {
     "nearest+matched": {"mean": 100.0, "relative": 10.0},
 }
 
+# Weights of the total variation that differ from those in WEIGHT_DEFAULTS: less grain in dark, flat parts, and 2 to 4 %
+# better by every metric but that of colours, which is even.
+_TVS: dict[str, dict[str, float]] = {"wasserstein+nearest": {"mean": 100.0, "relative": 7.0}}
+
 COMBINED_STYLE_LOSSES: tuple[str, ...] = ("wasserstein+nearest", "nearest+matched")
-"""Two ways at once: the first compares layers of the network, the second hypercolumns."""
+"""Two ways at once: the first compares layers of the network and pixels, the second hypercolumns."""
 
 STYLE_LOSSES: tuple[str, ...] = tuple(name for name in _BETAS if name not in COMBINED_STYLE_LOSSES)
 """Ways to compare the style of two images; see `style_statistics.style_statistic`."""
@@ -59,6 +63,9 @@ _LAYER_WEIGHTS = (0.4, 0.3, 0.15, 0.1, 0.05)
 # The weight of a hypercolumn beside them, by convention. With 10 in the place of 3, faces are lost before the strokes
 # are those of the painting; without it, strokes stay small and break off within objects.
 _COLUMN_WEIGHTS = {"mean": 3.0, "relative": 1.0}
+# The weight of pixels, which makes colours the style's: at equal LPIPS, earth mover's distances of colours are 0.58 of
+# those without it, and those of patches 0.87 (3 pairs at 160 px).
+_PIXEL_WEIGHT = 10.0
 # Those of `nearest+matched`: as much for all layers together as for the hypercolumn.
 _NEAREST_WEIGHTS = (0.2, 0.2, 0.2, 0.2, 0.2, 1.0)
 _SPREAD = (0.1, 0.3, 1.0, 3.0, 10.0)  # betas of a sweep over that of one picture: these losses have a narrower range
@@ -83,8 +90,10 @@ def default_style_layers(style_loss: str) -> tuple[str, ...]:
       style_loss: one of `STYLE_LOSSES` or `COMBINED_STYLE_LOSSES`.
 
     Returns:
-      Gatys et al.'s layers, and hypercolumns if there is a way to compare these.
+      Gatys et al.'s layers; hypercolumns too if there is a way to compare these, and pixels by default.
     """
+    if style_loss == "wasserstein+nearest":
+        return (*STYLE_LAYERS, PIXELS, HYPERCOLUMN)
     return (*STYLE_LAYERS, HYPERCOLUMN) if style_loss in COMBINED_STYLE_LOSSES else STYLE_LAYERS
 
 
@@ -102,7 +111,8 @@ def weight_defaults(convention: str, style_loss: str) -> WeightDefaults:
     beta = _BETAS.get(style_loss, {}).get(convention)
     if beta is None:
         return found
-    return found._replace(betas=tuple(float(f"{beta * factor:g}") for factor in _SPREAD), beta=beta)
+    tv = _TVS.get(style_loss, {}).get(convention, found.tv)
+    return WeightDefaults(tuple(float(f"{beta * factor:g}") for factor in _SPREAD), beta, tv)
 
 
 def default_layer_weights(convention: str, style_loss: str, style_layers: tuple[str, ...]) -> tuple[float, ...] | None:
@@ -119,7 +129,7 @@ def default_layer_weights(convention: str, style_loss: str, style_layers: tuple[
     if style_loss == "wasserstein" and style_layers == STYLE_LAYERS:
         return _LAYER_WEIGHTS
     if style_loss == "wasserstein+nearest" and style_layers == default_style_layers(style_loss):
-        return (*_LAYER_WEIGHTS, _COLUMN_WEIGHTS.get(convention, _COLUMN_WEIGHTS["mean"]))
+        return (*_LAYER_WEIGHTS, _PIXEL_WEIGHT, _COLUMN_WEIGHTS.get(convention, _COLUMN_WEIGHTS["mean"]))
     if style_loss == "nearest+matched" and style_layers == default_style_layers(style_loss):
         return _NEAREST_WEIGHTS
     return None

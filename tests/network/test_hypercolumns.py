@@ -49,7 +49,9 @@ def test_bfloat16(params, content):
 
 
 def test_errors(params):
-    with pytest.raises(ValueError, match="unknown layer 'hyper'; valid layers: conv1_1, .*, pool5, hypercolumn"):
+    with pytest.raises(
+        ValueError, match="unknown layer 'hyper'; valid layers: conv1_1, .*, pool5, hypercolumn, pixels"
+    ):
         js.make_features(("hyper",))
     with pytest.raises(ValueError, match="stride must be .* got 0"):
         add_hypercolumns(js.make_features(), stride=0)
@@ -57,3 +59,17 @@ def test_errors(params):
         jax.eval_shape(add_hypercolumns(lambda p, x: {"a": x}), params, jnp.zeros((16, 16, 3)))
     with pytest.raises(ValueError, match="too small for layers"):
         js.make_features(("hypercolumn",))(params, jnp.zeros((12, 16, 3)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_pixels_are_the_image_at_full_precision(params, content, dtype):
+    layers = ("relu2_1", "pixels")
+    features = js.make_features(layers, dtype=dtype)
+    found = jax.jit(features)(params, content)
+    assert sorted(found) == sorted(layers)
+    np.testing.assert_array_equal(found["pixels"], content)
+    assert found["pixels"].dtype == content.dtype
+    assert plain_layers(("pixels", "conv5_1")) == ("conv5_1",)
+    assert min_size(layers) == features.smallest_side == 4
+    with pytest.raises(ValueError, match="pixels are no layer of the network: name one beside them"):
+        js.make_features("pixels")

@@ -15,9 +15,11 @@ from jaxstyle.app.commands.run_arguments import (
     read_run_options,
 )
 from jaxstyle.app.settings.grids import repeated_ratios
+from jaxstyle.app.settings.lane_settings import AUTO
 from jaxstyle.app.settings.run_options import RunOptions, fixed_options
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import tell
+from jaxstyle.optimise.presets import PRESETS
 
 _MANY_LANES = 2000  # A grid of more may be larger than its author thinks.
 
@@ -69,6 +71,7 @@ def _carry_out(args: argparse.Namespace, options: RunOptions) -> Path:
     from jaxstyle.app.sweeping.shards import run_shard, shard_folder, take_shard
     from jaxstyle.app.sweeping.sweep_run import record_start, run_sweep
 
+    _place_by_default(args)
     job = load_job(read_settings(args))
     _warn(job)
     record = make_record(job, shlex.join(["jaxstyle", *args.words]), fixed_options(options))
@@ -84,6 +87,14 @@ def _carry_out(args: argparse.Namespace, options: RunOptions) -> Path:
             options = replace(options, on_chunk=on_chunk)
             (run_shard if options.shard else run_sweep)(job, folder, record, options)
     return folder
+
+
+def _place_by_default(args: argparse.Namespace) -> None:
+    """Have the lanes placed evenly to the eye, where the arguments name no weights of content and style."""
+    named = {"alpha", "beta", "strength"} & vars(args).keys() or args.grid is not None
+    preset = PRESETS[args.preset].beta if getattr(args, "preset", None) else None
+    if not named and preset is None:
+        args.beta = [(AUTO,)]
 
 
 def _warn(job: Any) -> None:

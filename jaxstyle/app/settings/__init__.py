@@ -12,13 +12,14 @@ alpha : beta : tv matter to the optimisers, so a note names the lanes of a grid 
 
 What a beta does depends on the style image, the size, the loss and the network. A strength does not: 0 is nearly the
 photograph, at 1 the style has saturated, and equal steps between them are equal steps of LPIPS, the perceptual
-distance to the photograph. `jaxstyle sweep PHOTOS STYLES --beta auto` makes five lanes at even strengths for each pair
-of images, `--beta auto:8` eight; `--strength 0.2 0.5 0.8` names them, also for `jaxstyle transfer`. Two short runs of
-small pictures find the beta of each strength, for each pair and each of the other settings by itself. Where the
-finished lanes are uneven, one lane in five is run again with another beta. `run.json` and `lanes.csv` hold the betas.
+distance to the photograph. `jaxstyle sweep PHOTOS STYLES` makes five lanes at even strengths for each pair of images,
+with `--beta auto:8` eight; `--strength 0.2 0.5 0.8` names them, also for `jaxstyle transfer`. Two short runs of small
+pictures find the beta of each strength, for each pair and each of the other settings by itself. Where the finished
+lanes are uneven, one lane in five is run again with another beta. `run.json` and `lanes.csv` hold the betas.
 Where there are no levels (alpha is 0, the style is the photograph itself, pictures have less than 32 pixels a side), a
-line says so, and the betas are evenly spaced by ratios instead. `jaxstyle select` cross-validates strengths where a
-run has them.
+line says so, and the betas are evenly spaced by ratios instead. Where `--alpha` or a grid file names weights, as some
+presets do, beta has five fixed values unless it is given. `jaxstyle select` cross-validates strengths where a run has
+them.
 
 ## What a picture is made of
 
@@ -28,8 +29,9 @@ run has them.
 - `--min-size 60 --coarse-steps 30` (default) starts with a picture of that size and about doubles it, so that strokes
   cover the whole picture, and keep their share of it from 160 to 1024 pixels; `--min-size` of `--size` leaves one size.
 - `--style-loss wasserstein+nearest` (default) compares mean and covariance in the layers of the network, which spreads
-  the style more evenly than Gram matrices, and in hypercolumns each position with its nearest in the style, which makes
-  strokes whole. `gram` and the others that `jaxstyle.objective.statistics.style_statistics` lists compare layers alone.
+  the style more evenly than Gram matrices, and of the pixels, which makes the colours the style's; and in hypercolumns
+  each position with its nearest in the style, which makes strokes whole. `gram` and the others that
+  `jaxstyle.objective.statistics.style_statistics` lists compare layers alone.
 - `--content-loss self_similarity` keeps how places of the photograph resemble each other, and not their features;
   `jaxstyle.objective.statistics.content_statistics` explains it.
 - `--preset gram-mean` uses the library's defaults: Gram matrices, at one size.

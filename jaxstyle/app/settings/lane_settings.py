@@ -31,6 +31,7 @@ _MOST_STRENGTHS = 1000
 _RANGE = re.compile(r"([^:]+):([^:]+):([^:]+)")
 _BY_CONVENTION = "; larger or smaller for another --convention or --style-loss"
 _SHOWN = weight_defaults("mean", default_style_loss("mean"))
+_SHOWN_BETAS = " ".join(f"{beta:g}" for beta in _SHOWN.betas)
 
 LaneValues = dict[str, Any]
 """The settings of a lane by name: floats, whole numbers, or tuples of floats."""
@@ -111,9 +112,9 @@ LANE_SETTINGS: dict[str, LaneSetting] = {
     ),
     "beta": LaneSetting(
         parse_weight,
-        "style weight; a sweep takes auto:K for K even strengths, or auto",
+        "style weight; a sweep also takes auto:K, for K strengths that are even to the eye",
         default=_default_beta,
-        default_text=" ".join(f"{beta:g}" for beta in _SHOWN.betas) + _BY_CONVENTION,
+        default_text=f"auto:{_AUTO_LANES}; beside --alpha or --grid {_SHOWN_BETAS}{_BY_CONVENTION}",
         single_default_text=f"{_SHOWN.beta:g}{_BY_CONVENTION}",
         scales=True,
         leaf="beta",

@@ -169,7 +169,7 @@ class Settings:
     )
     style_layers: tuple[str, ...] = _option(
         _STYLE_LAYERS,
-        f"layers of the style loss (default: {' '.join(_STYLE_LAYERS)}; the last one for a sum of two losses only)",
+        f"layers of the style loss (default: {' '.join(_STYLE_LAYERS)}; most other --style-loss take the first five)",
         many=True,
         metavar="LAYER",
     )
