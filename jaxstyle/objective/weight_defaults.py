@@ -45,10 +45,6 @@ _BETAS: dict[str, dict[str, float]] = {
     "nearest+matched": {"mean": 100.0, "relative": 10.0},
 }
 
-# Weights of the total variation that differ from those in WEIGHT_DEFAULTS: less grain in dark, flat parts, and 2 to 4 %
-# better by every metric but that of colours, which is even.
-_TVS: dict[str, dict[str, float]] = {"wasserstein+nearest": {"mean": 100.0, "relative": 7.0}}
-
 COMBINED_STYLE_LOSSES: tuple[str, ...] = ("wasserstein+nearest", "nearest+matched")
 """Two ways at once: the first compares layers of the network and pixels, the second hypercolumns."""
 
@@ -111,8 +107,7 @@ def weight_defaults(convention: str, style_loss: str) -> WeightDefaults:
     beta = _BETAS.get(style_loss, {}).get(convention)
     if beta is None:
         return found
-    tv = _TVS.get(style_loss, {}).get(convention, found.tv)
-    return WeightDefaults(tuple(float(f"{beta * factor:g}") for factor in _SPREAD), beta, tv)
+    return found._replace(betas=tuple(float(f"{beta * factor:g}") for factor in _SPREAD), beta=beta)
 
 
 def default_layer_weights(convention: str, style_loss: str, style_layers: tuple[str, ...]) -> tuple[float, ...] | None:
