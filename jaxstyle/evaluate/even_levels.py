@@ -90,10 +90,10 @@ def place_levels(
 ) -> Float[np.ndarray, " strengths"]:
     """Find the style weights of strengths.
 
-    Pictures that have taken few steps are closer to the photograph than they will be. Their share of the highest
-    distance grows to the power of `progress` ** 0.2, and they will be where they are with a lower style weight: at
-    strength 0 it is lower by 0.7 * (1.5 - `progress`) decades, at strength 1 by none. Between the points of the curve, log10(beta) is interpolated
-    monotonically (Fritsch and Carlson 1980).
+    Pictures that have taken few steps, at a small size, are closer to the photograph than they will be. Their share of
+    the highest distance grows to the power of `progress` ** 0.2; and a lower style weight will take them where they
+    are, at strength 0 by 0.7 * (1.5 - `progress`) decades, at strength 1 by none. Between the points of the curve,
+    log10(beta) is interpolated monotonically (Fritsch and Carlson 1980).
 
     Args:
       curve: from `fit_curve`.
