@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import jaxstyle as js
+from jaxstyle.app.cli import call
 from jaxstyle.app.execution.job import load_job
 from jaxstyle.app.execution.progress import Progress
 from jaxstyle.app.sweeping import placing, sweep_run
@@ -18,6 +19,7 @@ from tests.command import QUICK, fails, jaxstyle, read_table
 # The first look is around the beta of one picture, 10 for this style loss.
 SWEEP = ["sweep", "c.png", "s.png", *QUICK, "--style-loss", "wasserstein", "--checkpoint-every", "0", "--beta", "auto"]
 HIGHEST, SLOPE = 0.6, 2.5
+EVEN = (0, 0.25, 0.5, 0.75, 1)
 
 
 def lpips_of(beta, middle):
@@ -30,9 +32,12 @@ def middle_of(lane):
 
 
 def above_middle(strength):
-    """How many decades above the middle of the curve a strength lies; the first lies 0.8 below a quarter."""
-    share = {0: 0.25, 0.5: 0.55, 1: 0.97}[strength]
-    return -np.log(1 / share - 1) / SLOPE - (0.8 if strength == 0 else 0)
+    """How many decades above the middle of the curve a strength lies; the first lies 0.8 below a share of 0.4.
+
+    Small pictures take as many steps as there are at their size, and are taken to lag behind by 0.35 decades.
+    """
+    share = {0: 0.4, 0.5: 0.55, 1: 0.97}[strength]
+    return -np.log(1 / share - 1) / SLOPE - (0.8 if strength == 0 else 0) - 0.35 * (1 - strength)
 
 
 @pytest.fixture
@@ -63,7 +68,7 @@ def column(folder, name):
 
 
 def test_a_sweep_places_five_lanes_by_itself(images, measured, capsys):
-    assert jaxstyle(*SWEEP, "--out", "run") == 0
+    assert jaxstyle(*SWEEP[:-2], "--out", "run") == 0
     assert measured == [(True, 5), (True, 5), (False, 5), (False, 5)]
     strengths, betas = column(images / "run", "strength"), column(images / "run", "beta")
     np.testing.assert_array_equal(strengths, [0, 0.25, 0.5, 0.75, 1])
@@ -232,6 +237,19 @@ def test_grids_take_strengths_or_betas(images):
         lanes[name] = load_job(settings_of(command)).lanes
     assert [lane["strength"] for lane in lanes["strength"]] == [0, 0.7]
     assert [(lane["beta"], "strength" in lane) for lane in lanes["beta"]] == [(3, False), (7, False)]
+
+
+@pytest.mark.parametrize("named", ["--alpha 1 10", "--grid tv.csv", "--preset nnst"])
+def test_where_weights_are_named_betas_are_not_placed(images, named, monkeypatch):
+    (images / "tv.csv").write_text("tv\n3\n7\n")
+    found = []
+    monkeypatch.setattr("jaxstyle.app.execution.job.load_job", lambda settings: found.append(settings) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        call(["sweep", "c.png", "s.png", *named.split()])
+    assert (found[0].lanes["beta"], found[0].lanes["strength"]) != ("auto", EVEN)
+    with pytest.raises(ZeroDivisionError):
+        call(["sweep", "c.png", "s.png", "--tv", "3", "7", "--preset", "gatys"])
+    assert (found[1].lanes["beta"], found[1].lanes["strength"]) == ("auto", EVEN)
 
 
 @pytest.mark.parametrize("preset", ["crowson", "gatys"])
