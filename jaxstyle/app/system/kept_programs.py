@@ -32,7 +32,8 @@ from jaxstyle.app.system.files import write_atomic
 from jaxstyle.app.system.fingerprints import UnknownError, describe_arguments, fingerprint, source, surroundings
 
 _DIGEST = hashlib.sha256().digest_size
-_QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0}  # LLVM's passes take as long as all else of XLA on a CPU
+# LLVM's passes take as long as all else of XLA on a CPU.
+_QUICK_TO_COMPILE: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
 
 
 def compile_kept(
@@ -54,7 +55,7 @@ def compile_kept(
     Returns:
       The program, which takes arguments of these shapes.
     """
-    options = _QUICK_TO_COMPILE if quickly and jax.default_backend() == "cpu" else {}
+    options: dict[str, str | bool] = _QUICK_TO_COMPILE if quickly and jax.default_backend() == "cpu" else {}
     file = _file_of(function, arguments, donate_argnums, options)
     if file is None:
         return jax.jit(function, donate_argnums=donate_argnums).lower(*arguments).compile(options)
@@ -84,7 +85,7 @@ def jit_kept(function: Callable[..., Any], *, devices: Sequence[Any] = ()) -> Ca
 
 
 def _file_of(
-    function: Callable[..., Any], arguments: Any, donate_argnums: Sequence[int], options: dict[str, int]
+    function: Callable[..., Any], arguments: Any, donate_argnums: Sequence[int], options: dict[str, str | bool]
 ) -> Path | None:
     """Return the file where the program is kept; None if it can't be kept.
 
