@@ -46,10 +46,10 @@ def nearest(*, both: bool = False, count: int = 1024, patch: int = 1, block: int
     NNST takes positions of the style at a random offset, drawn anew for every evaluation. Here a fixed sample of
     positions is taken, spread evenly, so that the loss is a function of the image and targets have one shape for all
     sizes. All positions of the image are taken, since one that is left out would get no gradient; but of more than
-    65,536, every other one a side, since each pixel is still seen by one that is taken, and the search in the first
-    layer would take half as long as the network. They are compared in blocks, so that memory doesn't grow with the
-    product of both numbers. Which position is nearest is a matter of integers, and has no gradient; so the backward
-    pass holds no matrix of distances.
+    65,536, every other one a side, since in a layer of 3x3 convolutions each pixel is still seen by one that is taken,
+    and the search in the first layer would take half as long as the network. They are compared in blocks, so that
+    memory doesn't grow with the product of both numbers. Which position is nearest is a matter of integers, and has no
+    gradient; so the backward pass holds no matrix of distances.
 
     A mask weights the image's positions by its square. Of the style, the sample is drawn from the mask's positions.
 
