@@ -5,6 +5,7 @@ float64 for float64 features, and float32 for features of any other dtype.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,7 @@ which is 5 times ours. It weights the style layers by 1 / c^2, which is another 
 
 _EPSILON = 1e-12
 _TPU_WIDTH = 128
+_GPU_PART = 2048  # positions, at most
 
 
 def check_convention(convention: str) -> str:
@@ -101,7 +103,7 @@ def mask_area(mask: Float[Array, "h w"]) -> Float[Array, ""]:
 
 @jax.custom_jvp
 def _products(f: jax.Array) -> jax.Array:
-    return _sum_products(f, f, wide(f.dtype))
+    return lax.platform_dependent(f, cuda=_square_in_parts, default=lambda f: _sum_products(f, f, wide(f.dtype)))
 
 
 @_products.defjvp
@@ -129,12 +131,27 @@ def _sum_products(f: jax.Array, g: jax.Array, dtype: jax.typing.DTypeLike) -> ja
     return lax.platform_dependent(f, g, tpu=of_pairs, default=plain)
 
 
+def _square_in_parts(f: jax.Array) -> jax.Array:
+    """Compute f'f as the sum of products of parts, since a GPU gives one product of few channels to few of its cores.
+
+    On an H200, Gram matrices of five lanes of 160 px in float32 took 1.4 ms a step without it.
+    """
+    positions = f.size // f.shape[-1]
+    part = max(n for n in range(1, min(_GPU_PART, positions) + 1) if positions % n == 0)
+    parts = f.reshape(positions // part, part, -1)
+    return _contract(parts, parts, ((1,), (1,)), ((0,), (0,)), wide(f.dtype)).sum(0)
+
+
 def _multiply(f: jax.Array, g: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
     # They are transposed first: XLA on CPU takes 1.1 to 2.9 times as long for a product along the first axis of both.
     left, right = (x.reshape(-1, x.shape[-1]).T for x in (f, g))
+    return _contract(left, right, ((1,), (1,)), ((), ()), dtype)
+
+
+def _contract(left: jax.Array, right: jax.Array, contracted: Any, batch: Any, dtype: jax.typing.DTypeLike) -> jax.Array:
     # By default, TPUs and recent GPUs round float32 operands to fewer bits.
     return lax.dot_general(
-        left, right, (((1,), (1,)), ((), ())), precision=lax.Precision.HIGHEST, preferred_element_type=dtype
+        left, right, (contracted, batch), precision=lax.Precision.HIGHEST, preferred_element_type=dtype
     )
 
 

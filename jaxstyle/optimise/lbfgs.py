@@ -200,7 +200,15 @@ def _precondition(state: LbfgsState, gradient: jax.Array, free: jax.Array) -> ja
 def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
     """Compute the inner product of each image (h, w, 3) in x with each image in y."""
     images = [tuple(range(x.ndim - 3, x.ndim)), tuple(range(y.ndim - 3, y.ndim))]
-    return jnp.tensordot(x, y, images, precision=_PRECISION)
+    products = partial(jnp.tensordot, axes=images, precision=_PRECISION)
+    # A GPU gives a matrix of so few products to few of its cores: on an H200 they took 0.6 of a step's 1.6 ms.
+    return (
+        lax.platform_dependent(x, y, cuda=_dot_by_sums, default=products) if x.ndim == y.ndim == 4 else products(x, y)
+    )
+
+
+def _dot_by_sums(x: jax.Array, y: jax.Array) -> jax.Array:
+    return (x[:, None] * y[None]).sum((2, 3, 4))
 
 
 def _combine(factors: jax.Array, images: jax.Array) -> jax.Array:

@@ -108,17 +108,22 @@ def _step_groups(step: Any, microbatch: int | None, state: Any, lanes: Any) -> A
 
 
 def _keep_layout(x: jax.Array) -> jax.Array:
-    """On a TPU, keep images laid out channel by channel, as arguments are.
+    """On a TPU, keep images laid out channel by channel, and on a GPU row by row, as arguments are.
 
-    Otherwise the layout that suits the first convolution spreads over the loops of steps and groups. There it makes a
-    padded copy of all lanes' state, which takes a third more memory for 512 lanes of 512 pixels and 16 times as much
-    for 8 lanes.
+    Otherwise the layout that suits an operation of a step spreads over the loops of steps and groups. On a TPU it is
+    the first convolution's: it makes a padded copy of all lanes' state, which takes a third more memory for 512 lanes
+    of 512 pixels and 16 times as much for 8 lanes. On a GPU the pairs of `lbfgs` lie pixel by pixel, so that every
+    product with them reads with strides: on an H200 a step of 8 lanes of 512 pixels took 10.5 instead of 8.3 ms.
     """
     if x.ndim < 4:
         return x
     *leading, height, width, channels = range(x.ndim)
-    layout = Layout((*leading, channels, height, width))
-    return lax.platform_dependent(x, tpu=lambda x: with_layout_constraint(x, layout), default=lambda x: x)
+
+    def lay(*order: int) -> Callable[[jax.Array], jax.Array]:
+        return lambda x: with_layout_constraint(x, Layout(order))
+
+    by_channel, by_row = lay(*leading, channels, height, width), lay(*range(x.ndim))
+    return lax.platform_dependent(x, tpu=by_channel, cuda=by_row, default=lambda x: x)
 
 
 def _shard(lanes: Transfer, axes: LossWeights, mesh: Mesh) -> Transfer:

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxstyle.objective import losses
 from jaxstyle.objective.losses import CONVENTIONS, feature_loss, gram_loss, gram_matrix, total_variation
 from tests.conftest import relative_error
 from tests.reference import numpy_vgg
@@ -60,6 +61,16 @@ def test_gram_gradient_is_that_of_the_product_in_both_modes_and_again():
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
     second = [jax.grad(lambda f, g=g: jnp.sum(jax.grad(loss(g))(f) ** 2))(f) for g in (gram_matrix, plain)]
     np.testing.assert_allclose(*second, rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(67, 101, 3), (64, 64, 8), (3, 5, 4), (47, 53, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gram_of_a_gpu_is_the_sum_over_parts(rng, shape, dtype):
+    f = jnp.asarray(rng.standard_normal(shape), dtype)
+    wanted = np.asarray(f, np.float64).reshape(-1, shape[2])
+    found = losses._square_in_parts(f)
+    assert found.dtype == jnp.float32
+    assert relative_error(found, wanted.T @ wanted) < 1e-6
 
 
 def test_gram_gradient_of_bfloat16_features():

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import jaxstyle as js
+from jaxstyle.optimise import lbfgs as lbfgs_module
 from jaxstyle.optimise.lbfgs import lbfgs
 from jaxstyle.optimise.stopping import NOT_FINITE, RUNNING, make_stopping
 from jaxstyle.optimise.transfer_state import TransferState
@@ -30,6 +31,13 @@ def value_and_gradient(problem, x):
     hessian, centre = problem
     slope = hessian @ (x - centre)
     return 0.5 * (x - centre) @ slope, slope
+
+
+def test_products_of_images_as_sums_are_those_of_matrices():
+    x, y = np.random.default_rng(0).standard_normal((2, 5, *SHAPE))
+    wanted = x.reshape(5, -1) @ y.reshape(5, -1).T
+    for products in (lbfgs_module._dot, lbfgs_module._dot_by_sums):
+        assert relative_error(products(*map(jnp.float32, (x, y))), wanted) < 1e-6
 
 
 class Guess:

@@ -127,7 +127,7 @@ def test_auto_takes_what_suits_the_device(tiny, transfer):
             self.memory_stats = lambda: stats
 
     assert device_microbatch(512**2, jax.devices()[0]) == default_microbatch(512**2, None) == 1
-    assert device_microbatch(512**2, Device({"bytes_limit": 80 * 10**9})) == 48
+    assert device_microbatch(512**2, Device({"bytes_limit": 80 * 10**9})) == 32
     assert device_microbatch(512**2, Device(None)) == default_microbatch(512**2, 0) == 5
 
 

@@ -88,7 +88,15 @@ def test_search_of_a_group_that_is_too_large():
 
 @pytest.mark.parametrize(
     ("size", "memory", "lanes"),
-    [(512, 16.9e9, 8), (256, 16.9e9, 40), (1024, 16.9e9, 2), (4096, 16.9e9, 1), (128, None, 8), (128, 0, 80)],
+    [
+        (512, 16.9e9, 8),
+        (256, 16.9e9, 40),
+        (1024, 16.9e9, 2),
+        (4096, 16.9e9, 1),
+        (512, 140e9, 32),
+        (128, None, 8),
+        (128, 0, 80),
+    ],
 )
 def test_groups_of_an_accelerator_are_whole_eights(size, memory, lanes):
     assert default_microbatch(size**2, memory and int(memory)) == lanes

@@ -190,3 +190,17 @@ def test_settings_of_jax_are_told_apart(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--other")
     found.append(surroundings())
     assert len(set(found)) == 4
+
+
+def test_programs_for_gpus_are_compiled_without_triton(folder, monkeypatch, rng):
+    compiled = []
+    plain = jax.stages.Lowered.compile
+    monkeypatch.setattr(
+        jax.stages.Lowered, "compile", lambda self, options=None: compiled.append(options) or plain(self, options)
+    )
+    monkeypatch.setattr(kept_programs.jax, "default_backend", lambda: "gpu")
+    image = rng.random((8, 8, 3), np.float32)
+    for program in (partial(compile_kept, shrink(4), image)(), jit_kept(shrink(4))):
+        assert program(image).shape == (4, 4, 3)
+    assert compiled == [{"xla_gpu_enable_triton_gemm": False}] * 2
+    assert not folder.exists()
