@@ -133,7 +133,8 @@ def of_memory(memory: int) -> Machine:
     """Describe a GPU of so many bytes that isn't here, for which programs are compiled as for this CPU.
 
     What a lane needs is an estimate: a GPU's compiler fuses otherwise, and its convolutions take memory of their own. A
-    CPU's program holds some of a bfloat16 network in float32, so that rather more lanes fit than it says.
+    CPU's program holds a bfloat16 network in float32, so that more lanes fit than it says: on an H200, 32 lanes of
+    512x512 pixels took 3.3 GB beside their state, and this says 10.1.
     """
     granted = int(_GRANTED * memory)
     source = f"{_GRANTED:.0%} of what was given, as jax takes by default; an estimate from a program for this CPU"

@@ -14,7 +14,6 @@ import functools
 import hashlib
 import os
 import pickle
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -97,8 +96,7 @@ def _file_of(
     That is tried on CPUs alone: elsewhere, programs may call what only tracing loads, as `_load_lapack` does here.
     """
     folder = kept_folder()
-    with _lock:  # while programs are compiled here, jax's cache is off
-        enabled = jax.config.values["jax_enable_compilation_cache"] or _compiling
+    enabled = jax.config.values["jax_enable_compilation_cache"]
     if folder is None or not enabled or jax.process_count() > 1 or jax.default_backend() != "cpu":
         return None
     try:
@@ -109,22 +107,14 @@ def _file_of(
     return folder / key
 
 
-_lock, _compiling = threading.Lock(), 0
-
-
 @contextlib.contextmanager
 def _without_jaxs_cache() -> Iterator[None]:
     """Have jax compile: XLA can't serialise a program for CPUs that it has loaded from a file, and does not say so."""
-    global _compiling
-    with _lock:
-        _compiling += 1
-        _use_jaxs_cache(False)
+    _use_jaxs_cache(False)
     try:
         yield
     finally:
-        with _lock:
-            _compiling -= 1
-            _use_jaxs_cache(not _compiling)
+        _use_jaxs_cache(True)
 
 
 def _use_jaxs_cache(use: bool) -> None:
