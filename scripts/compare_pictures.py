@@ -4,8 +4,9 @@
     python scripts/compare_pictures.py "" folder:theirs --size 256 --runs runs/ --sheet blind.png --json table.json
 
 A setting is the options of `jaxstyle sweep` as one word, an empty one the defaults; it should have several betas, and
-the two equal work, which is printed. `folder:DIR` is pictures of another program, of the size of ours, in
-`DIR/CONTENT_STYLE/*.png`, after the names of the images. Each content goes with each style.
+the two equal work, which is printed for a lane, with its share of placing betas. `folder:DIR` is pictures of another
+program, of the size of ours, in `DIR/CONTENT_STYLE/*.png`, after the names of the images. Each content goes with each
+style.
 
 Over its lanes a setting traces a front of content kept and style reached: the least distance from the style at no more
 than a distance from the content, log distances taken for linear between lanes. Two fronts are compared where both
@@ -29,9 +30,9 @@ from PIL import Image
 
 import jaxstyle as js
 from jaxstyle.app.cli import call
-from jaxstyle.app.settings.settings import Settings, from_options
+from jaxstyle.app.run_folder.recorded_job import load_recorded_job
 from jaxstyle.app.settings.stages import plan_stages
-from jaxstyle.network.layers import min_size
+from jaxstyle.app.sweeping.placing import extra_work
 
 CONTENTS = ("sample:cat", "sample:coffee")
 STYLES = ("sample:swirls", "sample:mosaic", "sample:woodcut")
@@ -60,12 +61,12 @@ def sweep(setting: str, pair: Sequence[str], size: int, folder: Path) -> tuple[l
     if not (out / "report.html").exists():
         words = ["--size", str(size), *shlex.split(setting)]
         call(["sweep", *pair, *words, "--out", str(out), "--overwrite", "--quiet"])
-    record = json.loads((out / "run.json").read_text())["options"]
     run = js.load_run(out)
-    shape = run.images[0].shape
-    settings = Settings(**from_options(record))
-    stages = plan_stages(settings, shape[:2], min_size(settings.content_layers + settings.style_layers))
-    return list(run.images), sum(stage.steps * math.prod(stage.shape) for stage in stages) / math.prod(shape[:2])
+    job = load_recorded_job(out, run.settings, "compare")
+    shape = run.images[0].shape[:2]
+    stages = plan_stages(job.settings, shape, job.network.smallest_side)
+    work = sum(stage.steps * math.prod(stage.shape) for stage in stages) / math.prod(shape)
+    return list(run.images), work * (1 + extra_work(job, run.settings))
 
 
 def gather(setting: str, pair: Sequence[str], args: argparse.Namespace, judges: Any) -> Pictures:

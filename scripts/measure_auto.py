@@ -21,7 +21,7 @@ from jaxstyle.app.cli import call
 from jaxstyle.app.run_folder.finished_run import Run, load_run
 from jaxstyle.app.run_folder.recorded_job import load_recorded_job
 from jaxstyle.app.settings.settings import DEFAULT_SIZE
-from jaxstyle.app.sweeping.placing import placing_share
+from jaxstyle.app.sweeping.placing import extra_work
 from jaxstyle.evaluate.even_levels import unevenness
 from jaxstyle.objective.weight_defaults import default_style_loss, weight_defaults
 
@@ -71,7 +71,7 @@ def measure_pair(
         "grid": unevenness(np.linspace(0, 1, len(GRID)), of_grid),
         "first": lpips[0],
         "style": column(auto, "style_distance")[-1] / column(wide, "style_distance").min(),
-        "extra": placing_share(job) + len(auto.settings["corrected"]) / len(auto.lanes),
+        "extra": extra_work(job, auto.settings),
     }
     return found, float(np.interp(0.5, column(auto, "strength"), lpips)), of_grid
 

@@ -13,6 +13,7 @@ TEXT = """
   %b = (f32[8,64,64,64]{3,2,1,0}, u8[0]{0}) custom-call(f32[8,64,64,64] %x, f32[3,3] %k), custom_call_target="__cudnn$convForward"
   %c = (bf16[8,64,64,64]{3,2,1,0}, u8[0]{0}) custom-call(%x, %k), custom_call_target="__cudnn$convForward"
   %t = bf16[64,8,64,64]{3,2,1,0} transpose(%c), dimensions={3,0,1,2}
+  %s = bf16[8,64]{1,0} transpose(%m), dimensions={1,0}
 """  # noqa: E501
 
 

@@ -10,11 +10,11 @@ enlarged to the size of the sweep and get the photograph's detail, as on the way
 Equal jobs get equal style weights, so that each shard places its own lanes, and a run that was stopped begins anew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -101,8 +101,18 @@ def place_betas(job: Job, checkpoints: Checkpoints | None, numbers: Sequence[int
     return [betas[number] for number in numbers]
 
 
-def placing_share(job: Job) -> float:
-    """Return the lane-steps of the small pictures over those of the lanes, both counted by pixels."""
+def extra_work(job: Job, record: Mapping[str, Any]) -> float:
+    """Return the work of placing betas, and of lanes that ran again, over that of all lanes, counted by pixels.
+
+    Args:
+      job: the job.
+      record: the record of its finished run.
+
+    Returns:
+      The part, 0 where betas were given.
+    """
+    if "betas" not in record:
+        return 0.0
     small_work = work = 0.0
     for members in _sets(job):
         shape = job.contents[job.lanes[members[0]]["content"]].image.shape[:2]
@@ -110,7 +120,7 @@ def placing_share(job: Job) -> float:
         small = _plan_small(job, shape, len(members), count)
         small_work += count * sum(small.steps) * prod(small.shape)
         work += len(members) * _work(plan_stages(job.settings, shape, job.network.smallest_side))
-    return small_work / work
+    return small_work / work + len(record.get("corrected", {})) / len(job.lanes)
 
 
 def correct_betas(job: Job, lpips: np.ndarray, ok: np.ndarray) -> dict[int, float]:

@@ -266,4 +266,7 @@ def test_the_small_pictures_take_a_tenth_of_the_work(images):
         Image.fromarray(np.zeros((256, 256, 3), np.uint8)).save(images / name)
     for size, least, most in ((128, 0.09, 0.105), (256, 0.03, 0.1)):
         job = load_job(settings_of(f"sweep c.png s.png --weights random:0 --size {size}"))
-        assert least < placing.placing_share(job) <= most
+        assert placing.extra_work(job, {}) == 0  # betas were given
+        assert least < (alone := placing.extra_work(job, {"betas": []})) <= most
+        again = placing.extra_work(job, {"betas": [], "corrected": {"1": 2.0}})
+        assert again - alone == pytest.approx(1 / 5)
