@@ -136,9 +136,9 @@ def _square_in_parts(f: jax.Array) -> jax.Array:
 
     On an H200, Gram matrices of five lanes of 160 px in float32 took 1.4 ms a step without it.
     """
-    positions = f.size // f.shape[-1]
-    part = max(n for n in range(1, min(_GPU_PART, positions) + 1) if positions % n == 0)
-    parts = f.reshape(positions // part, part, -1)
+    h, w, channels = f.shape
+    part = max((n for n in range(1, min(_GPU_PART, h * w) + 1) if h * w % n == 0), default=1)
+    parts = f.reshape(h * w // part, part, channels)
     return _contract(parts, parts, ((1,), (1,)), ((0,), (0,)), wide(f.dtype)).sum(0)
 
 
