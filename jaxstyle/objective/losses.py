@@ -138,7 +138,11 @@ def _square_in_parts(f: jax.Array) -> jax.Array:
     """
     h, w, channels = f.shape
     part = max((n for n in range(1, min(_GPU_PART, h * w) + 1) if h * w % n == 0), default=1)
-    parts = f.reshape(h * w // part, part, channels)
+    flat = f.reshape(h * w, channels)
+    if part < min(_GPU_PART // 4, h * w):
+        part = _GPU_PART
+        flat = jnp.pad(flat, ((0, -h * w % part), (0, 0)))
+    parts = flat.reshape(-1, part, channels)
     return _contract(parts, parts, ((1,), (1,)), ((0,), (0,)), wide(f.dtype)).sum(0)
 
 

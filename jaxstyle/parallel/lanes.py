@@ -113,7 +113,8 @@ def _keep_layout(x: jax.Array) -> jax.Array:
     Otherwise the layout that suits an operation of a step spreads over the loops of steps and groups. On a TPU it is
     the first convolution's: it makes a padded copy of all lanes' state, which takes a third more memory for 512 lanes
     of 512 pixels and 16 times as much for 8 lanes. On a GPU the pairs of `lbfgs` lie pixel by pixel, so that every
-    product with them reads with strides: on an H200 a step of 8 lanes of 512 pixels took 10.5 instead of 8.3 ms.
+    product with them reads with strides: on an H200 a step of 8 lanes of 512 pixels took 10.5 instead of 8.3 ms (with
+    Triton's matrix products).
     """
     if x.ndim < 4:
         return x

@@ -4,7 +4,7 @@ from typing import Any
 
 _CPU_PIXELS = 8 * 128 * 128  # of the lanes computed at once: more are no faster on a CPU, and take more memory
 _BYTES_PER_PIXEL = 3000  # of features and gradients up to relu5_1, in float32
-_ACCELERATOR_PIXELS = 32 * 512 * 512  # likewise: on an H200, 8 such lanes at once are 3 % slower than 32
+_ACCELERATOR_PIXELS = 32 * 512 * 512  # likewise: on an H200, 8 of them at once are about 3 % slower than 32
 _LEAST_ACCELERATOR = 8 * 10**9  # bytes that an accelerator is taken to have if nobody knows more
 
 

@@ -58,7 +58,7 @@ def sweep(
 
     Lane i is what `run` gives for the i-th weights alone, to rounding. The sweep is jitted, and compiled once for each
     transfer, shape and option: new weights, hyperparameters, and images and targets of the same shapes are not compiled
-    anew. `jax.export` for a TPU wants
+    anew. `jax.export` for a TPU or an NVIDIA GPU wants
     `disabled_checks=[jax.export.DisabledSafetyCheck.custom_call("LayoutConstraint")]`, for the layout of lanes there.
 
     Args:

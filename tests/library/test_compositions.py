@@ -394,7 +394,7 @@ def check_shard_map(name, row):
 
 def check_export(name, row):
     shapes = jax.eval_shape(lambda *a: a, *arguments(name))
-    # On a TPU, lanes are held in a layout, by a call that export can't promise to keep (see `sweep`).
+    # On a TPU and a GPU, lanes are held in a layout, by a call that export can't promise to keep (see `sweep`).
     layout = export.DisabledSafetyCheck.custom_call("LayoutConstraint")
     exported = export.export(jitted(name), platforms=("cpu", "cuda", "tpu"), disabled_checks=[layout])(*shapes)
     again = export.deserialize(exported.serialize())

@@ -290,7 +290,8 @@ def test_statistics_of_bfloat16_features_are_float32(name):
     assert {leaf.dtype for leaf in jax.tree.leaves(measured)} == {jnp.dtype("float32")}
     value, gradient = jax.value_and_grad(distance_of(name, s))(f)
     wanted, exact = jax.value_and_grad(distance_of(name, s.astype(jnp.float32)))(f.astype(jnp.float32))
-    assert float(value) == pytest.approx(float(wanted), rel=1e-4)
+    # Wasserstein's nearly centred features are rounded once more.
+    assert float(value) == pytest.approx(float(wanted), rel=1e-3 if name == "wasserstein" else 1e-4)
     assert gradient.dtype == jnp.bfloat16
     assert relative_error(gradient, exact) < 0.01
 
@@ -340,3 +341,18 @@ def test_gram_is_losses_style_loss_and_targets_have_a_styles_axis(params, conten
         targets = js.make_objective(features, style_loss=name, **SHALLOW).targets(params, content, [style, content])
         assert {len(leaf) for leaf in jax.tree.leaves(targets.style)} == {2}
     assert style_statistic("gram").distance is gram_loss
+
+
+@pytest.mark.parametrize("ratio", [10, 100])
+def test_wasserstein_of_nearly_flat_bfloat16_features(rng, ratio):
+    """Where means are many times the deviations, covariances must not be lost in the difference of large numbers."""
+    f, s = (jnp.asarray(ratio + rng.standard_normal((20, 20, 8)), jnp.bfloat16) for _ in range(2))
+    value, gradient = jax.value_and_grad(distance_of("wasserstein", s))(f)
+    wanted, exact = jax.value_and_grad(distance_of("wasserstein", s.astype(jnp.float32)))(f.astype(jnp.float32))
+    assert float(value) == pytest.approx(float(wanted), rel=1e-3)
+    assert relative_error(gradient, exact) < 0.01
+    flat = jnp.full((20, 20, 8), ratio, jnp.bfloat16)
+    for image, style in ((flat, s), (f, flat), (flat, flat)):
+        value, gradient = jax.value_and_grad(distance_of("wasserstein", style))(image)
+        assert jnp.isfinite(value)
+        assert jnp.isfinite(gradient).all()

@@ -16,6 +16,7 @@ from jaxstyle.app.planning.machine import Machine, Speed
 from jaxstyle.app.planning.most_lanes import Compiled, search_most
 from jaxstyle.app.planning.traffic import bytes_of_inner_loops
 from jaxstyle.app.system.errors import StartError
+from jaxstyle.app.system.kept_programs import compile_options
 from jaxstyle.app.system.screen import tell
 from jaxstyle.network.features import Features
 from jaxstyle.network.layers import BLOCKS, LAYERS, block_of, min_size, plain_layers
@@ -153,7 +154,7 @@ def compile_chunk(
     began = time.monotonic()
     program = jax.jit(partial(run_chunk, transfer, capacity=_CHUNK), donate_argnums=0)
     try:
-        compiled = program.lower(*arguments).compile()
+        compiled = program.lower(*arguments).compile(compile_options(machine.devices[0].platform))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -32,11 +32,24 @@ from jaxstyle.app.system.fingerprints import UnknownError, describe_arguments, f
 
 _DIGEST = hashlib.sha256().digest_size
 _Options = dict[str, str | bool]
-# LLVM's passes take as long as all else of XLA on a CPU.
-_QUICK_TO_COMPILE: _Options = {"xla_backend_optimization_level": "0"}
-# XLA tries dozens of Triton's kernels for every matrix product. On an H200, a step of the default style loss took 78 s
-# to compile with them, and 9 s with those of cuBLAS alone.
-_WITHOUT_TRITON: _Options = {"xla_gpu_enable_triton_gemm": False}
+
+
+def compile_options(platform: str, *, quickly: bool = False) -> _Options:
+    """Choose options of XLA for the command's programs.
+
+    Args:
+      platform: of the devices, "cpu", "gpu" or "tpu".
+      quickly: whether the program is to be compiled in half the time rather than to be fast.
+
+    Returns:
+      What `jax.stages.Lowered.compile` takes.
+    """
+    if platform == "gpu":
+        # XLA tries dozens of Triton's kernels for every matrix product. On an H200, a step of the default style loss
+        # (five lanes of 160 px) took 78 s to compile with them and 0.94 ms a lane, and without them 9 s and 1.01 ms.
+        return {"xla_gpu_enable_triton_gemm": False}
+    # LLVM's passes take as long as all else of XLA on a CPU.
+    return {"xla_backend_optimization_level": "0"} if quickly and platform == "cpu" else {}
 
 
 def compile_kept(
@@ -58,8 +71,7 @@ def compile_kept(
     Returns:
       The program, which takes arguments of these shapes.
     """
-    by_backend = {"cpu": _QUICK_TO_COMPILE if quickly else {}, "gpu": _WITHOUT_TRITON}
-    options = by_backend.get(jax.default_backend(), {})
+    options = compile_options(jax.default_backend(), quickly=quickly)
     file = _file_of(function, arguments, donate_argnums, options)
     if file is None:
         return jax.jit(function, donate_argnums=donate_argnums).lower(*arguments).compile(options)

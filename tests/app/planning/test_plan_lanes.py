@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -268,19 +269,25 @@ def test_help_of_the_plan_imports_no_jax():
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_sweep_lowers_for_cuda(dtype):
+@pytest.mark.parametrize(
+    ("dtype", "optimizer"), [*((dtype, optax.adam(0.02)) for dtype in DTYPES), ("bfloat16", js.lbfgs())]
+)
+def test_sweep_lowers_for_cuda(dtype, optimizer):
     """A GPU's program can't be compiled without a GPU."""
     features = js.make_features(dtype=dtype)
     grid = js.weight_grid(beta=[0.1, 1.0, 10.0])
     params = jax.eval_shape(partial(js.load_params, "random:0"))
     image = jax.ShapeDtypeStruct((64, 64, 3), jnp.float32)
     targets = jax.eval_shape(js.make_objective(features).targets, params, image, image)
-    lanes = make_lanes(js.make_transfer(js.make_objective(features).loss, optax.adam(0.02)), grid, microbatch=2)
+    lanes = make_lanes(js.make_transfer(js.make_objective(features).loss, optimizer), grid, microbatch=2)
     state = jax.eval_shape(lanes.init, jax.ShapeDtypeStruct((3, 64, 64, 3), jnp.float32))
     run = jax.jit(partial(js.run, lanes, num_steps=2))
     text = run.trace(state, params, targets, grid).lower(lowering_platforms=("cuda",)).as_text()
     assert "stablehlo.convolution" in text
+    assert "@LayoutConstraint" in text
+    # relu1_1's Gram matrices of both lanes of a group, of two parts each
+    kind = "bf16" if dtype.startswith("bfloat16") else "f32"
+    assert re.search(rf"dot_general.*<2x2x2048x64x{kind}>", text)
 
 
 tpu_compile = [
