@@ -31,7 +31,7 @@ from PIL import Image
 import jaxstyle as js
 from jaxstyle.app.cli import call
 from jaxstyle.app.run_folder.recorded_job import load_recorded_job
-from jaxstyle.app.settings.stages import plan_stages
+from jaxstyle.app.settings.stages import pixel_steps, plan_stages
 from jaxstyle.app.sweeping.placing import extra_work
 
 CONTENTS = ("sample:cat", "sample:coffee")
@@ -65,7 +65,7 @@ def sweep(setting: str, pair: Sequence[str], size: int, folder: Path) -> tuple[l
     job = load_recorded_job(out, run.settings, "compare")
     shape = run.images[0].shape[:2]
     stages = plan_stages(job.settings, shape, job.network.smallest_side)
-    work = sum(stage.steps * math.prod(stage.shape) for stage in stages) / math.prod(shape)
+    work = pixel_steps(stages) / math.prod(shape)
     return list(run.images), work * (1 + extra_work(job, run.settings))
 
 

@@ -26,7 +26,7 @@ from jaxstyle.app.execution.job import Job
 from jaxstyle.app.pictures.at_scale import at_scale
 from jaxstyle.app.settings.lane_settings import between
 from jaxstyle.app.settings.run_options import RunOptions
-from jaxstyle.app.settings.stages import Stage, plan_stages
+from jaxstyle.app.settings.stages import Stage, pixel_steps, plan_stages
 from jaxstyle.app.sweeping.lane_metrics import SMALLEST, measure_lanes, smallest_side
 from jaxstyle.app.system.kept_programs import jit_kept
 from jaxstyle.app.system.screen import tell
@@ -119,7 +119,7 @@ def extra_work(job: Job, record: Mapping[str, Any]) -> float:
         count = max(_LEAST_LANES, len(members))
         small = _plan_small(job, shape, len(members), count)
         small_work += count * sum(small.steps) * prod(small.shape)
-        work += len(members) * _work(plan_stages(job.settings, shape, job.network.smallest_side))
+        work += len(members) * pixel_steps(plan_stages(job.settings, shape, job.network.smallest_side))
     return small_work / work + len(record.get("corrected", {})) / len(job.lanes)
 
 
@@ -204,13 +204,10 @@ def _plan_small(job: Job, shape: Shape, lanes: int, count: int) -> _Small:
         least = job.network.smallest_side
         smaller = scales(shape, least=least)[0]
         coarsest = Stage(smaller if smaller != shape else scales(shape, smallest=max(shape) // 2, least=least)[0], 0)
-    steps = int(np.clip(_SHARE * lanes * _work(stages) / (count * prod(coarsest.shape)), _LEAST_STEPS, _MOST_STEPS))
+    wanted = _SHARE * lanes * pixel_steps(stages) / (count * prod(coarsest.shape))
+    steps = int(np.clip(wanted, _LEAST_STEPS, _MOST_STEPS))
     most = stages[0].steps
     return _Small(coarsest.shape, (min(steps // 3, most), min(steps - steps // 3, most)), most)
-
-
-def _work(stages: Sequence[Stage]) -> float:
-    return sum(stage.steps * prod(stage.shape) for stage in stages)
 
 
 def _measure(
