@@ -284,10 +284,15 @@ def some(tree, count=3):
     return jax.tree.map(lambda x: jnp.stack([x * (1 - 0.1 * i) for i in range(count)]), tree)
 
 
-def of_place(name, place, others=None):
-    """The function of one argument alone."""
-    whole = others or arguments(name)  # made here, not while the function is traced
-    return lambda x: ROWS[name].function(*put(whole, place, x))
+def transformed(transformation, name, place, x, others=None):
+    """What a transformation of the function of one argument gives for x, jitted.
+
+    The other arguments are the program's, too: XLA takes ten times as long where weights are its constants.
+    """
+    whole = arguments(name) if others is None else others  # made here, not while the function is traced
+    f = ROWS[name].function
+    program = jit(lambda x, rest: transformation(lambda one: f(*put(rest, place, one)))(x))
+    return program(x, put(whole, place, None))
 
 
 @cache
@@ -303,15 +308,24 @@ def first(row):
     return next(place for place in (row.image, row.weights, row.params) if place is not None)
 
 
-def scalar(name, place, others=None):
-    """The sum of the function's numbers, each with a weight of its own, as a function of one argument."""
+def weighted(results, np=jnp):
+    """The sum of numbers that a function gives, each with a weight of its own."""
+    leaves = [y for y in jax.tree.leaves(results) if jnp.issubdtype(y.dtype, jnp.floating)]
+    pattern = (np.sin(1.0 + np.arange(y.size, dtype=y.dtype)).reshape(y.shape) for y in leaves)
+    return sum(np.vdot(y, p) for y, p in zip(leaves, pattern, strict=True))
 
-    def f(x):
-        leaves = [y for y in jax.tree.leaves(of_place(name, place, others)(x)) if jnp.issubdtype(y.dtype, jnp.floating)]
-        pattern = (jnp.sin(1.0 + jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape) for y in leaves)
-        return sum(jnp.vdot(y, p) for y, p in zip(leaves, pattern, strict=True))
 
-    return f
+def gradient_of(f, transformation=jax.grad):
+    return transformation(lambda x: weighted(f(x)))
+
+
+@cache
+def gradient(name):
+    """The gradient with respect to the first argument; neither it nor the value is NaN."""
+    place = first(ROWS[name])
+    with jax.debug_nans(True):
+        both = partial(gradient_of, transformation=jax.value_and_grad)
+        return transformed(both, name, place, arguments(name)[place])[1]
 
 
 def check_jit(name, row):
@@ -320,7 +334,7 @@ def check_jit(name, row):
 
 
 def check_vmap(name, place):
-    found = jit(jax.vmap(of_place(name, place)))(some(arguments(name)[place]))
+    found = transformed(jax.vmap, name, place, some(arguments(name)[place]))
     close(found, results_of(name, place), rounding(name))
 
 
@@ -328,7 +342,7 @@ def check_nested_vmap(name, row):
     place = first(row)
     four = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), some(arguments(name)[place], 4))
     wanted = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), results_of(name, place, 4))
-    close(jit(jax.vmap(jax.vmap(of_place(name, place))))(four), wanted, rounding(name))
+    close(transformed(lambda f: jax.vmap(jax.vmap(f)), name, place, four), wanted, rounding(name))
 
 
 def check_grad(name, row):
@@ -336,50 +350,51 @@ def check_grad(name, row):
     place = first(row)
     with jax.enable_x64(True):
         others = wide_arguments(name)
-        x, f = others[place], scalar(name, place, others)
-        random = np.random.default_rng(1)
-        direction = jax.tree.map(lambda v: jnp.asarray(random.standard_normal(v.shape)), x)
-        gradient = jit(jax.grad(f))(x)
-        slope = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True))
-        assert jnp.isfinite(slope)
+        x, random = others[place], np.random.default_rng(1)
+        direction = jax.tree.map(lambda v: random.standard_normal(v.shape), x)
+        found = transformed(gradient_of, name, place, x, others)
+        slope = sum(np.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (found, direction)), strict=True))
+        assert np.isfinite(slope)
         if not row.rounded:
-            both = jit(jax.vmap(lambda t: f(jax.tree.map(lambda v, d: v + t * d, x, direction))))
-            up, down = both(jnp.array([1e-6, -1e-6]))
-            assert float(slope) == pytest.approx(float(up - down) / 2e-6, rel=1e-4, abs=1e-6)
+            moved = (jax.tree.map(lambda v, d, t=t: v + t * d, x, direction) for t in (1e-6, -1e-6))
+            up, down = (weighted(jax.device_get(jitted(name)(*put(others, place, one))), np) for one in moved)
+            assert slope == pytest.approx((up - down) / 2e-6, rel=1e-4, abs=1e-6)
 
 
 def check_jvp(name, row):
     """Where there is a forward mode it agrees with the reverse mode; where there is none, an error says so."""
     place = first(row)
-    x, f = arguments(name)[place], scalar(name, place)
-    tangent = jax.tree.map(lambda v: jnp.cos(jnp.arange(v.size, dtype=v.dtype)).reshape(v.shape), x)
+    x = arguments(name)[place]
+    tangent = jax.tree.map(lambda v: np.cos(np.arange(v.size, dtype=v.dtype)).reshape(v.shape), x)
+
+    def slope_of(f):
+        return lambda x: jax.jvp(lambda x: weighted(f(x)), (x,), (tangent,))[1]
+
     if not row.forward:
         with pytest.raises(TypeError, match="forward-mode"):
-            jax.jit(lambda x: jax.jvp(f, (x,), (tangent,))).lower(x)
+            transformed(slope_of, name, place, x)
         return
-    slope = jit(lambda x: jax.jvp(f, (x,), (tangent,))[1])(x)
-    gradient = jit(jax.grad(f))(x)
-    wanted = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient, tangent)), strict=True))
+    slope = transformed(slope_of, name, place, x)
+    wanted = sum(np.vdot(g, t) for g, t in zip(*map(jax.tree.leaves, (gradient(name), tangent)), strict=True))
     assert float(slope) == pytest.approx(float(wanted), rel=1e-3, abs=1e-5)
 
 
 def check_checkpoint(name, row):
     place = first(row)
-    x, f = arguments(name)[place], scalar(name, place)
-    kept, again = jit(lambda x: (jax.grad(f)(x), jax.grad(jax.checkpoint(f))(x)))(x)
-    close(again, kept, 1e-3)
+    again = transformed(lambda f: gradient_of(jax.checkpoint(f)), name, place, arguments(name)[place])
+    close(again, gradient(name), 1e-3)
 
 
 def check_lax_map(name, row):
+    """Of batches, which `check_scan` has not."""
     place = first(row)
-    mapped = jit(partial(lax.map, of_place(name, place), batch_size=2))
-    close(mapped(some(arguments(name)[place])), results_of(name, place))
+    found = transformed(lambda f: partial(lax.map, f, batch_size=2), name, place, some(arguments(name)[place], 4))
+    close(found, results_of(name, place, 4))
 
 
 def check_scan(name, row):
     place = first(row)
-    f = of_place(name, place)
-    _, found = jit(lambda xs: lax.scan(lambda carry, x: (carry, f(x)), None, xs))(some(arguments(name)[place]))
+    found = transformed(lambda f: partial(lax.map, f), name, place, some(arguments(name)[place]))
     close(found, results_of(name, place))
 
 
@@ -388,8 +403,9 @@ def check_shard_map(name, row):
     mesh = Mesh(np.array(jax.devices()[:1]), ("lanes",))
     lanes = PartitionSpec("lanes")
     # check_vma: loops start from values that are the same on all devices.
-    f = jax.shard_map(jax.vmap(of_place(name, place)), mesh=mesh, in_specs=lanes, out_specs=lanes, check_vma=False)
-    close(jit(f)(some(arguments(name)[place])), results_of(name, place), rounding(name))
+    shard = partial(jax.shard_map, mesh=mesh, in_specs=lanes, out_specs=lanes, check_vma=False)
+    found = transformed(lambda f: shard(jax.vmap(f)), name, place, some(arguments(name)[place]))
+    close(found, results_of(name, place), rounding(name))
 
 
 def check_export(name, row):
@@ -425,24 +441,27 @@ def no_promotion():
 
 def check_no_promotion(name, row):
     """Neither the value nor its gradient relies on implicit promotion; the shapes are those of the value."""
-    place, args = first(row), arguments(name)
+    args = arguments(name)
     wanted = jax.eval_shape(row.function, *args)
     with no_promotion():
         assert jax.eval_shape(row.function, *args) == wanted
-        jax.eval_shape(jax.grad(scalar(name, place, args)), args[place])
+        trace_gradient(name, args)
 
 
 def check_no_promotion_x64(name, row):
     with jax.enable_x64(True):
-        place, args = first(row), wide_arguments(name)
+        args = wide_arguments(name)
         with no_promotion():
-            jax.eval_shape(jax.grad(scalar(name, place, args)), args[place])
+            trace_gradient(name, args)
+
+
+def trace_gradient(name, args):
+    place = first(ROWS[name])
+    jax.eval_shape(gradient_of(lambda x: ROWS[name].function(*put(args, place, x))), args[place])
 
 
 def check_debug_nans(name, row):
-    with jax.debug_nans(True):
-        place = first(row)
-        jit(jax.value_and_grad(scalar(name, place)))(arguments(name)[place])
+    gradient(name)
 
 
 def check_donation(name, row):
@@ -459,7 +478,7 @@ def check_donation(name, row):
 def check_keys(name, row):
     """Typed keys, one or many; another key, another image."""
     keys = jax.random.split(jax.random.key(0), 2)
-    found = jit(jax.vmap(of_place(name, row.key)))(keys)
+    found = transformed(jax.vmap, name, row.key, keys)
     assert not np.array_equal(found[0], found[1])
     for key, image in zip(keys, found, strict=True):
         close(image, jitted(name)(*put(arguments(name), row.key, key)))
@@ -517,6 +536,8 @@ def applies(row, column):
             return row.key is not None
         case "x64":
             return not row.rounded  # to bfloat16, whatever comes in
+        case "nnx.jit" | "equinox.filter_jit":
+            return not row.slow  # they take arguments apart and call jit: the quick rows have all kinds of arguments
     return True
 
 

@@ -20,12 +20,14 @@ from jaxstyle.app.sweeping import live_report
 from jaxstyle.app.system import kept_programs
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.locks import owned
-from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
+from tests.command import FILES, POOLED, QUICKEST, contents, fails, jaxstyle, read_table
+
+pytestmark = pytest.mark.usefixtures("xla_convolutions")
 
 
 def test_sweep_writes_a_run_folder(images, capsys):
     options = "--alpha 1 2 --beta 0.1:10:3 --tv 0.5 --seed 3 --init noise --size 22".split()
-    assert jaxstyle("sweep", "c.png", "s.png", *options, *QUICK, "--out", "a/run") == 0
+    assert jaxstyle("sweep", "c.png", "s.png", *options, *QUICKEST, "--out", "a/run") == 0
     assert "6 lanes, 3 steps" in capsys.readouterr().out
     run = images / "a" / "run"
     assert set(contents(run)) == {*FILES, *(f"images/lane_{i:04d}.png" for i in range(6))}
@@ -46,7 +48,7 @@ def test_sweep_writes_a_run_folder(images, capsys):
         terms = (float(r[k]) for k in ("alpha", "content_loss", "beta", "style_loss", "tv", "tv_loss"))
         a, c, b, s, t, v = terms
         assert float(r["total"]) == pytest.approx(a * c + b * s + t * v, rel=1e-5)
-        assert (float(r["style_relu1_1"]) + float(r["style_relu2_1"])) / 2 == pytest.approx(s, rel=1e-5)
+        assert (float(r["style_relu1_1"]) + float(r["style_relu1_2"])) / 2 == pytest.approx(s, rel=1e-5)
     history = read_table(run / "history.csv")
     assert [(r["lane"], r["step"]) for r in history] == [(str(i), str(j)) for i in range(6) for j in range(4)]
     assert float(history[3]["total"]) == float(rows[0]["total"]) < float(history[0]["total"])
@@ -59,18 +61,23 @@ def test_sweep_writes_a_run_folder(images, capsys):
 
 def test_equal_runs_give_equal_files(images):
     for name in ("one", "two"):
-        assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run") == 0
+        assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, "--beta", "1", "--out", "run") == 0
         (images / "run").rename(name)
     assert contents(images / "one") == contents(images / "two")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options", [["--optimizer", "lbfgs", "--style-layers", "relu1_1"], ["--init", "style"], ["--pooling", "average"]]
+    ("quick", "options"),
+    [
+        (QUICKEST, ["--optimizer", "lbfgs", "--style-layers", "relu1_1"]),
+        (QUICKEST, ["--init", "style"]),
+        (POOLED, ["--pooling", "average"]),
+    ],
 )
-def test_options_change_the_picture(images, options):
+def test_options_change_the_picture(images, quick, options):
     for out, extra in (("plain", []), ("other", options)):
-        assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", out, *extra) == 0
+        assert jaxstyle("sweep", "c.png", "s.png", *quick, "--beta", "1", "--out", out, *extra) == 0
     assert js.load_run("plain").images.shape == js.load_run("other").images.shape
     assert (js.load_run("plain").images != js.load_run("other").images).any()
 
@@ -78,7 +85,7 @@ def test_options_change_the_picture(images, options):
 @pytest.mark.slow
 def test_microbatches_change_no_number_but_by_rounding(images):
     for out, extra in (("all", []), ("two", ["--microbatch", "2"])):
-        assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "0.1", "1", "10", "--out", out, *extra) == 0
+        assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, "--beta", "0.1", "1", "10", "--out", out, *extra) == 0
     together, groups = js.load_run("all").history, js.load_run("two").history
     for name, column in together.items():
         np.testing.assert_allclose(groups[name], column, rtol=1e-3, atol=1e-7)
@@ -86,12 +93,12 @@ def test_microbatches_change_no_number_but_by_rounding(images):
 
 def test_default_run_folders_are_numbered(images):
     for number in ("0001", "0002"):
-        assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1") == 0
+        assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, "--beta", "1") == 0
         assert (images / "runs" / number / "sheet.png").exists()
 
 
 def test_load_run(images):
-    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "2", "--out", "run") == 0
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, "--beta", "1", "2", "--out", "run") == 0
     run = js.load_run("run")
     assert run.images.shape == (2, 20, 24, 3)
     assert run.images.dtype == np.float32
@@ -106,14 +113,14 @@ def test_load_run(images):
 
 
 def test_transfer_writes_one_picture(images, capsys):
-    assert jaxstyle("transfer", "c.png", "s.png", *QUICK, "--beta", "2", "-o", "out.png") == 0
+    assert jaxstyle("transfer", "c.png", "s.png", *QUICKEST, "--beta", "2", "-o", "out.png") == 0
     assert "out.png" in capsys.readouterr().out
     with Image.open("out.png") as picture:
         assert picture.size == (24, 20)
         assert json.loads(picture.text["jaxstyle"])["beta"] == 2
     assert set(os.listdir()) == {"c.png", "s.png", "out.png"}
-    fails(capsys, 2, "out.png exists; .*--overwrite", "transfer", "c.png", "s.png", *QUICK, "-o", "out.png")
-    assert jaxstyle("transfer", "c.png", "s.png", *QUICK, "-o", "out.png", "--overwrite") == 0
+    fails(capsys, 2, "out.png exists; .*--overwrite", "transfer", "c.png", "s.png", *QUICKEST, "-o", "out.png")
+    assert jaxstyle("transfer", "c.png", "s.png", *QUICKEST, "-o", "out.png", "--overwrite") == 0
 
 
 @pytest.mark.slow
@@ -124,7 +131,7 @@ def test_transfer_writes_what_its_options_say(images, capsys):
         picture.save("c.jpg", exif=exif)
         picture.save("half.png")
     for out, options in (("a.jpg", []), ("b.jpg", ["--quality", "20"]), ("c2.jpg", ["--keep-metadata"]), ("d.tif", [])):
-        assert jaxstyle("transfer", "c.jpg", "s.png", *QUICK, "-o", out, *options) == 0
+        assert jaxstyle("transfer", "c.jpg", "s.png", *QUICKEST, "-o", out, *options) == 0
     assert (images / "b.jpg").stat().st_size < (images / "a.jpg").stat().st_size
     for name, wanted in (("a.jpg", None), ("c2.jpg", "a cat")):
         with Image.open(name) as picture:
@@ -132,20 +139,22 @@ def test_transfer_writes_what_its_options_say(images, capsys):
     with Image.open("d.tif") as picture:
         assert picture.size == (24, 20)
     capsys.readouterr()
-    assert jaxstyle("transfer", "c.jpg", "s.png", *QUICK, "-o", "e.png", "--keep-profile") == 0
+    assert jaxstyle("transfer", "c.jpg", "s.png", *QUICKEST, "-o", "e.png", "--keep-profile") == 0
     assert "note: c.jpg has no RGB profile to keep" in capsys.readouterr().err
-    tiff = ["transfer", "c.jpg", "s.png", *QUICK, "-o", "f.tif", "--keep-metadata"]
+    tiff = ["transfer", "c.jpg", "s.png", *QUICKEST, "-o", "f.tif", "--keep-metadata"]
     fails(capsys, 2, "metadata is not copied to TIFF", *tiff)
-    fails(capsys, 2, "cannot both be standard input", "transfer", "-", "-", *QUICK, "-o", "f.png")
-    fails(capsys, 2, "'sky' is no colour", "transfer", "c.png", "s.png", *QUICK, "-o", "f.png", "--background", "sky")
-    few = ["transfer", "c.png", "s.png", *QUICK, "-o", "f.png", "--max-pixels", "400"]
+    fails(capsys, 2, "cannot both be standard input", "transfer", "-", "-", *QUICKEST, "-o", "f.png")
+    fails(
+        capsys, 2, "'sky' is no colour", "transfer", "c.png", "s.png", *QUICKEST, "-o", "f.png", "--background", "sky"
+    )
+    few = ["transfer", "c.png", "s.png", *QUICKEST, "-o", "f.png", "--max-pixels", "400"]
     fails(capsys, 2, "c.png: .*--max-pixels", *few)
 
 
 def test_background_shows_through(images):
     Image.new("RGBA", (24, 20), (0, 0, 0, 0)).save("clear.png")
     for colour in ("black", "white"):
-        sweep = ["sweep", "clear.png", "s.png", *QUICK, "--beta", "0", "--tv", "0", "--out", colour]
+        sweep = ["sweep", "clear.png", "s.png", *QUICKEST, "--beta", "0", "--tv", "0", "--out", colour]
         assert jaxstyle(*sweep, "--background", colour) == 0
     assert js.load_run("black").images.mean() < 0.2 < 0.8 < js.load_run("white").images.mean()
 
@@ -193,20 +202,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(images, capsys, arguments, pat
     (images / "full").mkdir()
     (images / "full" / "note").write_text("mine")
     before = contents(images)
-    quick = [] if "--style-layers" in arguments else QUICK
-    if "--weights" in arguments:
-        quick = quick[2:]
-    if "--steps" in arguments:
-        quick = quick[:-2]
-    if "--optimizer" in arguments:
-        quick = [*quick[:-4], *quick[-2:]]
-    fails(capsys, 2, pattern, "sweep", *arguments, *quick)
+    fails(capsys, 2, pattern, "sweep", *POOLED, *arguments)
     assert contents(images) == before
 
 
 @pytest.mark.slow
 def test_an_existing_run_is_never_overwritten_unless_asked(images, capsys):
-    sweep = ["sweep", "c.png", "s.png", *QUICK, "--out", "run", "--beta", "1"]
+    sweep = ["sweep", "c.png", "s.png", *QUICKEST, "--out", "run", "--beta", "1"]
     assert jaxstyle(*sweep, "2") == 0
     (images / "run" / "mine.txt").write_text("kept")
     before = contents(images)
@@ -219,8 +221,8 @@ def test_an_existing_run_is_never_overwritten_unless_asked(images, capsys):
 
 
 def test_bad_options_of_transfer(images, capsys):
-    fails(capsys, 2, "unknown suffix '.gif'; valid: .png", "transfer", "c.png", "s.png", *QUICK, "-o", "out.gif")
-    fails(capsys, 2, "a folder that exists", "transfer", "c.png", "s.png", *QUICK, "-o", "no/out.png")
+    fails(capsys, 2, "unknown suffix '.gif'; valid: .png", "transfer", "c.png", "s.png", *QUICKEST, "-o", "out.gif")
+    fails(capsys, 2, "a folder that exists", "transfer", "c.png", "s.png", *QUICKEST, "-o", "no/out.png")
     fails(capsys, 2, "required: -o", "transfer", "c.png", "s.png")
     fails(capsys, 2, "file name too long", "transfer", "c.png", "s.png", "-o", "x" * 300 + ".png")
     fails(capsys, 2, "c.png is an input", "transfer", "c.png", "s.png", "-o", "c.png", "--overwrite")
@@ -229,7 +231,7 @@ def test_bad_options_of_transfer(images, capsys):
 def test_a_failed_lane_is_named_and_the_rest_written(images, capsys):
     # The product of both weights is beyond float32.
     ill = ["--style-layer-weights", "1e10,1e10", "--style-mix", "1", "3e38"]
-    sweep = ["sweep", "c.png", "s.png", *QUICK, "--init", "noise", "--out", "run", "--beta", "1", *ill]
+    sweep = ["sweep", "c.png", "s.png", *QUICKEST, "--init", "noise", "--out", "run", "--beta", "1", *ill]
     Image.fromarray(np.uint8(255 * (np.indices((20, 24)).sum(0) % 2))).save("c.png")  # a checkerboard
     assert jaxstyle(*sweep, "--init", "content") == 1
     assert "jaxstyle: lane 1 (a loss or gradient was not finite at step 0) failed" in capsys.readouterr().err
@@ -242,10 +244,10 @@ def test_a_failed_lane_is_named_and_the_rest_written(images, capsys):
 def test_weights_that_are_all_0_are_refused(images, capsys):
     nothing = ["--alpha", "0", "--beta", "0", "--tv", "0"]
     wanted = "alpha, beta and tv are all 0: one must be larger"
-    fails(capsys, 2, wanted, "transfer", "c.png", "s.png", *QUICK, *nothing, "-o", "x.png")
+    fails(capsys, 2, wanted, "transfer", "c.png", "s.png", *QUICKEST, *nothing, "-o", "x.png")
     wanted = "alpha, beta and tv of lane 1 are all 0"  # to float32
     some = ["--alpha", "0", "--beta", "1", "1e-40", "--tv", "0", "--out", "run"]
-    fails(capsys, 2, wanted, "sweep", "c.png", "s.png", *QUICK, *some)
+    fails(capsys, 2, wanted, "sweep", "c.png", "s.png", *QUICKEST, *some)
     assert not (images / "run").exists()
 
 
@@ -298,7 +300,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_partial(images, capsys, monk
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(kept_programs, "_keep", lambda *_: None)  # programs are kept only if no test before made them
     monkeypatch.setattr(live_report, "write_page", lambda *_, **__: None)  # at moments of its own
-    sweep = ["sweep", "c.png", "s.png", *QUICK, "--out", "run", "--beta", "1", "2"]
+    sweep = ["sweep", "c.png", "s.png", *QUICKEST, "--out", "run", "--beta", "1", "2"]
     fails(capsys, 1, "cannot write run/images/lane_0001.png: the disk is full", *sweep)
     names = {f"images/{kind}_0000.png" for kind in ("content", "style", "lane")}
     assert {name for name in contents(images / "run") if "checkpoint" not in name} == {"run.json", *names}
@@ -307,7 +309,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_partial(images, capsys, monk
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
 def test_an_unwritable_folder(images, capsys):
     (images / "locked").mkdir(mode=0o500)
-    fails(capsys, 2, "permission denied", "sweep", "c.png", "s.png", *QUICK, "--out", "locked/run")
+    fails(capsys, 2, "permission denied", "sweep", "c.png", "s.png", *QUICKEST, "--out", "locked/run")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -315,7 +317,7 @@ def test_an_unwritable_folder(images, capsys):
 def test_signals(images, number, status, delay):
     """While it imports (after the first import of the command), soon after, and while it runs."""
     code = "import sys; from jaxstyle.app import cli; print('ready', flush=True); cli.main(sys.argv[1:])"
-    command = [sys.executable, "-c", code, "sweep", "c.png", "s.png", *QUICK[:-1], "100000", "--out", "run"]
+    command = [sys.executable, "-c", code, "sweep", "c.png", "s.png", *QUICKEST[:-1], "100000", "--out", "run"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.02)
@@ -346,11 +348,11 @@ with screen.silent_stderr():
 
 
 def test_one_process_owns_a_run_folder(images, capsys):
-    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run") == 0
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, "--beta", "1", "--out", "run") == 0
     before = contents(images)
     capsys.readouterr()
     with owned(images / "run" / ".lock", "never said"):
-        sweep = ["sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run", "--overwrite"]
+        sweep = ["sweep", "c.png", "s.png", *QUICKEST, "--beta", "1", "--out", "run", "--overwrite"]
         fails(capsys, 2, "another process is writing to run", *sweep)
     assert contents(images) == before
 
@@ -364,7 +366,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(images, capsys, monkeypat
 
     monkeypatch.setattr("jaxstyle.app.execution.run_job.run_job", slow)
     line = r"cannot write out.png: file exists; it is in .*/out-\w+.png instead"
-    fails(capsys, 1, line, "transfer", "c.png", "s.png", *QUICK, "-o", "out.png")
+    fails(capsys, 1, line, "transfer", "c.png", "s.png", *QUICKEST, "-o", "out.png")
     assert (images / "out.png").read_text() == "mine"
     (kept,) = images.glob("out-*.png")
     assert set(contents(images)) == {"c.png", "s.png", "out.png", kept.name}
@@ -375,6 +377,6 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(images, capsys, monkeypat
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", [">&- 2>&- <&-", ">/dev/full 2>/dev/full"])
 def test_closed_and_full_streams(images, stream):
-    command = [sys.executable, "-m", "jaxstyle.app.cli", "transfer", "c.png", "s.png", *QUICK, "-o", "out.png"]
+    command = [sys.executable, "-m", "jaxstyle.app.cli", "transfer", "c.png", "s.png", *QUICKEST, "-o", "out.png"]
     assert subprocess.run(f"{shlex.join(command)} {stream}", shell=True, capture_output=True).returncode == 0
     assert (images / "out.png").exists()

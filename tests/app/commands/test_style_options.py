@@ -30,7 +30,9 @@ from jaxstyle.colour import luminance, match_colours, match_luminance, to_gray
 from jaxstyle.objective.statistics.style_statistics import style_statistic
 from jaxstyle.objective.weight_defaults import STYLE_LOSSES
 from jaxstyle.optimise.presets import PRESETS
-from tests.command import QUICK, fails, jaxstyle, read_table
+from tests.command import POOLED, QUICKEST, fails, jaxstyle, read_table
+
+pytestmark = pytest.mark.usefixtures("xla_convolutions")
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def more(images, rng):
 @pytest.mark.slow
 def test_a_row_of_pictures_from_one_style_to_another(more):
     mixes = ["--style-mix", "1,0", "0.25,0.75", "0,1"]
-    options = [*QUICK, "--beta", "1", "--tv", "0"]
+    options = [*QUICKEST, "--beta", "1", "--tv", "0"]
     assert jaxstyle("sweep", "c.png", "s.png", *options, "--blend", "t.png", *mixes, "--out", "row") == 0
     run = js.load_run("row")
     a, mixed, b = (run.history["style_loss"][4 * i] for i in range(3))  # of the start, which is the content for all
@@ -131,8 +133,8 @@ def test_targets_of_all_scales_have_one_shape(style_loss):
 def test_each_scale_of_a_sweep_is_that_of_a_transfer(images, style_loss, rng):
     """In one batch, and at each of two sizes."""
     Image.fromarray(rng.integers(0, 256, (48, 80, 3), dtype=np.uint8)).save("s.png")
-    options = [*QUICK, "--size", "24", "--min-size", "12", "--coarse-steps", "3", "--style-loss", style_loss]
-    options += ["--beta", "30", "--tv", "0", "--learning-rate", "0.05"]
+    options = [*QUICKEST, "--size", "24", "--min-size", "12", "--coarse-steps", "3", "--style-loss", style_loss]
+    options += ["--style-layers", "relu1_1", "--beta", "30", "--tv", "0", "--learning-rate", "0.05"]
     assert jaxstyle("sweep", "c.png", "s.png", *options, "--style-scale", "0.5:2:3", "--out", "run") == 0
     run = js.load_run("run")
     assert [lane["style_scale"] for lane in run.lanes] == [0.5, 1, 2]
@@ -155,7 +157,7 @@ def test_each_scale_of_a_sweep_is_that_of_a_transfer(images, style_loss, rng):
 @pytest.mark.slow
 def test_a_grid_file_sets_scales(images):
     (images / "grid.toml").write_text("[zip]\nstyle_scale = [0.5, 1]\nbeta = [1, 2]\n")
-    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--size", "24", "--grid", "grid.toml", "--out", "run") == 0
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, "--size", "24", "--grid", "grid.toml", "--out", "run") == 0
     assert [(row["style_scale"], row["beta"]) for row in read_table(images / "run" / "lanes.csv")] == [
         ("0.5", "1"),
         ("1", "2"),
@@ -223,7 +225,7 @@ def test_colours_in_a_sweep_are_those_of_each_pair_alone(more, colour):
     (more / "contents").mkdir()
     for name in ("c.png", "c2.png"):
         (more / "contents" / name).write_bytes((more / name).read_bytes())
-    options = [*QUICK, "--beta", "1", "30", "--tv", "0", "--colour", colour]
+    options = [*QUICKEST, "--beta", "1", "30", "--tv", "0", "--colour", colour]
     assert jaxstyle("sweep", "contents", "s.png", *options, "--out", "all") == 0
     run = js.load_run("all")
     assert run.settings["options"]["colour"] == colour
@@ -252,7 +254,7 @@ def test_every_start(images):
         assert np.array_equal(one, two) == (init in ("content", "style"))
     Image.new("RGB", (50, 50), (255, 0, 0)).save("red.png")
     weights = ["--alpha", "0", "--beta", "0", "--tv", "1", "--optimizer", "lbfgs"]  # one colour stays
-    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, *weights, "--init", "red.png", "--out", "run") == 0
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, *weights, "--init", "red.png", "--out", "run") == 0
     np.testing.assert_array_equal(js.load_run("run").images[0], np.broadcast_to([1, 0, 0], (20, 24, 3)))
     with Image.open("run/images/lane_0000.png") as picture:
         assert json.loads(picture.text["jaxstyle"])["init"] == "red.png"
@@ -275,7 +277,7 @@ def masks(images):
 def test_each_region_takes_its_own_style(masks, rng):
     """The first STYLE, the second the image of --blend, as at each place of a transfer of it everywhere."""
     Image.fromarray(rng.integers(0, 60, (18, 30, 3), dtype=np.uint8)).save("dark.png")
-    options = [*QUICK[:-1], "12", "--alpha", "0", "--beta", "1", "--tv", "0", "--out"]
+    options = [*QUICKEST[:-1], "12", "--alpha", "0", "--beta", "1", "--tv", "0", "--out"]
     regions = ["--blend", "dark.png", "--content-mask", "left.png", "right.png"]
     assert jaxstyle("sweep", "c.png", "s.png", *options, "both", *regions) == 0
     run = js.load_run("both")
@@ -290,7 +292,7 @@ def test_each_region_takes_its_own_style(masks, rng):
 
 @pytest.mark.slow
 def test_what_no_mask_covers_stays(masks):
-    options = [*QUICK, "--alpha", "0", "--beta", "1", "--tv", "0", "--out", "run"]
+    options = [*QUICKEST, "--alpha", "0", "--beta", "1", "--tv", "0", "--out", "run"]
     assert jaxstyle("sweep", "c.png", "s.png", *options, "--content-mask", "left.png") == 0
     change = np.abs(js.load_run("run").images[0] - read_image("c.png")).mean((0, 2))
     assert change[20:].max() < 1e-6  # farther from the edge than features see
@@ -303,7 +305,7 @@ def test_masks_of_the_style_choose_what_of_it(masks, rng):
     style = np.concatenate([np.full((90, 300, 3), 230), np.full((90, 300, 3), 20)]).astype(np.uint8)
     style += rng.integers(0, 20, style.shape, dtype=np.uint8)
     Image.fromarray(style).save("two.png")
-    options = [*QUICK[:-1], "12", "--size", "24", "--alpha", "0", "--beta", "1", "--tv", "0", "--out", "run"]
+    options = [*QUICKEST[:-1], "12", "--size", "24", "--alpha", "0", "--beta", "1", "--tv", "0", "--out", "run"]
     regions = ["--content-mask", "left.png", "right.png", "--style-mask", "bottom.png", "top.png"]
     assert jaxstyle("sweep", "c.png", "two.png", *options, *regions) == 0
     image = js.load_run("run").images[0]
@@ -328,12 +330,12 @@ def test_masks_of_the_style_choose_what_of_it(masks, rng):
     ],
 )
 def test_bad_masks_and_losses_are_one_line(masks, capsys, arguments, pattern):
-    fails(capsys, 2, pattern, "sweep", "c.png", "s.png", *QUICK, *arguments)
+    fails(capsys, 2, pattern, "sweep", "c.png", "s.png", *QUICKEST, *arguments)
 
 
 @pytest.mark.slow
 def test_a_texture_needs_no_content(images, capsys):
-    layers = QUICK[:2] + QUICK[4:-1]
+    layers = QUICKEST[:2] + QUICKEST[4:-1]
     losses = []
     for steps in ("1", "15"):
         texture = ["texture", "s.png", *layers, steps, "--tv", "0", "--size", "24"]
@@ -348,7 +350,8 @@ def test_a_texture_needs_no_content(images, capsys):
     assert (text["alpha"], text["content_layers"], text["content"], text["init"]) == (0, [], "", "noise")
     fails(capsys, 2, "no content image to start from", *texture, "-o", "d.png", "--init", "content")
     fails(capsys, 2, "unrecognized arguments: --colour", *texture, "-o", "d.png", "--colour", "match")
-    fails(capsys, 2, "--size 3 is too small for the layers", *texture[:-1], "3", "-o", "d.png")
+    pooled = ["--style-layers", "relu1_1", "relu2_1"]
+    fails(capsys, 2, "--size 3 is too small for the layers", *texture[:-1], "3", *pooled, "-o", "d.png")
 
 
 @pytest.mark.parametrize(
@@ -362,7 +365,7 @@ def test_a_texture_needs_no_content(images, capsys):
         (["--style-mix", "1,0", "1"], "style_mix: lists of 1 and of 2 weights"),
         (["--style-mix", "1,x"], "argument --style-mix: 'x' is not a number"),
         (["--style-mix", "1,-1"], "argument --style-mix: -1 is negative"),
-        (["--content-layer-weights", "1,1"], "2 weights of content layers for 1 layers: give one each for relu1_2"),
+        (["--content-layer-weights", "1,1"], "2 weights of content layers for 1 layers: give one each for relu1_1"),
         (["--content-layer-weights", "1,-1"], "argument --content-layer-weights: -1 is negative"),
         (["--blend", "no.png"], "no.png: no such file"),
         (["--blend", "-", "-"], "standard input"),
@@ -385,7 +388,7 @@ def test_a_texture_needs_no_content(images, capsys):
     ],
 )
 def test_bad_options_are_one_line(images, capsys, arguments, pattern):
-    fails(capsys, 2, pattern, "sweep", "c.png", "s.png", *QUICK, *arguments)
+    fails(capsys, 2, pattern, "sweep", "c.png", "s.png", *POOLED, *arguments)
 
 
 def settings_of(command):

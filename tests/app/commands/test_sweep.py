@@ -11,11 +11,14 @@ import jaxstyle as js
 from jaxstyle.app.execution import compiled_lanes, job
 from jaxstyle.app.run_folder.recorded_job import load_recorded_job
 from jaxstyle.app.system.memory import OutOfMemoryError, available_memory, check_memory, memory_errors
-from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
+from tests.command import FILES, QUICKEST, contents, fails, jaxstyle, read_table
+
+pytestmark = pytest.mark.usefixtures("xla_convolutions")
+
+BETAS = ["1e-4", "0.01", "1", "100"]
 
 
-@pytest.fixture
-def folders(images):
+def make_folders(images):
     """Two content images of one shape and one of another, two style images."""
     rng = np.random.default_rng(8)
     for name, shape in (
@@ -26,37 +29,58 @@ def folders(images):
         ("styles/y.png", (22, 22, 3)),
     ):
         (images / name).parent.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(name)
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(images / name)
     return images
 
 
+@pytest.fixture
+def folders(images):
+    return make_folders(images)
+
+
+@pytest.fixture(scope="module")
+def run_of_folders(shared_images):
+    """Where the folders are, with a run of all pairs."""
+    with shared_images() as folder:
+        make_folders(folder)
+        assert jaxstyle("sweep", "contents", "styles", *QUICKEST, "--beta", "1e-4:100:4", "--out", "run") == 0
+    return folder
+
+
+@pytest.fixture
+def all_pairs(run_of_folders, monkeypatch):
+    """Its folder as the working folder."""
+    monkeypatch.chdir(run_of_folders)
+    return run_of_folders
+
+
 @pytest.mark.slow
-def test_all_pairs_of_folders_are_what_each_pair_is_alone(folders):
-    options = [*QUICK, "--beta", "0.1", "10"]
-    assert jaxstyle("sweep", "contents", "styles", *options, "--out", "all") == 0
-    rows = read_table(folders / "all" / "lanes.csv")
+def test_all_pairs_of_folders_are_what_each_pair_is_alone(all_pairs):
+    rows = read_table(all_pairs / "run" / "lanes.csv")
     assert [(r["content"], r["style"], r["beta"]) for r in rows] == [
-        (c, s, b) for c in "012" for s in "01" for b in ("0.1", "10")
+        (c, s, b) for c in "012" for s in "01" for b in ("0.0001", "0.01", "1", "100")
     ]
-    assert jaxstyle("sweep", "contents/b.png", "styles/y.png", *options, "--out", "one") == 0
-    alone = read_table(folders / "one" / "lanes.csv")
-    for together, solo in zip(rows[6:8], alone, strict=True):
-        for name in ("content_loss", "style_loss", "total", "style_relu2_1"):
+    assert jaxstyle("sweep", "contents/b.png", "styles/y.png", *QUICKEST, "--beta", *BETAS, "--out", "one") == 0
+    alone = read_table(all_pairs / "one" / "lanes.csv")
+    for together, solo in zip(rows[12:16], alone, strict=True):
+        for name in ("content_loss", "style_loss", "total", "style_relu1_2"):
             assert float(together[name]) == pytest.approx(float(solo[name]), rel=1e-3)
-    run = js.load_run("all")
-    assert [image.shape for image in run.images[::4]] == [(20, 24, 3), (24, 20, 3), (20, 24, 3)]
-    for found, wanted in zip(run.images[6:8], js.load_run("one").images, strict=True):
+    run = js.load_run("run")
+    assert [image.shape for image in run.images[::8]] == [(20, 24, 3), (24, 20, 3), (20, 24, 3)]
+    for found, wanted in zip(run.images[12:16], js.load_run("one").images, strict=True):
         assert np.abs(found - wanted).mean() < 0.01
-    record = json.loads((folders / "all" / "run.json").read_text())
+    record = json.loads((all_pairs / "run" / "run.json").read_text())
     assert [entry["file"] for entry in record["inputs"]["content"]] == ["a.png", "b.png", "c.png"]
-    assert {"images/content_0002.png", "images/style_0001.png", "images/lane_0011.png"} < set(contents(folders / "all"))
+    assert {"images/content_0002.png", "images/style_0001.png", "images/lane_0023.png"} < set(
+        contents(all_pairs / "run")
+    )
 
 
 @pytest.mark.slow
 def test_pairs_one_by_one(folders, capsys):
     (folders / "contents" / "notes.txt").write_text("no image")
     (folders / "contents" / "c.png").unlink()
-    assert jaxstyle("sweep", "contents", "styles", *QUICK, "--beta", "1", "--pair", "zip", "--out", "zip") == 0
+    assert jaxstyle("sweep", "contents", "styles", *QUICKEST, "--beta", "1", "--pair", "zip", "--out", "zip") == 0
     rows = read_table(folders / "zip" / "lanes.csv")
     assert [(r["content"], r["style"]) for r in rows] == [("0", "0"), ("1", "1")]
     assert "skipped 1 of 3 in contents: notes.txt (" in capsys.readouterr().err
@@ -65,7 +89,7 @@ def test_pairs_one_by_one(folders, capsys):
     (folders / "styles" / "z.png").write_bytes((folders / "contents" / "a.png").read_bytes())
     (folders / "styles" / "w.png").write_bytes((folders / "contents" / "a.png").read_bytes())
     capsys.readouterr()
-    assert jaxstyle("sweep", "contents", "styles", *QUICK, "--pair", "zip") == 2
+    assert jaxstyle("sweep", "contents", "styles", *QUICKEST, "--pair", "zip") == 2
     assert "there are 2 content but 3 style images" in capsys.readouterr().err
 
 
@@ -76,7 +100,7 @@ def test_a_split_of_a_dataset(images, monkeypatch):
 
     build_dataset(images / "tfds")
     monkeypatch.setenv("TFDS_DATA_DIR", str(images / "tfds"))
-    assert jaxstyle("sweep", "tfds:tiny/plain/train[:2]", "s.png", *QUICK, "--beta", "1", "--out", "run") == 0
+    assert jaxstyle("sweep", "tfds:tiny/plain/train[:2]", "s.png", *QUICKEST, "--beta", "1", "--out", "run") == 0
     record = json.loads((images / "run" / "run.json").read_text())
     assert [entry["file"] for entry in record["inputs"]["content"]] == ["tiny/plain/train#0", "tiny/plain/train#1"]
     assert len(js.load_run("run").lanes) == 2
@@ -89,7 +113,7 @@ def test_every_lane_setting_counts(images):
         "beta,tv,learning_rate,seed,style_layer_weights\n"
         "1,0,0.02,1,1 0\n1,0,0.02,2,1 0\n1,5,0.02,1,0 1\n1,0,0.2,1,1 0\n"
     )
-    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--init", "noise", "--grid", "grid.csv", "--out", "run") == 0
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, "--init", "noise", "--grid", "grid.csv", "--out", "run") == 0
     run = js.load_run("run")
     assert len(run.lanes) == 4
     for i, (lane, image) in enumerate(zip(run.lanes, run.images, strict=True)):
@@ -97,7 +121,7 @@ def test_every_lane_setting_counts(images):
         for name in ("beta", "tv", "learning_rate", "style_layer_weights"):
             options += [f"--{name.replace('_', '-')}", lane[name]]
         options += ["--seed", int(lane["seed"]), "--init", "noise", "-o", "out.png", "--overwrite"]
-        assert jaxstyle("transfer", "c.png", "s.png", *QUICK, *options) == 0
+        assert jaxstyle("transfer", "c.png", "s.png", *QUICKEST, *options) == 0
         with Image.open("out.png") as solo:
             assert np.abs(np.asarray(solo) / 255 - image).mean() < 2e-3
         assert min(np.abs(image - other).mean() for j, other in enumerate(run.images) if j != i) > 4e-3
@@ -106,8 +130,8 @@ def test_every_lane_setting_counts(images):
 @pytest.mark.slow
 def test_weights_of_content_layers_count(images):
     """Each lane is what a transfer with its weights makes; a layer of weight 0 is as if it weren't there."""
-    layers = ["--content-layers", "relu1_2", "relu2_1"]
-    sweep = [*QUICK, "--beta", "1", "--tv", "0", "--init", "noise"]
+    layers = ["--content-layers", "relu1_1", "relu1_2"]
+    sweep = [*QUICKEST, "--style-layers", "relu1_1", "--beta", "1", "--tv", "0", "--init", "noise"]
     weights = ["1,0", "0,1", "0.5,0.5"]
     assert (
         jaxstyle("sweep", "c.png", "s.png", *sweep, *layers, "--content-layer-weights", *weights, "--out", "run") == 0
@@ -116,7 +140,7 @@ def test_weights_of_content_layers_count(images):
     assert [lane["content_layer_weights"] for lane in run.lanes] == weights
     assert run.settings["options"]["content_layer_weights"] == [[1, 0], [0, 1], [0.5, 0.5]]
     alone = [["--content-layer-weights", each, *layers] for each in weights]
-    alone += [["--content-layers", "relu1_2"], ["--content-layers", "relu2_1"], layers]
+    alone += [["--content-layers", "relu1_1"], ["--content-layers", "relu1_2"], layers]
     for i, options in enumerate(alone):
         words = [*sweep, *options, "-o", "out.png", "--overwrite"]
         assert jaxstyle("transfer", "c.png", "s.png", *words) == 0
@@ -129,24 +153,24 @@ def test_weights_of_content_layers_count(images):
 @pytest.mark.slow
 def test_a_grid_file_times_lists(images, capsys):
     (images / "grid.toml").write_text("[product]\nbeta = '0.1:10:3'\n")
-    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--grid", "grid.toml", "--seed", 1, 2, "--out", "run") == 0
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, "--grid", "grid.toml", "--seed", 1, 2, "--out", "run") == 0
     rows = read_table(images / "run" / "lanes.csv")
     assert [(r["beta"], r["seed"]) for r in rows] == [(b, s) for b in ("0.1", "1", "10") for s in "12"]
     capsys.readouterr()
     (images / "bad.toml").write_text("[product]\ngamma = 1\n")
-    fails(capsys, 2, "bad.toml.*unknown setting 'gamma'", "sweep", "c.png", "s.png", *QUICK, "--grid", "bad.toml")
+    fails(capsys, 2, "bad.toml.*unknown setting 'gamma'", "sweep", "c.png", "s.png", *QUICKEST, "--grid", "bad.toml")
     weights = ["--style-layer-weights", "1,1,1"]
-    fails(capsys, 2, "3 weights of style layers for 2 layers", "sweep", "c.png", "s.png", *QUICK, *weights)
+    fails(capsys, 2, "3 weights of style layers for 2 layers", "sweep", "c.png", "s.png", *QUICKEST, *weights)
     weights = ["--content-layer-weights", "1,1"]
-    fails(capsys, 2, "2 weights of content layers for 1 layers", "sweep", "c.png", "s.png", *QUICK, *weights)
-    sweep = ["sweep", "c.png", "s.png", *QUICK, "--optimizer", "lbfgs"]
+    fails(capsys, 2, "2 weights of content layers for 1 layers", "sweep", "c.png", "s.png", *QUICKEST, *weights)
+    sweep = ["sweep", "c.png", "s.png", *QUICKEST, "--optimizer", "lbfgs"]
     fails(capsys, 2, "--learning-rate is for --optimizer adam", *sweep, "--learning-rate", "1")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_repeated_ratios_are_noted_and_make_the_same_picture(images, capsys, optimizer):
-    grid = ["--alpha", "1", "100", "--beta", "1", "100", "--tv", "0", *QUICK, "--optimizer", optimizer]
+    grid = ["--alpha", "1", "100", "--beta", "1", "100", "--tv", "0", *QUICKEST, "--optimizer", optimizer]
     assert jaxstyle("sweep", "c.png", "s.png", *grid, "--out", "run") == 0
     assert "note: 1 of 4 lanes repeats the ratio" in capsys.readouterr().err
     first, other, _, last = js.load_run("run").images
@@ -154,8 +178,7 @@ def test_repeated_ratios_are_noted_and_make_the_same_picture(images, capsys, opt
 
 
 def test_refining_adds_lanes_around_the_knee(images):
-    betas = ["--beta", "1e-4", "1e-2", "1", "100"]
-    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, *betas, "--refine", "2", "--out", "run") == 0
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, "--beta", *BETAS, "--refine", "2", "--out", "run") == 0
     found = [float(row["beta"]) for row in read_table(images / "run" / "lanes.csv")]
     assert found[:4] == [1e-4, 1e-2, 1, 100]
     assert len(found) == len(set(found)) == 6
@@ -173,7 +196,7 @@ def test_out_of_memory_takes_smaller_groups(images, capsys, monkeypatch):
             raise OutOfMemoryError
         real(compiled)
 
-    sweep = ["sweep", "c.png", "s.png", *QUICK, "--beta", "0.1", "0.3", "1", "3", "10"]
+    sweep = ["sweep", "c.png", "s.png", *QUICKEST, "--style-layers", "relu1_1", "--beta", "0.1", "0.3", "1", "3", "10"]
     assert jaxstyle(*sweep, "--out", "whole") == 0
     capsys.readouterr()
     monkeypatch.setattr(compiled_lanes, "check_memory", check)
@@ -197,7 +220,7 @@ def test_too_large_for_one_lane_says_what_fits(images, capsys, monkeypatch, know
         raise OutOfMemoryError(*known)
 
     monkeypatch.setattr(compiled_lanes, "check_memory", check)
-    sweep = ["sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--size", "640"]
+    sweep = ["sweep", "c.png", "s.png", *QUICKEST, "--beta", "1", "--size", "640"]
     fails(capsys, 1, f"out of memory: one lane of 640x16 pixels takes more than there is; {pattern}", *sweep)
 
 
@@ -223,7 +246,7 @@ def test_memory_is_checked_before_and_recognised_after():
 
 @pytest.mark.slow
 def test_metrics_are_columns_and_judge_the_right_images(images):
-    sweep = ["sweep", "sample:cat", "sample:swirls", *QUICK, "--size", "52", "--beta", "0", "10"]
+    sweep = ["sweep", "sample:cat", "sample:swirls", *QUICKEST, "--size", "52", "--beta", "0", "10"]
     assert jaxstyle(*sweep, "--weights", "bundled", "--steps", "10", "--tv", "0", "--out", "run") == 0
     same, changed = js.load_run("run").lanes
     assert same["lpips"] < 1e-3 < changed["lpips"]
@@ -242,8 +265,7 @@ def select(capsys, *arguments):
 
 
 def test_select_one_pair(images, capsys):
-    betas = ["--beta", "1e-4", "1e-2", "1", "100"]
-    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, *betas, "--out", "run") == 0
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, "--beta", *BETAS, "--out", "run") == 0
     capsys.readouterr()
     found = json.loads(select(capsys, "--json"))
     (pair,) = found["pairs"]
@@ -271,12 +293,10 @@ def test_select_one_pair(images, capsys):
 
 
 @pytest.mark.slow
-def test_select_over_pairs_cross_validates(folders, capsys):
-    assert jaxstyle("sweep", "contents", "styles", *QUICK, "--beta", "1e-4:100:4", "--out", "run") == 0
-    capsys.readouterr()
+def test_select_over_pairs_cross_validates(all_pairs, capsys):
     found = json.loads(select(capsys, "--json", "--best-to", "best"))
     assert len(found["pairs"]) == 6
-    assert len(list((folders / "best").iterdir())) == 6
+    assert len(list((all_pairs / "best").iterdir())) == 6
     validation = found["cross_validation"]
     assert validation["settings"] == [f"beta {b}" for b in ("0.0001", "0.01", "1", "100")]
     assert {kind: len(one["chosen_by_fold"]) for kind, one in validation["held_out"].items()} == {
@@ -298,7 +318,7 @@ def test_select_over_pairs_cross_validates(folders, capsys):
 
 @pytest.mark.slow
 def test_measures_where_higher_is_better_are_turned_around(images, capsys):
-    sweep = ["sweep", "sample:cat", "sample:swirls", *QUICK, "--size", "52", "--beta", "0", "10"]
+    sweep = ["sweep", "sample:cat", "sample:swirls", *QUICKEST, "--size", "52", "--beta", "0", "10"]
     assert jaxstyle(*sweep, "--out", "run") == 0
     capsys.readouterr()
     found = json.loads(select(capsys, "--json", "--measures", "ssim", "style_distance", "--content-weight", "1"))
@@ -307,7 +327,7 @@ def test_measures_where_higher_is_better_are_turned_around(images, capsys):
 
 
 def test_report_is_made_again(images, capsys):
-    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run") == 0
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, "--beta", "1", "--out", "run") == 0
     before = (images / "run" / "report.html").read_bytes()
     (images / "run" / "report.html").unlink()
     capsys.readouterr()
@@ -323,15 +343,9 @@ def test_bfloat16_is_close_to_float32(images):
         "sweep",
         "sample:cat",
         "sample:swirls",
-        "--size",
-        "48",
-        "--steps",
-        "10",
-        "--beta",
-        "1",
-        "--optimizer",  # L-BFGS would magnify the difference from step to step
-        "adam",
-        *"--weights bundled --content-layers relu2_2 --style-layers relu1_1 relu2_1 relu3_1".split(),
+        *QUICKEST,  # with Adam: L-BFGS would magnify the difference from step to step
+        *"--size 31 --steps 10 --beta 1 --style-loss wasserstein".split(),
+        *"--weights bundled --content-layers relu2_1 --style-layers relu1_1 relu2_1".split(),
     ]
     for dtype in ("float32", "bfloat16"):
         assert jaxstyle(*sweep, "--dtype", dtype, "--out", dtype) == 0
@@ -346,7 +360,7 @@ def test_auto_chooses_the_precision_once(images, monkeypatch):
     """run.json names it, and a run that goes on elsewhere keeps it."""
     with monkeypatch.context() as patch:
         patch.setattr(job, "fast_dtype", lambda device: "bfloat16")
-        assert jaxstyle("sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run") == 0
+        assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, "--beta", "1", "--out", "run") == 0
     record = json.loads((images / "run" / "run.json").read_text())
     assert record["options"]["dtype"] == "bfloat16"
     assert load_recorded_job(images / "run", record, "resume").settings.dtype == "bfloat16"

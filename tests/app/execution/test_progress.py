@@ -11,7 +11,7 @@ from jaxstyle.app.settings.columns import LOSSES
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.objective.objective import Losses
 from tests.app.sweeping.test_resume import SWEEP, results
-from tests.command import QUICK, read_table
+from tests.command import QUICKEST, read_table
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_a_callback_that_fails_at_the_last_step_of_a_run_that_nothing_keeps(imag
             raise SystemExit(5)
 
     with pytest.raises(SystemExit, match="5"):
-        call(["transfer", "c.png", "s.png", *QUICK, "-o", "out.png"], on_chunk=fails)
+        call(["transfer", "c.png", "s.png", *QUICKEST, "-o", "out.png"], on_chunk=fails)
     assert not (images / "out.png").exists()
 
 
@@ -77,7 +77,7 @@ def test_errors_are_raised(images):
     with pytest.raises(StartError, match="nothing is not a run folder"):
         call(["resume", "nothing"])
     with pytest.raises(StartError, match="unknown optimizer"):
-        call(["sweep", "c.png", "s.png", *QUICK, "--optimizer", "sgd"])
+        call(["sweep", "c.png", "s.png", *QUICKEST, "--optimizer", "sgd"])
 
 
 def test_the_pace_leaves_out_the_first_chunk_and_what_was_done_before(monkeypatch):

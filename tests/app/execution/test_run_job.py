@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -15,7 +16,7 @@ import jaxstyle as js
 from jaxstyle.app.execution import chunk_loop, job, lanes_of_shape, optimizer_choice
 from jaxstyle.app.execution.progress import Progress
 from tests.app.sweeping.test_resume import KilledError, killed, results
-from tests.command import QUICK, jaxstyle, read_table
+from tests.command import QUICKEST, jaxstyle, read_table
 from tests.processes import environment
 
 
@@ -33,7 +34,7 @@ def test_lanes_that_fail_change_no_bit_of_the_others(images, descent, capsys):
     """Of five lanes, one goes where the loss is not finite, and one diverges."""
     well = ["1,0,0.5", "2,0,0.5", "3,0,0.5", "4,0,0.5", "5,0,0.5"]
     ill = [well[0], "2,0,1e37", well[2], "4,0,1e6", well[4]]
-    sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "30", "--init", "noise"]
+    sweep = ["sweep", "c.png", "s.png", *QUICKEST[:-1], "30", "--init", "noise"]
     for name, rows, status in (("well", well, 0), ("ill", ill, 1)):
         (images / f"{name}.csv").write_text("\n".join(["beta,tv,learning_rate", *rows, ""]))
         assert jaxstyle(*sweep, "--grid", f"{name}.csv", "--out", name) == status
@@ -60,7 +61,7 @@ def test_lanes_that_fail_change_no_bit_of_the_others(images, descent, capsys):
 def test_lanes_that_fail_are_retried_with_smaller_steps(images, descent, monkeypatch, capsys):
     """Lane 1 never stays finite; lane 2 diverges until its learning rate is small enough."""
     (images / "grid.csv").write_text("beta,tv,learning_rate\n1,0,0.5\n2,0,1e37\n3,0,1e6\n")
-    sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "30", "--init", "noise", "--grid", "grid.csv"]
+    sweep = ["sweep", "c.png", "s.png", *QUICKEST[:-1], "30", "--init", "noise", "--grid", "grid.csv"]
     sweep += ["--checkpoint-every", "0"]
     for out, options, failed in (("once", [], "lanes 1 .* 2"), ("run", ["--retry", "4"], "lane 1")):
         assert jaxstyle(*sweep, *options, "--out", out) == 1
@@ -107,8 +108,9 @@ def test_what_lbfgs_is_retried_with():
     for arguments, length in (((), 0.01), ((0.1,), 0.001)):
         optimizer = optax.with_extra_args_support(job.OPTIMIZERS["lbfgs"].make(*arguments))
         state = optimizer.init(jnp.asarray(image))
-        update, _ = optimizer.update(jnp.asarray(gradient, jnp.float32), state, image, value=jnp.float32(1))
-        assert np.sqrt(np.mean(np.square(np.asarray(update, float)))) == pytest.approx(length, rel=1e-5)
+        update = jax.jit(partial(optimizer.update, value=jnp.float32(1)))
+        change, _ = update(jnp.asarray(gradient, jnp.float32), state, image)
+        assert np.sqrt(np.mean(np.square(np.asarray(change, float)))) == pytest.approx(length, rel=1e-5)
 
 
 def test_small_sizes_take_more_lanes_at_once(images, monkeypatch):
@@ -120,15 +122,16 @@ def test_small_sizes_take_more_lanes_at_once(images, monkeypatch):
         return build(*args, group=group, **options)
 
     monkeypatch.setattr(lanes_of_shape, "CompiledLanes", record)
-    small = ["--min-size", "6", "--coarse-steps", "1", "--microbatch", "1", "--beta", "1:7:7"]
-    assert jaxstyle("sweep", "c.png", "s.png", *QUICK, *small, "--out", "run") == 0
+    small = ["--min-size", "6", "--coarse-steps", "1", "--microbatch", "1", "--style-layers", "relu1_1"]
+    small += ["--beta", "1:7:7"]
+    assert jaxstyle("sweep", "c.png", "s.png", *QUICKEST, *small, "--out", "run") == 0
     # The full size is built first; images 16 times smaller come next, but there are 7 lanes; then 4 times smaller ones.
     assert built == [1, 7, 4]
 
 
 @pytest.mark.slow
 def test_the_length_of_chunks_changes_no_bit(images, monkeypatch):
-    sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "9", "--beta", "1", "10"]
+    sweep = ["sweep", "c.png", "s.png", *QUICKEST[:-1], "9", "--beta", "1", "10"]
     runs = []
     for seconds in (1e-9, 5.0):
         monkeypatch.setattr(chunk_loop, "_MOST_SECONDS", seconds)

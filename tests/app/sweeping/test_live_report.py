@@ -20,11 +20,11 @@ from jaxstyle.app.sweeping import live_report
 from jaxstyle.app.system import browser as system_browser
 from jaxstyle.app.system.errors import WriteError
 from tests.app.report.browsers import open_browser, until
-from tests.command import QUICK, fails
+from tests.command import QUICKEST, fails
 from tests.processes import environment
 from tests.run_folders import make_run
 
-SWEEP = ["sweep", "c.png", "s.png", *QUICK[:-1], "12", "--beta", "0.1", "1", "10", "--quiet", "--out", "run"]
+SWEEP = ["sweep", "c.png", "s.png", *QUICKEST[:-1], "12", "--beta", "0.1", "1", "10", "--quiet", "--out", "run"]
 PICTURE = re.compile(rb'<a class="card[^>]*>\s*<img src="(data:image/jpeg;base64,[^"]+)"')
 
 
@@ -287,7 +287,7 @@ def test_a_browser_of_the_terminal_is_not_started(monkeypatch, capsys, tmp_path)
 def test_a_sweep_opens_its_page_once(images, at_once, monkeypatch):
     opened = []
     monkeypatch.setattr(live_report, "open_page", opened.append)
-    call([*SWEEP, "--open", "--refine", "1"])
+    call([*SWEEP, "--open", "--refine", "2"])
     assert [os.fspath(file) for file in opened] == ["run/report.html"]
 
 

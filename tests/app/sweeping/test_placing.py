@@ -14,10 +14,11 @@ from jaxstyle.app.sweeping import placing, sweep_run
 from jaxstyle.evaluate.metric_names import TABLE_METRICS
 from tests.app.settings.test_settings import settings_of
 from tests.app.sweeping.test_resume import kill_after, killed, results
-from tests.command import QUICK, fails, jaxstyle, read_table
+from tests.command import QUICKEST, fails, jaxstyle, read_table
 
-# The first look is around the beta of one picture, 10 for this style loss.
-SWEEP = ["sweep", "c.png", "s.png", *QUICK, "--style-loss", "wasserstein", "--checkpoint-every", "0", "--beta", "auto"]
+pytestmark = pytest.mark.usefixtures("xla_convolutions")
+
+SWEEP = ["sweep", "c.png", "s.png", *QUICKEST, "--checkpoint-every", "0", "--beta", "auto"]
 HIGHEST, SLOPE = 0.6, 2.5
 EVEN = (0, 0.25, 0.5, 0.75, 1)
 
@@ -27,8 +28,8 @@ def lpips_of(beta, middle):
 
 
 def middle_of(lane):
-    """Each pair of images has its curve, and so does each tv."""
-    return lane["content"] + 0.5 * lane["style"] + np.log10(lane["tv"] / 30)
+    """Each pair of images has its curve, and so does each tv; the first look is around a beta of 1."""
+    return lane["content"] + 0.5 * lane["style"] + np.log10(lane["tv"] / 30) - 1
 
 
 def above_middle(strength):
@@ -72,7 +73,7 @@ def test_a_sweep_places_five_lanes_by_itself(images, measured, capsys):
     assert measured == [(True, 5), (True, 5), (False, 5), (False, 5)]
     strengths, betas = column(images / "run", "strength"), column(images / "run", "beta")
     np.testing.assert_array_equal(strengths, [0, 0.25, 0.5, 0.75, 1])
-    steps = np.diff(lpips_of(betas, 0))
+    steps = np.diff(lpips_of(betas, -1))
     assert steps.max() < 1.3 * steps.mean()
     record = json.loads((images / "run" / "run.json").read_text())
     assert (record["options"]["beta"], record["options"]["strength"]) == ("auto", [0, 0.25, 0.5, 0.75, 1])
@@ -87,16 +88,8 @@ def test_a_sweep_places_five_lanes_by_itself(images, measured, capsys):
         assert column(images / "run", name).tolist() == column(images / "hand", name).tolist()
 
 
-@pytest.mark.parametrize(
-    ("moment", "calls", "known"),
-    [
-        ("first look", 0, set()),
-        pytest.param("second look", 2, set(), marks=pytest.mark.slow),
-        ("lanes", 5, {"betas"}),
-        ("correction", 8, {"betas", "corrected"}),
-    ],
-)
-def test_a_run_killed_anywhere_keeps_its_betas(images, measured, monkeypatch, moment, calls, known):
+@pytest.mark.slow
+def test_a_run_killed_anywhere_keeps_its_betas(images, measured, monkeypatch):
     """Two looks and the lanes take a chunk or two each; the finished pictures are so uneven that one is corrected."""
     monkeypatch.setattr(placing, "correct_levels", lambda strengths, betas, *_: {2: betas[2] * 1.5})
     advanced = []
@@ -104,23 +97,24 @@ def test_a_run_killed_anywhere_keeps_its_betas(images, measured, monkeypatch, mo
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "advance", lambda self, *args: (advanced.append(self), real(self, *args))[1])
         assert jaxstyle(*SWEEP, "--out", "whole") == 0
+    whole, of_whole = results(images / "whole"), json.loads((images / "whole" / "run.json").read_text())
     runs = list(dict.fromkeys(map(id, advanced)))
-    order = ["first look", "second look", "lanes", "correction"]
-    assert len(runs) == len(order)
-    before = [id(one) for one in advanced].index(runs[order.index(moment)])
-    with monkeypatch.context() as patch:
-        kill_after(patch, Progress, "advance", before)
-        killed(*SWEEP, "--out", "run")
-    record = json.loads((images / "run" / "run.json").read_text())
-    assert known == record.keys() & {"betas", "corrected"}
-    assert jaxstyle("resume", "run") == 0
-    assert results(images / "run") == results(images / "whole")
-    records = [json.loads((images / name / "run.json").read_text()) for name in ("run", "whole")]
-    assert records[0]["betas"] == records[1]["betas"]
-    assert records[0]["corrected"] == records[1]["corrected"] == {"2": column(images / "run", "beta")[2]}
-    assert records[0]["betas"][2] != column(images / "run", "beta")[2]
+    moments = {"first look": set(), "second look": set(), "lanes": {"betas"}, "correction": {"betas", "corrected"}}
+    for (moment, known), run in zip(moments.items(), runs, strict=True):
+        with monkeypatch.context() as patch:
+            kill_after(patch, Progress, "advance", [id(one) for one in advanced].index(run))
+            killed(*SWEEP, "--out", "run", "--overwrite")
+        record = json.loads((images / "run" / "run.json").read_text())
+        assert known == record.keys() & {"betas", "corrected"}, moment
+        assert jaxstyle("resume", "run") == 0
+        assert results(images / "run") == whole, moment
+        record = json.loads((images / "run" / "run.json").read_text())
+        assert record["betas"] == of_whole["betas"]
+        assert record["corrected"] == of_whole["corrected"] == {"2": column(images / "run", "beta")[2]}
+        assert record["betas"][2] != column(images / "run", "beta")[2]
 
 
+@pytest.mark.slow
 def test_each_pair_and_each_set_of_lanes_gets_its_own(images, measured):
     several = [*SWEEP[:1], "contents", "styles", *SWEEP[3:], "--beta", "auto:3", "--tv", "30", "300"]
     assert jaxstyle(*several, "--out", "run") == 0
@@ -139,6 +133,7 @@ def test_each_pair_and_each_set_of_lanes_gets_its_own(images, measured):
     ] == [pair for pair in pairs if pair[0] == pair[1]]
 
 
+@pytest.mark.slow
 def test_shards_place_their_own_lanes(images, measured):
     assert jaxstyle(*SWEEP, "--out", "whole") == 0
     for i in range(2):
@@ -155,7 +150,7 @@ def test_few_lanes(images, measured, given, strengths):
     assert jaxstyle(*SWEEP, "--beta", given, "--out", "run") == 0
     assert measured[0] == (True, 5)
     assert column(images / "run", "strength").tolist() == strengths
-    wanted = [above_middle(strength) for strength in strengths]
+    wanted = [above_middle(strength) - 1 for strength in strengths]
     np.testing.assert_allclose(np.log10(column(images / "run", "beta")), wanted, atol=0.5)
 
 
@@ -174,31 +169,31 @@ def test_where_there_are_no_levels_a_line_says_so_and_betas_have_ratios(
         monkeypatch.setattr(placing, "measure_lanes", lambda job, pictures, _: {"lpips": np.zeros(len(pictures))})
     monkeypatch.setattr(sweep_run, "measure_lanes", lambda *_: {})
     assert jaxstyle(*SWEEP, *options, "--out", "run") == 0
-    np.testing.assert_allclose(column(images / "run", "beta"), np.geomspace(1, 100, 5), rtol=1e-6)
+    np.testing.assert_allclose(column(images / "run", "beta"), np.geomspace(0.01, 100, 5), rtol=1e-6)
     lines = [line for line in capsys.readouterr().err.splitlines() if "no levels of strength" in line]
     assert len(lines) == 1
     assert lines[0].startswith(f"note: c.png in the style of s.png has no levels of strength ({reason}): ")
 
 
 def test_small_pictures_that_fail_are_left_out(images, measured, monkeypatch):
-    """All lanes above a beta of 1000 fail in the first look."""
+    """All lanes above a beta of 100 fail in the first look."""
     real = placing.run_job.run_job
 
     def failing(job, options=None, storage=None):
         outcome = real(job, options, storage)
         if storage is not None and storage.name.startswith("placing"):
-            outcome.status[[i for i, lane in enumerate(job.lanes) if lane["beta"] > 1000]] = 2
+            outcome.status[[i for i, lane in enumerate(job.lanes) if lane["beta"] > 100]] = 2
         return outcome
 
     monkeypatch.setattr(placing.run_job, "run_job", failing)
     assert jaxstyle(*SWEEP, "--out", "run") == 0
     betas = column(images / "run", "beta")
-    steps = np.diff(lpips_of(betas, 0))
+    steps = np.diff(lpips_of(betas, -1))
     assert steps.max() < 1.5 * steps.mean()
 
 
 def test_transfer_by_strength(images, measured, capsys):
-    transfer = ["transfer", "c.png", "s.png", *QUICK]
+    transfer = ["transfer", "c.png", "s.png", *QUICKEST]
     assert jaxstyle(*transfer, "--strength", "0.5", "-o", "half.png") == 0
     line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("strength"))
     assert line.startswith("strength 0.5 is beta ")
@@ -233,7 +228,7 @@ def test_grids_take_strengths_or_betas(images):
     (images / "beta.csv").write_text("beta\n3\n7\n")
     lanes = {}
     for name in ("strength", "beta"):
-        command = f"sweep c.png s.png {' '.join(QUICK)} --grid {name}.csv"
+        command = f"sweep c.png s.png {' '.join(QUICKEST)} --grid {name}.csv"
         lanes[name] = load_job(settings_of(command)).lanes
     assert [lane["strength"] for lane in lanes["strength"]] == [0, 0.7]
     assert [(lane["beta"], "strength" in lane) for lane in lanes["beta"]] == [(3, False), (7, False)]

@@ -11,9 +11,10 @@ from PIL import Image
 from jaxstyle.app import cli
 from jaxstyle.app.system import screen
 from jaxstyle.app.system.errors import WriteError
-from tests.command import jaxstyle
+from tests.command import QUICKEST, jaxstyle
 
-QUICK = "--weights random:0 --content-layers relu1_1 --style-layers relu1_1 --optimizer adam --steps 2".split()
+pytestmark = pytest.mark.usefixtures("xla_convolutions")
+
 NAME = 'Кот \x1b[31m\n\udcff"<&'
 ESCAPED = r'\u041a\u043e\u0442 \x1b[31m\n\udcff"<&'
 
@@ -99,7 +100,7 @@ def test_any_name_in_every_output(images, monkeypatch):
         assert "\x1b" not in printed(out) + printed(err)
         return printed(out)
 
-    assert outputs("sweep", *inputs, *QUICK, "--beta", "1", "--out", run).endswith(f": {escaped}/report.html\n")
+    assert outputs("sweep", *inputs, *QUICKEST, "--beta", "1", "--out", run).endswith(f": {escaped}/report.html\n")
     assert "\\udcff" in (images / run / "report.html").read_text("utf-8")
     assert json.loads((images / run / "run.json").read_text())["options"]["content"] == f"{NAME}.png"
     with Image.open(images / run / "images" / "lane_0000.png") as picture:
@@ -108,12 +109,12 @@ def test_any_name_in_every_output(images, monkeypatch):
     assert json.loads(outputs("select", run, "--json"))["pairs"][0]["image"] == f"{run}/images/lane_0000.png"
     assert outputs("report", run) == f"{escaped}/report.html\n"
     assert outputs("resume", run) == ""
-    assert outputs("transfer", *inputs, *QUICK, "-o", f"o{NAME}.png").endswith(f": o{ESCAPED}.png\n")
+    assert outputs("transfer", *inputs, *QUICKEST, "-o", f"o{NAME}.png").endswith(f": o{ESCAPED}.png\n")
     assert (images / f"o{NAME}.png").is_file()
 
 
 def test_a_full_stdout_fails_what_only_prints_and_nothing_else(images, monkeypatch, capsys):
-    sweep = ["sweep", "c.png", "s.png", *QUICK, "--beta", "1", "--out", "run"]
+    sweep = ["sweep", "c.png", "s.png", *QUICKEST, "--beta", "1", "--out", "run"]
     full = OSError(28, os.strerror(28))
     monkeypatch.setattr(sys, "stdout", Broken(full))
     assert jaxstyle(*sweep) == 0
@@ -131,10 +132,10 @@ def test_a_program_without_a_console(images, monkeypatch):
     for name in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    sweep = ["sweep", "c.png", "s.png", *QUICK, "--beta", "1"]
+    sweep = ["sweep", "c.png", "s.png", *QUICKEST, "--beta", "1"]
     assert cli.call(sweep).as_posix() == "runs/0001"
     assert cli.call(["resume", "runs/0001"]).as_posix() == "runs/0001"
     assert cli.call(["select", "runs/0001"]) is None
     assert cli.call(["report", "runs/0001"]).as_posix() == "runs/0001/report.html"
     assert cli.call(["select", "runs/0001", "--best-to", "best.png"]).as_posix() == "best.png"
-    assert cli.call(["transfer", "c.png", "s.png", *QUICK, "-o", "out.png"]).as_posix() == "out.png"
+    assert cli.call(["transfer", "c.png", "s.png", *QUICKEST, "-o", "out.png"]).as_posix() == "out.png"

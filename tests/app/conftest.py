@@ -1,0 +1,17 @@
+"""What tests of the command share."""
+
+import pytest
+
+from jaxstyle.network import vgg_features
+
+
+@pytest.fixture(scope="module")
+def xla_convolutions(request):
+    """Take XLA's convolutions, which compile in half the time of Winograd's: for modules that test neither.
+
+    Modules that have lanes, shards, devices or the live report as their subject take those of users.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--backend") == "auto":
+            patch.setitem(vgg_features.make_features.__kwdefaults__, "backend", "xla")
+        yield
