@@ -2,6 +2,7 @@
 
 import pytest
 
+from jaxstyle.app.report import plots
 from jaxstyle.network import vgg_features
 
 
@@ -15,3 +16,11 @@ def xla_convolutions(request):
         if request.config.getoption("--backend") == "auto":
             patch.setitem(vgg_features.make_features.__kwdefaults__, "backend", "xla")
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_plots(request, monkeypatch):
+    """Leave the plots out of reports, half a second each: the tests of the report have them."""
+    if "report" not in request.path.parts:
+        monkeypatch.setattr(plots, "draw_plane", lambda *_: None)
+        monkeypatch.setattr(plots, "draw_lines", lambda *_: None)

@@ -148,17 +148,6 @@ def lpips_pair():
     return lpips_params(), *pair(32, 32)
 
 
-# Tests spend their time on compiling: an older generator of code takes half the time, where the compiler still has it.
-def jit_quickly(options):
-    try:
-        jax.jit(lambda x: x, compiler_options=options)(0.0)
-    except jax.errors.JaxRuntimeError:
-        return jax.jit
-    return partial(jax.jit, compiler_options=options)
-
-
-jit = jit_quickly({"xla_cpu_use_fusion_emitters": False})
-
 LIKE_LOSS = {"weights": 3, "params": 1, "forward": False}
 ROWS = {
     "features": Row(DEEP_FEATURES, lambda: (params(), picture(0)), image=1, params=0, forward=False),
@@ -259,7 +248,7 @@ def result(name):
 
 @cache
 def jitted(name):
-    return jit(ROWS[name].function)
+    return jax.jit(ROWS[name].function)
 
 
 def close(found, wanted, tolerance=1e-4):
@@ -291,7 +280,7 @@ def transformed(transformation, name, place, x, others=None):
     """
     whole = arguments(name) if others is None else others  # made here, not while the function is traced
     f = ROWS[name].function
-    program = jit(lambda x, rest: transformation(lambda one: f(*put(rest, place, one)))(x))
+    program = jax.jit(lambda x, rest: transformation(lambda one: f(*put(rest, place, one)))(x))
     return program(x, put(whole, place, None))
 
 
@@ -470,7 +459,7 @@ def check_donation(name, row):
     takes = any((y.shape, y.dtype) == (image.shape, image.dtype) for y in jax.tree.leaves(result(name)))
     mine = jnp.array(image, copy=True)
     with nullcontext() if takes else pytest.warns(UserWarning, match="donated buffers were not usable"):
-        found = jit(row.function, donate_argnums=row.image)(*put(arguments(name), row.image, mine))
+        found = jax.jit(row.function, donate_argnums=row.image)(*put(arguments(name), row.image, mine))
     close(found, result(name))
     assert mine.is_deleted() == takes
 
@@ -486,7 +475,7 @@ def check_keys(name, row):
 
 def check_bfloat16_params(name, row):
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), arguments(name)[row.params])
-    found = jit(row.function)(*put(arguments(name), row.params, half))
+    found = jax.jit(row.function)(*put(arguments(name), row.params, half))
     for a, b in zip(*(jax.tree.leaves(widen(tree)) for tree in (found, result(name))), strict=True):
         assert np.linalg.norm(a - b) <= 0.05 * np.linalg.norm(b)
 
@@ -514,7 +503,7 @@ def check_one_trace(name, row):
         traces.append(1)
         return row.function(*args)
 
-    f = jit(counted)
+    f = jax.jit(counted)
     for place in (row.image, row.weights, row.params):
         if place is not None:
             changed = jax.tree.map(lambda x: x / 2, arguments(name)[place])

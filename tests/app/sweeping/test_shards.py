@@ -19,10 +19,10 @@ from jaxstyle.app.sweeping import hosts
 from jaxstyle.app.sweeping.shards import shard_folder
 from jaxstyle.app.system.errors import RunError
 from tests.app.sweeping.test_resume import kill_after, killed
-from tests.command import FILES, QUICK, contents, fails, jaxstyle, read_table
+from tests.command import FILES, QUICKEST, contents, fails, jaxstyle, read_table
 from tests.processes import environment
 
-SWEEP = ["sweep", "c.png", "s.png", *QUICK, "--beta", "0.1:10:5", "--microbatch", "2", "--checkpoint-every", "0"]
+SWEEP = ["sweep", "c.png", "s.png", *QUICKEST, "--beta", "0.1:10:5", "--microbatch", "2", "--checkpoint-every", "0"]
 
 
 @pytest.mark.slow
@@ -148,7 +148,7 @@ def test_two_processes_that_join_each_other_make_the_run_of_two_shards(images, m
 def test_lanes_that_fail_in_one_of_two_processes(images):
     # The product of both weights is beyond float32.
     options = ["--init", "noise", "--beta", "1", "--style-layer-weights", "1e10,1e10", "--style-mix", "1", "3e38"]
-    first, second = two_processes("sweep", "c.png", "s.png", *QUICK, *options, "--out", "run")
+    first, second = two_processes("sweep", "c.png", "s.png", *QUICKEST, *options, "--out", "run")
     assert (first[0], second[0]) == (1, 1)
     for _, _, err in (first, second):
         assert "lane 1 (a loss or gradient was not finite at step 0)" in err.splitlines()[-1]
@@ -225,7 +225,8 @@ def test_a_process_that_ends_takes_no_other_along(images, capsys, victim, number
 
 @pytest.mark.slow
 def test_lanes_that_have_converged_stop_and_cost_nothing_more(images, capsys):
-    sweep = ["sweep", "c.png", "s.png", *QUICK[:-1], "150", "--beta", "0", "1", "--tv", "0", "--checkpoint-every", "0"]
+    sweep = ["sweep", "c.png", "s.png", *QUICKEST[:-1], "150", "--beta", "0", "1", "--tv", "0"]
+    sweep += ["--checkpoint-every", "0"]
     assert jaxstyle(*sweep, "--tolerance", "0.05", "--out", "run", "--log-json", "log") == 0
     rows = read_table(images / "run" / "lanes.csv")
     assert [row["status"] for row in rows] == ["ok", "ok"]
