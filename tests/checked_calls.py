@@ -67,17 +67,18 @@ def trace(function, *args):
 
 def table():
     """Every row of the table of compositions: as it is, under jit and under vmap."""
-    from tests.library.test_compositions import ROWS, arguments, of_place, some
+    from tests.library.test_compositions import ROWS, arguments, put, some
 
     for name, row in ROWS.items():
+        whole = arguments(name)
         try:
             if not row.slow:
-                call(row.function, *arguments(name))
-            trace(row.function, *arguments(name))
+                call(row.function, *whole)
+            trace(row.function, *whole)
             places = [place for place in (row.image, row.weights, row.params) if place is not None]
             for place in places[:1] if row.slow else places:
-                mapped = jax.vmap(partial(call, of_place(name, place)))
-                jax.eval_shape(mapped, some(arguments(name)[place]))
+                mapped = jax.vmap(partial(call, row.function), put((None,) * len(whole), place, 0))
+                jax.eval_shape(mapped, *put(whole, place, some(whole[place])))
         except Exception as error:
             error.add_note(f"in the row {name!r}")
             raise

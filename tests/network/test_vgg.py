@@ -54,12 +54,12 @@ def test_gradient_equals_finite_differences(params):
     features = js.make_features(("relu3_2",))
 
     @jax.jit
-    def loss(image):
+    def loss(image, params):
         return jnp.sum(jnp.cos(features(params, image)["relu3_2"]))
 
     step = 1e-6
-    slope = (loss(image + step * direction) - loss(image - step * direction)) / (2 * step)
-    assert jnp.vdot(jax.jit(jax.grad(loss))(image), direction) == pytest.approx(float(slope), rel=1e-5)
+    slope = (loss(image + step * direction, params) - loss(image - step * direction, params)) / (2 * step)
+    assert jnp.vdot(jax.jit(jax.grad(loss))(image, params), direction) == pytest.approx(float(slope), rel=1e-5)
 
 
 def plain_max_pool(x):
@@ -134,14 +134,14 @@ def test_replicate_padding_has_a_right_gradient_vmapped_too(params, backend):
     direction = jnp.asarray(rng.normal(size=images.shape[1:]))
     features = js.make_features(("relu2_1",), padding="replicate", backend=backend)
 
-    def loss(image):
+    def loss(image, params):
         return jnp.sum(jnp.cos(features(params, image)["relu2_1"]))
 
-    loss, gradients = jax.jit(loss), jax.jit(jax.vmap(jax.grad(loss)))(images)
+    loss, gradients = jax.jit(loss), jax.jit(jax.vmap(jax.grad(loss), (0, None)))(images, params)
     for image, gradient in zip(images, gradients, strict=True):
-        slope = (loss(image + 1e-7 * direction) - loss(image - 1e-7 * direction)) / 2e-7
+        slope = (loss(image + 1e-7 * direction, params) - loss(image - 1e-7 * direction, params)) / 2e-7
         assert jnp.vdot(gradient, direction) == pytest.approx(float(slope), rel=1e-6)
-    assert relative_error(gradients[0], jax.jit(jax.grad(loss))(images[0])) < 1e-12
+    assert relative_error(gradients[0], jax.jit(jax.grad(loss))(images[0], params)) < 1e-12
 
 
 def test_replicate_padding_sees_no_border_in_a_flat_image(params):
@@ -161,8 +161,8 @@ def test_backends_agree_on_features_and_gradient(params, content):
 
     def check(backend):
         features = js.make_features(("relu2_1", "relu3_1"), backend=backend)
-        gradient = jax.grad(lambda x: sum(jnp.sum(jnp.sin(f)) for f in features(params, x).values()))
-        return jax.jit(features)(params, content)["relu3_1"], jax.jit(gradient)(content)
+        gradient = jax.grad(lambda x, params: sum(jnp.sum(jnp.sin(f)) for f in features(params, x).values()))
+        return jax.jit(features)(params, content)["relu3_1"], jax.jit(gradient)(content, params)
 
     wanted = check("auto")  # of parameters that aren't prepared: XLA's
     for backend in ("xla", "winograd"):
@@ -182,16 +182,14 @@ def test_three_products_of_bfloat16_on_real_images(content, style, backend, styl
     """
     params = js.load_params()
 
-    def check(params, image, dtype):
-        features = js.make_features(dtype=dtype, backend=backend)
-        targets = js.make_objective(features, style_loss=style_loss).targets(params, content, style)
-        loss = js.make_objective(features, style_loss=style_loss).loss
-        return jax.value_and_grad(lambda x: loss(x, params, targets, js.LossWeights(1.0, 1.0, 30.0))[0])(image)
+    def check(dtype):
+        objective = js.make_objective(js.make_features(dtype=dtype, backend=backend), style_loss=style_loss)
+        targets = jax.jit(objective.targets)(params, content, style)
+        gradient = jax.jit(jax.value_and_grad(lambda *arguments: objective.loss(*arguments)[0]))
+        return [gradient(image, params, targets, js.LossWeights(1.0, 1.0, 30.0)) for image in images]
 
-    check = jax.jit(check, static_argnums=2)
-    noise = jax.random.uniform(jax.random.key(0), content.shape)
-    for image in (content, 0.7 * content + 0.3 * noise):
-        (value, gradient), (wanted, exact) = (check(params, image, d) for d in ("bfloat16_3x", "float32"))
+    images = content, 0.7 * content + 0.3 * jax.random.uniform(jax.random.key(0), content.shape)
+    for (value, gradient), (wanted, exact) in zip(check("bfloat16_3x"), check("float32"), strict=True):
         assert float(value) == pytest.approx(float(wanted), rel=1e-3)
         assert 1e-4 < relative_error(gradient, exact) < bound
 
@@ -227,14 +225,15 @@ def test_the_first_block_of_three_products_has_right_gradients_of_any_order(cont
 
     def curvature(f):
         gradient = jax.grad(loss(f), 1)
-        return jax.grad(lambda image: jnp.sum(gradient(params, image) ** 2))
+        of_one = jax.grad(lambda image, params: jnp.sum(gradient(params, image) ** 2))
+        return jax.jit(jax.vmap(of_one, (0, None)))
 
     kernels = {name: params[name] for name in ("mean", "conv1_1", "conv1_2")}
     reference = lambda params, image: plain(params, image)["pool1"]  # noqa: E731
     for argument in (0, 1):
-        found, wanted = (jax.grad(loss(f), argument)(kernels, images[0]) for f in (block, reference))
+        found, wanted = (jax.jit(jax.grad(loss(f), argument))(kernels, images[0]) for f in (block, reference))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), found, wanted)
-    found, wanted = (jax.vmap(curvature(f))(images) for f in (block, reference))
+    found, wanted = (curvature(f)(images, kernels) for f in (block, reference))
     np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
 
 

@@ -22,10 +22,11 @@ FEW = F[:2, :2]  # fewer positions than channels
 
 
 def distance_of(name, style, convention="mean"):
-    """The distance of an image's features from a style's, as a function of the former."""
+    """The distance of an image's features from a style's, jitted, as a function of the former."""
     statistic = style_statistic(name)
-    target = statistic.to_target(statistic.measure(jnp.asarray(style), None))
-    return lambda f: statistic.distance(statistic.measure(f, None), target, convention=convention)
+    target = jax.jit(lambda s: statistic.to_target(statistic.measure(s, None)))(style)
+    distance = jax.jit(lambda f, t: statistic.distance(statistic.measure(f, None), t, convention=convention))
+    return lambda f: distance(f, target)
 
 
 def oracle(name, f, s):
@@ -173,17 +174,17 @@ def test_a_hard_mask_leaves_out_what_is_beside_it(name):
         "relaxed_emd": relaxed_emd(count=24),
         "sliced": sliced(bins=8),
         "matched": matched(count=24),
-    }
-    measured = []
+    }[name]
+    measure, measured = jax.jit(statistic.measure), []
     for f, columns in ((F, 6), (S, 5)):
         wide = np.concatenate([f[:, :columns], 100 + f], 1)
         mask = np.arange(wide.shape[1]) < columns
         mask = np.broadcast_to(mask, wide.shape[:2]).astype(float)
-        measured.append((statistic[name].measure(jnp.asarray(wide), jnp.asarray(mask)), f[:, :columns]))
+        measured.append((measure(wide, mask), f[:, :columns]))
     (image, f), (style, s) = measured
-    found = statistic[name].distance(image, statistic[name].to_target(style), convention="mean")
-    alone = [statistic[name].measure(jnp.asarray(x), jnp.ones(x.shape[:2])) for x in (f, s)]
-    wanted = statistic[name].distance(alone[0], statistic[name].to_target(alone[1]), convention="mean")
+    found = statistic.distance(image, statistic.to_target(style), convention="mean")
+    alone = [measure(x, jnp.ones(x.shape[:2])) for x in (f, s)]
+    wanted = statistic.distance(alone[0], statistic.to_target(alone[1]), convention="mean")
     # The sample of 25 positions is another one where they stand beside others.
     assert float(found) == pytest.approx(float(wanted), rel=1e-9 if name == "sliced" else 0.1)
 
@@ -258,14 +259,14 @@ def test_gradient_of_wasserstein_by_eigenvalues():
 def test_zero_with_a_finite_gradient_at_the_style_itself(name, case, rng):
     f = {"full": F, "few": FEW, "dead": F * [1, 0, 0, 2, 0, 1], "flat": np.ones_like(F), "zero": np.zeros_like(F)}[case]
     f = jnp.asarray(f, jnp.float32)
-    value, gradient = jax.value_and_grad(distance_of(name, f))(f)
+    value, gradient = jax.jit(jax.value_and_grad(distance_of(name, f)))(f)
     assert abs(float(value)) <= 1e-5 * float(jnp.square(f).mean())
     slope = 0.3 if name == "relaxed_emd" else 1e-3  # absolute values have no slope 0, not even where they are least
     assert float(jnp.abs(gradient).max()) < slope
     # ... and finite anywhere else, from the flattest start to the wildest.
     for start in (jnp.zeros_like(f), 1000 * f[::-1], jnp.asarray(rng.normal(size=f.shape), f.dtype)):
         for convention in ("mean", "relative"):
-            value, gradient = jax.value_and_grad(distance_of(name, f, convention))(start)
+            value, gradient = jax.jit(jax.value_and_grad(distance_of(name, f, convention)))(start)
             assert jnp.isfinite(value)
             assert jnp.isfinite(gradient).all()
 

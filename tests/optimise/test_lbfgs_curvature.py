@@ -58,7 +58,7 @@ def test_shares_are_of_all_waves():
     rng = np.random.default_rng(3)
     for shape in ((7, 9, 3), (8, 6, 3), (1, 2, 3)):
         step, change = (jnp.asarray(rng.standard_normal(shape), jnp.float32) for _ in range(2))
-        pixels, waves = learn_curvature(*first_curvature(step), step, change, 0)
+        pixels, waves = jax.jit(learn_curvature)(*first_curvature(step), step, change, 0)
         np.testing.assert_allclose(waves.sum((1, 2)), 1, rtol=1e-5)
         np.testing.assert_allclose(pixels.mean((1, 2, 3)), 1, rtol=1e-5)
-        assert np.isfinite(apply_curvature(pixels, waves, step)).all()
+        assert np.isfinite(jax.jit(apply_curvature)(pixels, waves, step)).all()

@@ -43,10 +43,10 @@ def loss(image, params, targets, weights):
 
 def moved(transfer, lanes=False):
     image = jax.random.uniform(jax.random.key(0), (2, 12, 16, 3) if lanes else (12, 16, 3))
-    state = transfer.init(image)
+    state, step = jax.jit(transfer.init)(image), jax.jit(transfer.step)
     weights = js.LossWeights(beta=jnp.array([1.0, 2.0])) if lanes else js.LossWeights()
     for _ in range(3):
-        state, _ = transfer.step(state, None, None, weights)
+        state, _ = step(state, None, None, weights)
     return state
 
 
