@@ -18,9 +18,11 @@ def xla_convolutions(request):
         yield
 
 
-@pytest.fixture(autouse=True)
-def no_plots(request, monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def no_plots(request):
     """Leave the plots out of reports, half a second each: the tests of the report have them."""
-    if "report" not in request.path.parts:
-        monkeypatch.setattr(plots, "draw_plane", lambda *_: None)
-        monkeypatch.setattr(plots, "draw_lines", lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        if "report" not in request.path.parts:
+            patch.setattr(plots, "draw_plane", lambda *_: None)
+            patch.setattr(plots, "draw_lines", lambda *_: None)
+        yield
