@@ -13,7 +13,7 @@ import jaxstyle as js
 from jaxstyle.app.execution import lanes_of_shape
 from tests.command import QUICKEST, jaxstyle, read_table
 
-SWEEP = ["sweep", "c.png", "s.png", *QUICKEST, "--microbatch", "2"]
+SWEEP = ["sweep", "c.png", "s.png", *QUICKEST, "--style-layers", "relu1_1", "--microbatch", "2"]
 full_mesh = lanes_of_shape.make_mesh
 
 
@@ -28,10 +28,10 @@ def devices(count, lanes):
 
 
 def check_same_bits_where_the_batch_of_a_device_is_the_same():
-    betas, layer = [f"{b:g}" for b in np.logspace(-2, 2, 16)], ["--style-layers", "relu1_1"]
-    on_eight = sweep("eight", betas, *layer)
+    betas = [f"{b:g}" for b in np.logspace(-2, 2, 16)]
+    on_eight = sweep("eight", betas)
     lanes_of_shape.make_mesh = partial(devices, 2)
-    on_two = sweep("two", betas[4:8], *layer)
+    on_two = sweep("two", betas[4:8])
     lanes_of_shape.make_mesh = full_mesh
     np.testing.assert_array_equal(on_two.images, on_eight.images[4:8])
     for name in ("content_loss", "style_loss", "tv_loss", "total"):
@@ -42,7 +42,6 @@ def check_same_bits_where_the_batch_of_a_device_is_the_same():
 def check_padding_stages_and_compaction():
     betas = [f"{b:g}" for b in np.logspace(0, 6, 11)]
     options = ["--min-size", "12", "--coarse-steps", "2", "--tolerance", "0.5", "--steps", "70"]
-    options += ["--style-layers", "relu1_1"]
     found = sweep("padded", betas, *options)
     lanes_of_shape.make_mesh = partial(devices, 1)
     wanted = sweep("alone", betas, *options)
@@ -63,7 +62,7 @@ def check_masks():
     for name, half in zip(("left.png", "right.png"), halves, strict=True):
         Image.fromarray(half).save(name)
     regions = ["--content-mask", "left.png", "right.png", "--blend", "c.png"]
-    regions += ["--style-loss", "wasserstein", "--style-layers", "relu1_1"]
+    regions += ["--style-loss", "wasserstein"]
     betas = ["0.1", "1", "10", "100"]
     found = sweep("regions", betas, *regions)
     lanes_of_shape.make_mesh = partial(devices, 1)

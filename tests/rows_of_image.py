@@ -1,4 +1,4 @@
-"""One image over eight simulated devices against the same on one; run by test_rows.py in a process of its own."""
+"""One image over eight simulated devices against the same on one; run by test_image_rows.py in a process of its own."""
 
 import re
 from functools import partial

@@ -10,7 +10,7 @@ from jaxstyle.network import vgg_features
 def xla_convolutions(request):
     """Take XLA's convolutions, which compile in half the time of Winograd's: for modules that test neither.
 
-    Modules that have lanes, shards, devices or the live report as their subject take those of users.
+    Modules that have shards, devices, failing lanes or the live report as their subject take those of users.
     """
     with pytest.MonkeyPatch.context() as patch:
         if request.config.getoption("--backend") == "auto":

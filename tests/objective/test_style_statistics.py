@@ -264,9 +264,10 @@ def test_zero_with_a_finite_gradient_at_the_style_itself(name, case, rng):
     slope = 0.3 if name == "relaxed_emd" else 1e-3  # absolute values have no slope 0, not even where they are least
     assert float(jnp.abs(gradient).max()) < slope
     # ... and finite anywhere else, from the flattest start to the wildest.
-    for start in (jnp.zeros_like(f), 1000 * f[::-1], jnp.asarray(rng.normal(size=f.shape), f.dtype)):
-        for convention in ("mean", "relative"):
-            value, gradient = jax.jit(jax.value_and_grad(distance_of(name, f, convention)))(start)
+    starts = jnp.zeros_like(f), 1000 * f[::-1], jnp.asarray(rng.normal(size=f.shape), f.dtype)
+    for convention in ("mean", "relative"):
+        both = jax.jit(jax.value_and_grad(distance_of(name, f, convention)))
+        for value, gradient in map(both, starts):
             assert jnp.isfinite(value)
             assert jnp.isfinite(gradient).all()
 
@@ -279,7 +280,8 @@ def test_ignores_the_order_of_pixels_and_is_the_same_vmapped_and_jitted(name, rn
     assert float(distance(jnp.asarray(shuffled))) == pytest.approx(float(distance(f)), rel=1e-4)
     images = jnp.stack([f, f[::-1] * 2, f - 1])
     gradient = jax.grad(distance)
-    loop = jnp.stack([gradient(image) for image in images])
+    with jax.disable_jit():
+        loop = jnp.stack([gradient(image) for image in images])
     assert relative_error(jax.jit(jax.vmap(gradient))(images), loop) < 1e-4
 
 
