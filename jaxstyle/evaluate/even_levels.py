@@ -25,7 +25,7 @@ DECADES = 8.0
 FIRST_LEVEL = 0.1
 """The distance at strength 0, as a share of that at strength 1."""
 
-_LEAST_RISE = 0.05  # of LPIPS: where beta changes less than this, it has no levels
+_LEAST_RISE = 0.02  # of LPIPS: where beta changes less than this, even by a first look of few steps, it has no levels
 _END = 0.97  # share of the highest distance at which the style counts as saturated
 _FOOT_LEVEL, _FOOT_DECADES = 0.4, 0.8  # strength 0 lies so many decades below the level: short runs say little there
 _GROWTH, _LAG = 0.2, 0.7  # how pictures of few steps lag behind, see `place_levels`
