@@ -19,7 +19,7 @@ from jaxtyping import Array, ArrayLike, Float
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
-from jaxstyle.optimise.pyramid_sizes import Shape, scales, steps_of
+from jaxstyle.optimise.pyramid_sizes import Shape, scales, steps_of, style_shape
 from jaxstyle.optimise.transfer import run
 from jaxstyle.optimise.transfer_state import StateT, Transfer, TransferState
 
@@ -148,12 +148,14 @@ def run_pyramid(
     shapes: Sequence[Shape] | None = None,
     num_steps: Sequence[int] | None = None,
     start: Float[Array, "*lanes h_start w_start 3"] | None = None,
+    detail: bool | None = None,
     match: Callable[[Float[Array, "*lanes h w 3"], Params, Any], Any] | None = None,
 ) -> tuple[Any, list[Losses]]:
     """Run a transfer from coarse to fine, as the command does. Each size starts from the result of the size before.
 
-    The style image is scaled by the same factor as the content. A transfer that starts from the content image gets the
-    content's detail at each larger size (see `carry`). A transfer that starts from another image doesn't.
+    The style image is scaled by the same factor as the content, but to no fewer than `pyramid_sizes.LEAST` pixels a
+    side, unless it has fewer. A transfer that starts from the content image gets the content's detail at each larger
+    size (see `carry`). A transfer that starts from another image doesn't, unless `detail` asks for it.
 
     Args:
       transfer: from `make_transfer`, `make_averaging` or `make_stopping`; or a transfer of lanes, from `make_lanes`.
@@ -164,7 +166,9 @@ def run_pyramid(
       weights: LossWeights.
       shapes: the sizes (h, w), from coarse to fine; None: `pyramid_sizes.scales` of the content's size.
       num_steps: number of steps at each size; None: `pyramid_sizes.steps_of` the sizes.
-      start: (..., h, w, 3) image to start from, of any size, with a leading axis for lanes; None: the content.
+      start: (..., h, w, 3) image to start from, of any size, with a leading axis for lanes, as
+        `jnp.broadcast_to(content, (lanes, *content.shape))`; None: the content, for a transfer without lanes.
+      detail: whether each larger size gets the content's detail; None: where `start` is None.
       match: None, or a function (image, params, targets) -> targets that makes targets anew at each size: of the
         content at the first one, and then of `mix` of the content and of the picture so far, with the share
         `weights.alpha`. It is `Objective.match`; for lanes, `partial(match_lanes, objective.match)`.
@@ -194,14 +198,12 @@ def run_pyramid(
     if len(shapes) != len(num_steps) or not shapes:
         raise ValueError(f"num_steps must be one number for each of {len(shapes)} sizes, got {len(num_steps)}")
     state = transfer.init(resize(content if start is None else start, shapes[0]))
-    detail = content if start is None else None
+    fine = content if (start is None if detail is None else detail) else None
     histories = []
     for shape, steps in zip(shapes, num_steps, strict=True):
-        ratio = math.sqrt(math.prod(shape) / math.prod(content.shape[:2]))
-        of_style = [max(1, round(side * ratio)) for side in style.shape[:2]]
         smaller = resize(content, shape)
-        targets = targets_of(params, smaller, resize(style, of_style))
-        state = carry(transfer, state, shape, detail=detail)
+        targets = targets_of(params, smaller, resize(style, style_shape(style.shape, content.shape, shape)))
+        state = carry(transfer, state, shape, detail=fine)
         if match is not None:
             share = weights.alpha if histories else 1.0
             targets = match(mix(smaller, state.image, share), params, targets)

@@ -59,6 +59,29 @@ def scales(
     return tuple(dict.fromkeys([*found, (height, width)]))
 
 
+def style_shape(style: Sequence[int], content: Sequence[int], shape: Sequence[int], *, least: int = LEAST) -> Shape:
+    """Scale a style image's size by the ratio between a size of the content and its full size.
+
+    Args:
+      style: (h, w) of the style image. Further numbers are ignored, here and below.
+      content: (h, w) of the content image at full size.
+      shape: (h, w) of the content image at the size that is wanted.
+      least: smallest number of pixels that the network takes on a side. A side of the style image gets no fewer, unless
+        it has fewer already.
+
+    Returns:
+      (h, w) of the style image at that size.
+
+    Examples:
+      >>> from jaxstyle.optimise.pyramid_sizes import style_shape
+      >>> style_shape((256, 512), (512, 512), (60, 60))
+      (32, 60)
+    """
+    ratio = math.sqrt(math.prod(shape[:2]) / math.prod(content[:2]))
+    height, width = (min(side, max(least, round(side * ratio))) for side in style[:2])
+    return height, width
+
+
 def steps_of(shapes: Sequence[Shape], *, steps: int = STEPS, coarse_steps: int = COARSE_STEPS) -> tuple[int, ...]:
     """List the number of steps at each size.
 

@@ -18,6 +18,7 @@ from jaxtyping import ArrayLike, Float
 from jaxstyle.common.checks import check_count, reverse_mode_only
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights, as_weights
+from jaxstyle.objective.objective import Losses
 from jaxstyle.objective.targets import Targets
 from jaxstyle.optimise.loss_normalisation import check_weights
 from jaxstyle.optimise.transfer_state import State, Transfer
@@ -130,16 +131,17 @@ def _run_chunks(
     chunk_steps: int,
     on_chunk: OnChunk,
 ) -> SweepResult:
-    done, results, mesh = 0, list[SweepResult](), options[1]
-    while done < num_steps or not results:
+    done, losses, mesh = 0, list[Losses](), options[1]
+    while True:
         steps = min(chunk_steps, num_steps - done)
         if mesh is not None:  # a result is without the lanes that only fill devices up
             state = pad_lanes(state, mesh.size)
-        results.append(_program(run_lanes, transfer, steps, *options)(state, *operands, {}))
-        state, done = results[-1].state, done + steps
-        on_chunk(done, results[-1])
-    losses = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *(result.losses for result in results))
-    return results[-1]._replace(losses=losses)
+        result = _program(run_lanes, transfer, steps, *options)(state, *operands, {})
+        state, done = result.state, done + steps
+        losses.append(result.losses)  # and not the result, whose state and images would stay alive
+        on_chunk(done, result)
+        if done >= num_steps:
+            return result._replace(losses=jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *losses))
 
 
 def _program(function: Callable[..., Any], transfer: Transfer, *options: Any) -> Callable[..., Any]:

@@ -73,6 +73,18 @@ def test_wasserstein_of_gaussians_in_closed_form(rng):
     assert float(distance_of("wasserstein", style)(jnp.asarray(image))) == pytest.approx(wanted, rel=1e-3)
 
 
+@pytest.mark.parametrize("name", [name for name in STYLE_LOSSES if "matched" not in name])
+def test_flat_styles_have_a_gradient(name):
+    """With respect to the style, whose covariance is 0."""
+    statistic = style_statistic(name.split("+")[0])
+
+    def distance(style):
+        target = statistic.to_target(statistic.measure(style, None))
+        return statistic.distance(statistic.measure(jnp.asarray(F), None), target, convention="mean")
+
+    assert np.isfinite(jax.jit(jax.grad(distance))(jnp.full_like(S, 0.5))).all()
+
+
 @pytest.mark.usefixtures("x64")
 def test_sliced_equals_numpy_where_both_have_as_many_positions(rng):
     style = rng.normal(size=F.shape)
@@ -126,11 +138,12 @@ def test_of_more_than_65536_positions_every_other_one_a_side_is_compared(rng, st
     assert all_of_fewer != some
 
 
-def test_every_pixel_has_a_gradient_where_every_other_position_is_compared(params, rng):
-    """A position of the first layer sees 3x3 pixels."""
+@pytest.mark.parametrize("layer", ["relu1_1", "pixels"])
+def test_every_pixel_has_a_gradient_where_there_are_very_many(params, rng, layer):
+    """A position of the first layer sees 3x3 pixels, so that every other one will do; a pixel sees itself alone."""
     image, style = (jnp.asarray(rng.random((*shape, 3)), jnp.float32) for shape in ((258, 256), (40, 40)))
     objective = js.make_objective(
-        js.make_features(("relu1_1",)), content_layers=(), style_layers=("relu1_1",), style_loss="nearest"
+        js.make_features(("relu1_1", "pixels")), content_layers=(), style_layers=(layer,), style_loss="nearest"
     )
     targets = objective.targets(params, image, style)
     gradient = jax.grad(lambda x: objective.loss(x, params, targets, js.LossWeights())[0])(image)

@@ -202,6 +202,33 @@ def test_run_pyramid_of_lanes_is_that_of_each_alone(x64, content, style):
         np.testing.assert_allclose(images[i], run(transfer, js.LossWeights(beta=beta), start[i]), rtol=1e-9)
 
 
+def test_lanes_get_the_detail_that_one_alone_gets(x64, content, style):
+    content, style, params = widen(content), widen(style), jnp.float64(0.02)
+    transfer, weights = js.make_transfer(loss_of_targets, optax.adam(0.02)), js.weight_grid(beta=[0.1, 2.0])
+    options = {"shapes": [(18, 17), (36, 34)], "num_steps": [2, 2]}
+    start = jnp.broadcast_to(content, (2, *content.shape))
+    lanes, _ = run_pyramid(
+        make_lanes(transfer, weights), targets_of, params, content, style, weights, start=start, detail=True, **options
+    )
+    for i, beta in enumerate(weights.beta):
+        alone, _ = run_pyramid(transfer, targets_of, params, content, style, js.LossWeights(beta=beta), **options)
+        np.testing.assert_allclose(lanes.image[i], alone.image, rtol=1e-9)
+
+
+def test_small_and_long_styles_keep_what_the_network_needs(content):
+    found = []
+
+    def noted(params, content, style):
+        found.append((content.shape[:2], style.shape[:2]))
+        return targets_of(params, content, style)
+
+    transfer = js.make_transfer(loss_of_targets, optax.adam(0.02))
+    wide, style = (jax.ShapeDtypeStruct((*shape, 3), jnp.float32) for shape in ((160, 160), (80, 30)))
+    run = partial(run_pyramid, transfer, noted, num_steps=[0, 0])
+    jax.eval_shape(run, jnp.float32(0.02), wide, style, js.LossWeights())
+    assert found == [((60, 60), (32, 30)), ((160, 160), (80, 30))]
+
+
 def test_steps_are_one_number_a_size(content, style):
     transfer = js.make_transfer(loss, optax.adam(0.02))
     with pytest.raises(ValueError, match="one number for each of 2 sizes, got 1"):

@@ -1,5 +1,7 @@
 """Sweeps that go on from a state, take hyperparameters and chunks, and lanes over several images."""
 
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,6 +81,19 @@ def test_chunks_are_the_whole_and_told_one_by_one(tiny, transfer):
     np.testing.assert_array_equal(told[-1][1].images, found.images)
     nothing = js.sweep(transfer, start, *operands, GRID, num_steps=0, on_chunk=lambda *x: told.append(x))
     assert nothing.losses.total.shape == (3, 0)
+
+
+def test_chunks_that_were_told_are_let_go(tiny, transfer):
+    _, start, operands = tiny
+    told, alive = [], []
+
+    def note(done, result):
+        told.append(weakref.ref(result.images))
+        alive.append(sum(ref() is not None for ref in told))
+
+    js.sweep(transfer, start, *operands, GRID, num_steps=5, chunk_steps=1, on_chunk=note)
+    assert len(told) == 5
+    assert max(alive) <= 2
 
 
 def test_what_a_hook_raises_ends_the_sweep(tiny, transfer):

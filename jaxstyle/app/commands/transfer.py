@@ -89,13 +89,13 @@ def _transfer(args: argparse.Namespace) -> Path:
     to_file = partial(
         encode,
         suffix=suffix,
-        text=results.picture_text(job, job.lanes[0]),
         quality=args.quality,
         profile=content.profile if args.keep_profile else None,
         exif=content.exif if args.keep_metadata else None,
     )
     try:
-        to_file(content.image)  # What this kind of file can't hold fails here, before the work.
+        # What this kind of file can't hold fails here, before the work.
+        to_file(content.image, text=results.picture_text(job, job.lanes[0]))
     except (OSError, ValueError) as error:
         raise StartError(f"cannot make {output}: {error}; choose another kind of file") from error
     tell_start(job)
@@ -105,7 +105,8 @@ def _transfer(args: argparse.Namespace) -> Path:
     outcome = run_job.run_job(job, read_run_options(args))
     if not outcome.ok[0]:
         raise RunError(f"{outcome.reason(0)}; take smaller weights or a smaller --learning-rate")
-    write_or_keep(output, to_file(outcome.images[0]), overwrite=args.overwrite)
+    text = results.picture_text(job, job.lanes[0])  # with the beta that was found for a strength
+    write_or_keep(output, to_file(outcome.images[0], text=text), overwrite=args.overwrite)
     of_interest = ("content", "style") if settings.content else ("style",)
     losses = [f"{name} {getattr(outcome.final, name)[0]:.4g}" for name in of_interest]
     say_done(f"{outcome.steps[0]} steps in {outcome.seconds:.0f} s, {', '.join(losses)}: {output}")

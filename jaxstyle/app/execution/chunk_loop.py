@@ -73,7 +73,7 @@ def take_steps(
         done += number
         now = time.monotonic()
         duration, began = now - began, now
-        pace = number / duration
+        pace = number / max(duration, 1e-6)  # a coarse clock may stand still
         seconds = min(max(_LEAST_SECONDS, _STEPS / pace), _MOST_SECONDS)
         count = max(1, min(round(pace * seconds), 2 * number, CAPACITY))
         if not waiting and (done == steps or wants_state(done)) and show_state(done, state):

@@ -1,5 +1,6 @@
 """The job that a command carries out: its inputs are read and checked here, and nothing is compiled yet."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -110,7 +111,7 @@ def _make_objective(settings: Settings, network: Network) -> Objective:
             style_loss=settings.style_loss,
             convention=settings.convention,
         )
-        _check_convention(settings)
+        check_convention(settings.convention, settings.style_loss, settings.style_layers, settings.content_loss)
     except ValueError as error:  # its message says in one line what is wrong with an option
         raise StartError(str(error)) from error
     if settings.colour not in LUMINANCE:
@@ -202,19 +203,19 @@ def _check_lengths(settings: Settings, lane: LaneValues) -> None:
             )
 
 
-def _check_convention(settings: Settings) -> None:
-    """Raise ValueError if the style loss doesn't take the convention, which would show only when it is traced."""
-    if settings.convention == "mean":  # which all losses take
+def check_convention(convention: str, style_loss: str, style_layers: Sequence[str], content_loss: str) -> None:
+    """Raise ValueError if the losses don't take the convention, which would show only when they are traced."""
+    if convention == "mean":  # which all losses take
         return
-    by_layer = statistics_by_layer(settings.style_loss, settings.style_layers)
-    of_content = content_statistic(settings.content_loss)
+    by_layer = statistics_by_layer(style_loss, style_layers)
+    of_content = content_statistic(content_loss)
 
     def distances(f: jax.Array) -> list[jax.Array]:
         content = of_content.measure(f)
-        found = [of_content.distance(content, content, convention=settings.convention)]
+        found = [of_content.distance(content, content, convention=convention)]
         for statistic in dict.fromkeys(by_layer.values()):  # each once, however many layers it compares
             style = statistic.measure(f, None)
-            found.append(statistic.distance(style, statistic.to_target(style), convention=settings.convention))
+            found.append(statistic.distance(style, statistic.to_target(style), convention=convention))
         return found
 
     jax.eval_shape(distances, jax.ShapeDtypeStruct((4, 4, 8), "float32"))

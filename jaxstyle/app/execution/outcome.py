@@ -65,6 +65,12 @@ def join_outcomes(outcomes: Sequence[Outcome], lanes: Sequence[int] | None = Non
     return Outcome([images[i] for i in order], *joined, seconds=sum(outcome.seconds for outcome in outcomes))
 
 
+def take_lanes(outcome: Outcome, lanes: Sequence[int]) -> Outcome:
+    """Take the lanes with these indices."""
+    arrays = jax.tree.map(lambda x: x[np.asarray(lanes, int)], outcome[1:-1])
+    return Outcome([outcome.images[lane] for lane in lanes], *arrays, seconds=outcome.seconds)
+
+
 def replace_lanes(outcome: Outcome, lanes: Sequence[int] | np.ndarray, again: Outcome) -> Outcome:
     """Replace the lanes with these indices by another outcome of them, which took as many steps or fewer."""
     images = list(outcome.images)

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -31,6 +32,7 @@ WHITE = (255, 255, 255)
 # photographs. `read_tiff` reads TIFF, and `read_pnm` reads some kinds of PPM.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "PPM", "JPEG2000")
 _GRAY_16_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_LOCK = threading.RLock()  # Pillow's limit, the filters of warnings and stderr belong to the whole process
 _SEVERAL = ("GIF", "PNG", "WEBP", "AVIF")  # the other frames of an MPO are previews
 
 # Without a handler, warnings about odd files would become lines on stderr.
@@ -85,7 +87,7 @@ def decode(
     """
     try:
         # libtiff prints on stderr by itself, and one line says the same afterwards.
-        with _guard(max_pixels), silent_stderr() if data[:2] in (b"II", b"MM") else contextlib.nullcontext():
+        with _LOCK, _guard(max_pixels), silent_stderr() if data[:2] in (b"II", b"MM") else contextlib.nullcontext():
             return _decode(data, size, background, max_pixels)
     except Image.UnidentifiedImageError as error:
         raise StartError(f"cannot read {label}: {_name_unknown(data)}") from error

@@ -1,6 +1,5 @@
 """Scale the pictures of a job to the size of one of its stages."""
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -10,7 +9,7 @@ from jaxstyle.app.pictures.image_sources import Picture
 from jaxstyle.app.pictures.job_pictures import Pictures, StyleSet
 from jaxstyle.app.system.kept_programs import jit_kept
 from jaxstyle.optimise.pyramid import resize
-from jaxstyle.optimise.pyramid_sizes import Shape
+from jaxstyle.optimise.pyramid_sizes import Shape, style_shape
 
 
 def at_scale(pictures: Pictures, full: Shape, shape: Shape, *, least: int) -> Pictures:
@@ -21,17 +20,12 @@ def at_scale(pictures: Pictures, full: Shape, shape: Shape, *, least: int) -> Pi
     """
     if shape == full:
         return pictures
-    ratio = math.sqrt(math.prod(shape) / math.prod(full))
 
     def shrink(picture: Picture, to: Shape) -> Picture:
         return picture._replace(image=np.asarray(jit_kept(partial(resize, shape=tuple(to)))(picture.image)))
 
-    def style_shape(image: np.ndarray) -> Shape:
-        h, w = (max(least, round(side * ratio)) for side in image.shape[:2])
-        return min(h, image.shape[0]), min(w, image.shape[1])
-
     def shrink_styles(styles: Sequence[Picture]) -> list[Picture]:
-        return [shrink(style, style_shape(style.image)) for style in styles]
+        return [shrink(style, style_shape(style.image.shape, full, shape, least=least)) for style in styles]
 
     return pictures._replace(
         contents=[shrink(p, shape) if p.image.shape[:2] == full else p for p in pictures.contents],

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxstyle.app.execution.job import check_convention
 from jaxstyle.app.execution.optimizer_choice import OPTIMIZERS
 from jaxstyle.app.planning.machine import Machine, Speed
 from jaxstyle.app.planning.most_lanes import Compiled, search_most
@@ -23,14 +24,14 @@ from jaxstyle.network.layers import BLOCKS, LAYERS, block_of, min_size, plain_la
 from jaxstyle.network.vgg import prepare
 from jaxstyle.network.vgg_features import make_features
 from jaxstyle.objective.loss_weights import LossWeights
-from jaxstyle.objective.objective import make_objective
+from jaxstyle.objective.objective import Objective, make_objective
 from jaxstyle.optimise.stopping import make_stopping
 from jaxstyle.optimise.transfer import make_transfer, run_chunk
 from jaxstyle.optimise.transfer_state import Transfer
 from jaxstyle.parallel.lanes import make_lanes
 from jaxstyle.parallel.microbatch_size import default_microbatch
 from jaxstyle.parallel.plan import read_plan
-from jaxstyle.parallel.stacked_targets import StackedTargets
+from jaxstyle.parallel.stacked_targets import StackedTargets, match_lanes
 from jaxstyle.pretrained.load import load_weights
 
 _CHUNK = 50  # steps whose losses one chunk of the command keeps
@@ -58,6 +59,7 @@ class Problem(NamedTuple):
     """The step of one lane, and the shapes of its inputs."""
 
     transfer: Transfer
+    objective: Objective
     features: Features
     params: Any
     targets: Any
@@ -106,6 +108,7 @@ def make_problem(request: Request, machine: Machine, *, backend: str = "auto") -
     try:
         options = {"pooling": request.pooling, "padding": request.padding, "dtype": request.dtype}
         features = make_features(layers, **options, backend=backend)
+        check_convention(request.convention, request.style_loss, request.style_layers, "features")
         objective = make_objective(features, convention=request.convention, **named)
         params = load_weights(request.weights).params
     except ValueError as error:  # the message says in one line what is wrong with an option
@@ -119,7 +122,7 @@ def make_problem(request: Request, machine: Machine, *, backend: str = "auto") -
     targets = jax.eval_shape(objective.targets, params, image, image)
     rate = () if choice.learning_rate is None else (choice.learning_rate,)
     transfer = make_stopping(make_transfer(objective.loss, choice.make(*rate)))  # as the command runs it
-    return Problem(transfer, features, params, targets, image)
+    return Problem(transfer, objective, features, params, targets, image)
 
 
 def _compile(problem: Problem, machine: Machine, each: int, microbatch: int) -> Compiled:
@@ -139,6 +142,9 @@ def _compile(problem: Problem, machine: Machine, each: int, microbatch: int) -> 
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), problem.targets)
     index = put(jax.ShapeDtypeStruct((count,), jnp.int32), "lanes")
     targets = StackedTargets(put(one.content), put(one.style), index, index)
+    images = jax.ShapeDtypeStruct((count, *problem.image.shape), problem.image.dtype)
+    found = jax.eval_shape(partial(match_lanes, problem.objective.match), images, problem.params, targets)
+    targets = targets._replace(matches=put(found.matches, "lanes"))  # found once a size, as the command does
     arguments = (put(state, "lanes"), put(problem.params), targets, put(weights, "lanes"))
     steps = put(jax.ShapeDtypeStruct((), jnp.int32))
     return compile_chunk(lanes, (*arguments, steps), machine, count, groups=-(-each // microbatch))
@@ -248,7 +254,9 @@ def _roofline(speed: Speed, forward: float, backward: float, accessed: float | N
 def count_flops(request: Request, layers: Container[str]) -> tuple[int, int]:
     """Count the FLOPs of one lane's loss, and of its gradient, in direct convolutions and Gram matrices.
 
-    What Winograd's algorithm saves is not taken off. All other FLOPs are less than 2 %.
+    What Winograd's algorithm saves is not taken off. With Gram matrices, all other FLOPs are less than 2 %. The
+    iterations of Wasserstein's matrix roots and the search for the nearest positions are left out too: with the default
+    style loss, they are another 31 % of the loss at 160 pixels, and 17 % at 512.
     """
     total, size, channels = 0, request.size, 3
     wanted = plain_layers(list(dict.fromkeys(request.content_layers + request.style_layers)))

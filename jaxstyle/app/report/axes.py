@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Container, Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from jaxstyle.app.run_folder.stored_run import Lane, to_number
@@ -13,6 +15,7 @@ from jaxstyle.app.settings.values import parse_seed
 
 _FIRST = ("strength", "beta")  # The setting that this program is about comes first.
 _ALWAYS = ("size",)  # The command of a lane gives this even at its default.
+_SLICE = re.compile(r"\[-?\d*:-?\d*\]$")  # of a folder
 _LEFT_OUT = ("preset", "microbatch")  # What a preset sets is in the other options. Groups do not change pictures.
 
 
@@ -70,9 +73,20 @@ def inputs_of_lane(
     """Return the arguments CONTENT and STYLE of a command that makes lanes of this pair of images alone."""
     found = []
     for kind, files, index in (("content", contents, lane.content), ("style", styles, lane.style)):
-        given = record.get("options", {}).get(kind)
-        found.append(given if len(files) == 1 and isinstance(given, str) else files[index]["file"])
+        given, file = record.get("options", {}).get(kind), str(files[index]["file"])
+        if isinstance(given, str):
+            found.append(given if len(files) == 1 else _input_of_many(given, file))
+        else:
+            found.append(file)
     return found
+
+
+def _input_of_many(given: str, file: str) -> str:
+    """Return the argument that names one image of a folder or of a split of TensorFlow Datasets."""
+    if given.startswith("tfds:"):
+        split, _, number = file.rpartition("/")[2].partition("#")
+        return f"{given.rpartition('/')[0]}/{split}[{number}:{int(number) + 1}]" if number.isdigit() else file
+    return str(PurePath(_SLICE.sub("", given), file))
 
 
 def shared_options(record: Mapping[str, Any], settings: Container[str]) -> list[str]:

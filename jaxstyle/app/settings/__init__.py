@@ -11,15 +11,15 @@ alpha : beta : tv matter to the optimisers, so a note names the lanes of a grid 
 ## Strengths
 
 What a beta does depends on the style image, the size, the loss and the network. A strength does not: 0 is nearly the
-photograph, at 1 the style has saturated, and equal steps between them are equal steps of LPIPS, the perceptual
-distance to the photograph. `jaxstyle sweep PHOTOS STYLES` makes five lanes at even strengths for each pair of images,
-with `--beta auto:8` eight; `--strength 0.2 0.5 0.8` names them, also for `jaxstyle transfer`. Two short runs of small
+photograph, at 1 the style has saturated, and equal steps between them are equal steps of LPIPS, the perceptual distance
+to the photograph. `jaxstyle sweep PHOTOS STYLES` makes five lanes at even strengths for each pair of images, with
+`--beta auto:8` eight; `--strength 0.2 0.5 0.8` names them, also for `jaxstyle transfer`. Two short runs of small
 pictures find the beta of each strength, for each pair and each of the other settings by itself. Where the finished
-lanes are uneven, one lane in five is run again with another beta. `run.json` and `lanes.csv` hold the betas.
-Where there are no levels (alpha is 0, the style is the photograph itself, pictures have less than 32 pixels a side), a
-line says so, and the betas are evenly spaced by ratios instead. Where `--alpha` or a grid file names weights, as some
-presets do, beta has five fixed values unless it is given. `jaxstyle select` cross-validates strengths where a run has
-them.
+lanes are uneven, one lane in five is run again with another beta, except in a sweep by shards. `run.json` and
+`lanes.csv` hold the betas. Where there are no levels (alpha is 0, the style is the photograph itself, pictures have
+less than 32 pixels a side), a line says so, and the betas are evenly spaced by ratios instead. Where `--alpha` or a
+grid file names weights, as some presets do, beta has five fixed values unless it is given. `jaxstyle select`
+cross-validates strengths where a run has them.
 
 ## What a picture is made of
 

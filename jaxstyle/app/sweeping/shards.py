@@ -1,4 +1,8 @@
-"""Runs a sweep in n independent processes that share a run folder: each computes a shard, and merge joins them."""
+"""Runs a sweep in n independent processes that share a run folder: each computes a shard, and merge joins them.
+
+A shard doesn't know how even the lanes of another are, so lanes with strengths keep the betas at which they were
+placed. A sweep in one process may run one in five again with another beta.
+"""
 
 import re
 import shlex
@@ -75,6 +79,8 @@ def run_shard(job: Job, folder: Path, record: Mapping[str, Any], options: RunOpt
 
 def merge(run: Path, network: str | None = None) -> None:
     """Write the tables, pictures, sheet and report of a run whose shards are all done, as one process would have done.
+
+    Only uneven lanes are not run again.
 
     Raises:
       StartError: if there are no shards, they belong to different runs, or one is missing.

@@ -13,7 +13,7 @@ from jaxstyle.app.checkpoints.checkpoints import Checkpoints, has_checkpoints
 from jaxstyle.app.execution import run_job
 from jaxstyle.app.execution.job import Job, with_smaller_rate
 from jaxstyle.app.execution.lanes_of_shape import SnapshotWriter
-from jaxstyle.app.execution.outcome import Outcome, join_outcomes, replace_lanes
+from jaxstyle.app.execution.outcome import Outcome, join_outcomes, replace_lanes, take_lanes
 from jaxstyle.app.run_folder.folder import check_places
 from jaxstyle.app.run_folder.run_json import write_record
 from jaxstyle.app.settings.grids import refine
@@ -108,14 +108,22 @@ def _correct(
     moved = {int(number): beta for number, beta in record["corrected"].items()}
     if not moved:
         return job, outcome, record
-    betas = [moved.get(number, lane["beta"]) for number, lane in enumerate(job.lanes)]
-    job = placing.with_betas(job, betas)
-    tell(f"{len(moved)} of {len(betas)} lanes again, with another beta: their steps were uneven")
-    again = job._replace(lanes=[job.lanes[number] for number in moved])
+    tell(f"{len(moved)} of {len(job.lanes)} lanes again, with another beta: their steps were uneven")
+    corrected = _with_moved(job, moved)
+    again = job._replace(lanes=[corrected.lanes[number] for number in moved])
     checkpoints = Checkpoints(folder, record, minutes=options.checkpoint_every)
-    report.begin(job)
+    report.begin(corrected)
     storage = run_job.RunStorage("corrected", checkpoints, make_snapshot_writer(folder), list(moved), report.viewer)
-    return job, replace_lanes(outcome, list(moved), run_job.run_job(again, options, storage)), record
+    result = run_job.run_job(again, options, storage)
+    good = [i for i in range(len(moved)) if result.ok[i]]  # a lane that fails now keeps its first picture and beta
+    numbers = [list(moved)[i] for i in good]
+    job = _with_moved(job, {number: moved[number] for number in numbers})
+    return job, replace_lanes(outcome, numbers, take_lanes(result, good)), record
+
+
+def _with_moved(job: Job, moved: Mapping[int, float]) -> Job:
+    """Return the job with other betas for the lanes with these numbers."""
+    return placing.with_betas(job, [moved.get(number, lane["beta"]) for number, lane in enumerate(job.lanes)])
 
 
 def _remove_checkpoints(checkpoints: Checkpoints, folder: Path) -> None:

@@ -18,6 +18,7 @@ from jaxstyle.objective.statistics.positions import Positions, Samples, find_nea
 from jaxstyle.objective.statistics.statistic import EPSILON, StyleStatistic, scaled
 
 _MANY = 65_536  # positions, of which every other one a side will do: those of the first layer from 257x256 pixels on
+_COLOURS = 3  # channels of an image, whose positions see nothing of their neighbours
 
 
 class EmdTarget(NamedTuple):
@@ -47,9 +48,10 @@ def nearest(*, both: bool = False, count: int = 1024, patch: int = 1, block: int
     positions is taken, spread evenly, so that the loss is a function of the image and targets have one shape for all
     sizes. All positions of the image are taken, since one that is left out would get no gradient; but of more than
     65,536, every other one a side, since in a layer of 3x3 convolutions each pixel is still seen by one that is taken,
-    and the search in the first layer would take half as long as the network. They are compared in blocks, so that
-    memory doesn't grow with the product of both numbers. Which position is nearest is a matter of integers, and has no
-    gradient; so the backward pass holds no matrix of distances.
+    and the search in the first layer would take half as long as the network. Of an image itself, with three channels,
+    all pixels are taken. They are compared in blocks, so that memory doesn't grow with the product of both numbers.
+    Which position is nearest is a matter of integers, and has no gradient; so the backward pass holds no matrix of
+    distances.
 
     A mask weights the image's positions by its square. Of the style, the sample is drawn from the mask's positions.
 
@@ -120,8 +122,10 @@ def relaxed_emd(*, count: int = 1024, block: int = 2048) -> StyleStatistic:
 
 
 def _thin(found: Positions) -> Positions:
-    """Take every other position a side, where there are very many."""
-    return Positions(found.features[::2, ::2], found.mask[::2, ::2]) if found.mask.size > _MANY else found
+    """Take every other position a side, where there are very many, and each saw its neighbours."""
+    if found.mask.size <= _MANY or found.features.shape[-1] <= _COLOURS:
+        return found
+    return Positions(found.features[::2, ::2], found.mask[::2, ::2])
 
 
 def _patches(found: Positions, side: int) -> Positions:

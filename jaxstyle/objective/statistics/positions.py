@@ -98,9 +98,10 @@ def sample_positions(weights: Float[Array, "h w"], count: int) -> Int[Array, " n
     order = _z_order(h, w)
     own = weights.reshape(-1)[order]
     own = jnp.where(own.sum() > 0, own, 1)
-    reached = jnp.cumsum(own)
-    wanted = (np.arange(count) + 0.5) / count * reached[-1]
     # A position without weight adds nothing to the sum before it, so it is never the first that exceeds what is wanted.
+    # Sums in float32, which are made of parts, would rise and fall by a rounding there.
+    reached = lax.cummax(jnp.where(own > 0, jnp.cumsum(own), 0))
+    wanted = (np.arange(count) + 0.5) / count * reached[-1]
     places = jnp.searchsorted(reached, wanted.astype(own.dtype), side="right")
     return jnp.asarray(order)[jnp.minimum(places, h * w - 1)]
 

@@ -80,7 +80,9 @@ def _to_target(found: Gaussian) -> GaussianTarget:
     covariance = (
         found.spread if len(found.spread) == found.spread.shape[1] else exact_matmul(found.spread.T, found.spread)
     )
-    floor = 2e-3 * jnp.sqrt(jnp.square(covariance).sum()) + 1e-8
+    # The root of 0, of a flat style or an empty region, has no finite gradient.
+    square = jnp.maximum(jnp.square(covariance).sum(), jnp.finfo(covariance.dtype).tiny)
+    floor = 2e-3 * jnp.sqrt(square) + 1e-8
     eye = jnp.eye(len(covariance), dtype=covariance.dtype)
     noisy = covariance / 2 + matrix_root(exact_matmul(covariance, covariance) / 4 + floor**2 * eye)
     return GaussianTarget(found.mean, matrix_root(noisy), floor, jnp.stack([jnp.trace(covariance), jnp.trace(noisy)]))

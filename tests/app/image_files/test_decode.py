@@ -1,7 +1,10 @@
 import io
+import os
 import struct
 import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -346,6 +349,16 @@ def test_float_tiffs_that_swell_take_no_more_than_their_size_and_odd_ones_are_re
     short = data.replace(width, struct.pack("<HHII", 256, 4, 1, 0))
     assert short != data
     fails(short, "the TIFF is damaged: it has no pixels")
+
+
+def test_threads_leave_the_process_as_it_was(rgba):
+    """Pillow's limit, the filters of warnings and stderr belong to the process."""
+    image = Image.fromarray(rgba[..., :3])
+    files = [encoded(image, kind, **options) for kind, options in (("PNG", {}), ("TIFF", {"compression": "jpeg"}))] * 50
+    before = (Image.MAX_IMAGE_PIXELS, list(warnings.filters), os.fstat(2).st_ino)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read, files))
+    assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters), os.fstat(2).st_ino) == before
 
 
 def test_text_and_profiles_that_swell_are_refused():

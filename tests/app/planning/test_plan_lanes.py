@@ -242,6 +242,7 @@ def test_plan_of_a_gpu_that_is_not_here(capsys, monkeypatch):
         (["--size", "20"], "--size 20 is too small for the layers asked for: the smallest is 32"),
         (["--optimizer", "sgd"], "unknown optimizer 'sgd'; valid: adam, lbfgs"),
         (["--convention", "none"], "unknown convention 'none'; valid: mean, gatys, johnson, relative"),
+        (["--convention", "gatys", "--style-loss", "nearest"], "convention 'gatys' is for Gram matrices"),
         (["--style-layers", "relu9_1"], "unknown layer 'relu9_1'; valid layers: conv1_1"),
         (["--weights", "nothing"], "unknown weights 'nothing'"),
         (["--memory", "24GB", "--rows"], "--memory is for lanes on one GPU: leave --rows and --topology out"),

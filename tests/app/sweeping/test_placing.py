@@ -12,6 +12,7 @@ from jaxstyle.app.execution.job import load_job
 from jaxstyle.app.execution.progress import Progress
 from jaxstyle.app.sweeping import placing, sweep_run
 from jaxstyle.evaluate.metric_names import TABLE_METRICS
+from jaxstyle.optimise.stopping import DIVERGED
 from tests.app.settings.test_settings import settings_of
 from tests.app.sweeping.test_resume import kill_after, killed, results
 from tests.command import QUICKEST, fails, jaxstyle, read_table
@@ -133,6 +134,26 @@ def test_each_pair_and_each_set_of_lanes_gets_its_own(images, measured):
     ] == [pair for pair in pairs if pair[0] == pair[1]]
 
 
+def test_a_lane_that_fails_when_it_runs_again_keeps_its_first_picture(images, measured, monkeypatch):
+    again, run_job = [], sweep_run.run_job.run_job
+
+    def fail(job, options, storage=None):
+        outcome = run_job(job, options, storage)
+        if storage is None or storage.name != "corrected":
+            return outcome
+        again.extend(lane["beta"] for lane in job.lanes)
+        status = np.array([outcome.status[0], DIVERGED], outcome.status.dtype)
+        return outcome._replace(status=status, images=[image * 0 for image in outcome.images])
+
+    monkeypatch.setattr(sweep_run.run_job, "run_job", fail)
+    monkeypatch.setattr(placing, "correct_betas", lambda *_: {1: 0.5, 3: 7.0})
+    assert jaxstyle(*SWEEP, "--out", "run") == 0
+    assert again == [0.5, 7.0]
+    placed = json.loads((images / "run" / "run.json").read_text())["betas"]
+    assert column(images / "run", "beta").tolist() == [placed[0], 0.5, *placed[2:]]
+    assert [image.max() > 0 for image in js.load_run("run").images] == [True, False, True, True, True]
+
+
 @pytest.mark.slow
 def test_shards_place_their_own_lanes(images, measured):
     assert jaxstyle(*SWEEP, "--out", "whole") == 0
@@ -200,6 +221,8 @@ def test_transfer_by_strength(images, measured, capsys):
     assert jaxstyle(*transfer, "--beta", line.rpartition(" ")[2], "-o", "beta.png") == 0
     with Image.open("half.png") as half, Image.open("beta.png") as beta:
         np.testing.assert_array_equal(np.asarray(half), np.asarray(beta))
+        of_half, of_beta = (json.loads(picture.text["jaxstyle"]) for picture in (half, beta))
+    assert (of_half["strength"], of_half["beta"]) == (0.5, of_beta["beta"])
 
 
 def test_refined_lanes_have_strengths_between(images, measured):
