@@ -68,7 +68,7 @@ FURTHER = {
     ImplicitGradient: "targets weights optimality remaining residual",
     implicit_gradient: ("loss image cotangent params targets weights / bounds damping tolerance num_iterations"),
     run_chunk: "transfer state params targets weights count / capacity",
-    run_pyramid: "transfer targets_of params content style weights / shapes num_steps start match",
+    run_pyramid: "transfer targets_of params content style weights / shapes num_steps start detail match",
     make_averaging: "transfer / decay",
     make_lanes: "transfer weights / microbatch mesh",
     make_stopping: "transfer / tolerance window factor",

@@ -7,13 +7,14 @@ less than 1e-5 and the image's gradient by less than 1e-4 (relative L2, in the t
 instead of activations for ReLU and pooling.
 
 `js.make_features(dtype=...)` has four precisions, named as the field names them. Gram matrices, losses, image and
-optimiser are float32 in all of them.
+optimiser are float32 in all of them; only Wasserstein's covariances are made of bfloat16 products for features of that
+dtype.
 
 | dtype | products | what it is for |
 |---|---|---|
 | `float32` | exact, everywhere | CPUs; the reference. GPUs leave their tensor cores, TPUs take six products |
 | `tensorfloat32` | on GPUs, operands keep 10 bits | GPUs, as PyTorch convolves by default; float32 elsewhere |
-| `bfloat16` | one, operands keep 8 bits | TPUs, and GPUs that have it: half the memory, and the fastest |
+| `bfloat16` | one, operands keep 8 bits | TPUs, and GPUs that have it: half of float32's activations, and the fastest |
 | `bfloat16_3x` | three forward, one backward | a gradient within 1 % of float32's, at about twice the time |
 
 The image's gradient in bfloat16 is 7 to 14 % off float32's (relative L2, bundled weights, 96 px), because sums close to

@@ -19,7 +19,7 @@ from jaxtyping import Array, ArrayLike, Float
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
-from jaxstyle.optimise.pyramid_sizes import Shape, scales, steps_of, style_shape
+from jaxstyle.optimise.pyramid_sizes import LEAST, Shape, scales, steps_of, style_shape
 from jaxstyle.optimise.transfer import run
 from jaxstyle.optimise.transfer_state import StateT, Transfer, TransferState
 
@@ -154,8 +154,9 @@ def run_pyramid(
     """Run a transfer from coarse to fine, as the command does. Each size starts from the result of the size before.
 
     The style image is scaled by the same factor as the content, but to no fewer than `pyramid_sizes.LEAST` pixels a
-    side, unless it has fewer. A transfer that starts from the content image gets the content's detail at each larger
-    size (see `carry`). A transfer that starts from another image doesn't, unless `detail` asks for it.
+    side, unless it has fewer or the content has at that size. A transfer that starts from the content image gets the
+    content's detail at each larger size (see `carry`). A transfer that starts from another image doesn't, unless
+    `detail` asks for it.
 
     Args:
       transfer: from `make_transfer`, `make_averaging` or `make_stopping`; or a transfer of lanes, from `make_lanes`.
@@ -202,7 +203,8 @@ def run_pyramid(
     histories = []
     for shape, steps in zip(shapes, num_steps, strict=True):
         smaller = resize(content, shape)
-        targets = targets_of(params, smaller, resize(style, style_shape(style.shape, content.shape, shape)))
+        of_style = style_shape(style.shape, content.shape, shape, least=min(LEAST, *shape[:2]))
+        targets = targets_of(params, smaller, resize(style, of_style))
         state = carry(transfer, state, shape, detail=fine)
         if match is not None:
             share = weights.alpha if histories else 1.0

@@ -3,7 +3,7 @@
 python scripts/examples/lanes_over_a_mesh.py writes mesh.png: eight lanes, one from each device.
 
 Lanes need nothing from each other, so that the compiled program exchanges nothing; 12 lanes on 8 devices would be
-padded to 16. On the chips of a TPU or several GPUs the same lines do the same.
+padded to 16. On the chips of one TPU host or several GPUs the same lines do the same.
 """
 
 import sys

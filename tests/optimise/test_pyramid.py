@@ -163,7 +163,7 @@ def test_run_pyramid_is_its_parts(x64, content, style, from_content):
     call = partial(run_pyramid, transfer, targets_of, params, content, style, weights, shapes=shapes)
     start = None if from_content else 1 - content
     found, losses = call(num_steps=[3, 2], start=start)
-    small, of_style = resize(content, shapes[0]), resize(style, (16, 22))
+    small, of_style = resize(content, shapes[0]), resize(style, (17, 22))  # no side has fewer than the content's
     state = transfer.init(small if from_content else resize(1 - content, shapes[0]))
     state, rows = js.run(transfer, state, params, targets_of(params, small, of_style), weights, num_steps=3)
     state = carry(transfer, state, shapes[1], detail=content if from_content else None)

@@ -12,9 +12,9 @@ lanes around the knee by itself.
 
 Lanes are shared out among all local devices. `--shard 0/3`, `1/3` and `2/3` with one `--out` are three jobs, each
 resumable alone, which `jaxstyle merge RUN` joins. With `--distributed` the processes of a TPU slice or a Slurm job
-share the lanes out by themselves (elsewhere with `--coordinator HOST:PORT --process 0/2`). A process of `--distributed`
-that is stopped or killed takes no other along: `jaxstyle resume RUN/shards/1-of-2` goes on with its share, and
-`jaxstyle merge RUN` then joins them.
+share the lanes out by themselves (elsewhere with `--coordinator HOST:PORT --process 0/2`), and process 0 joins them
+when all are done. A process of `--distributed` that is stopped or killed takes no other along: `jaxstyle resume
+RUN/shards/1-of-2` goes on with its share, and `jaxstyle merge RUN` then joins them.
 
 `--save-every` keeps pictures on the way, of which `jaxstyle animate RUN -o lane.webp` makes an animation. `--log-json`
 writes progress for programs, and `jaxstyle.app.cli.call` calls a function of yours after each chunk. Where a file
