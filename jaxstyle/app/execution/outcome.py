@@ -65,9 +65,9 @@ def join_outcomes(outcomes: Sequence[Outcome], lanes: Sequence[int] | None = Non
     return Outcome([images[i] for i in order], *joined, seconds=sum(outcome.seconds for outcome in outcomes))
 
 
-def take_lanes(outcome: Outcome, lanes: Sequence[int]) -> Outcome:
+def take_lanes(outcome: Outcome, lanes: np.ndarray) -> Outcome:
     """Take the lanes with these indices."""
-    arrays = jax.tree.map(lambda x: x[np.asarray(lanes, int)], outcome[1:-1])
+    arrays = jax.tree.map(lambda x: x[lanes], outcome[1:-1])
     return Outcome([outcome.images[lane] for lane in lanes], *arrays, seconds=outcome.seconds)
 
 
@@ -81,7 +81,7 @@ def replace_lanes(outcome: Outcome, lanes: Sequence[int] | np.ndarray, again: Ou
 
     def put(before: np.ndarray, after: np.ndarray) -> np.ndarray:
         before = before.copy()
-        before[np.asarray(lanes)] = after
+        before[np.asarray(lanes, int)] = after
         return before
 
     seconds = outcome.seconds + again.seconds

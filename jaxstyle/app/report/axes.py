@@ -74,10 +74,11 @@ def inputs_of_lane(
     found = []
     for kind, files, index in (("content", contents, lane.content), ("style", styles, lane.style)):
         given, file = record.get("options", {}).get(kind), str(files[index]["file"])
-        if isinstance(given, str):
-            found.append(given if len(files) == 1 else _input_of_many(given, file))
-        else:
-            found.append(file)
+        if not isinstance(given, str):
+            given = file
+        elif len(files) > 1:
+            given = _input_of_many(given, file)
+        found.append(given)
     return found
 
 

@@ -115,10 +115,10 @@ def _correct(
     report.begin(corrected)
     storage = run_job.RunStorage("corrected", checkpoints, make_snapshot_writer(folder), list(moved), report.viewer)
     result = run_job.run_job(again, options, storage)
-    good = [i for i in range(len(moved)) if result.ok[i]]  # a lane that fails now keeps its first picture and beta
-    numbers = [list(moved)[i] for i in good]
-    job = _with_moved(job, {number: moved[number] for number in numbers})
-    return job, replace_lanes(outcome, numbers, take_lanes(result, good)), record
+    # A lane that fails now keeps its first picture and beta.
+    moved = {number: beta for (number, beta), ok in zip(moved.items(), result.ok, strict=True) if ok}
+    good = take_lanes(result, result.ok.nonzero()[0])
+    return _with_moved(job, moved), replace_lanes(outcome, list(moved), good), record
 
 
 def _with_moved(job: Job, moved: Mapping[int, float]) -> Job:
