@@ -64,9 +64,10 @@ def make_run(
             images[name].save(folder / file)
             digest = hashlib.sha256((folder / file).read_bytes()).hexdigest()
             shape = {"height": images[name].height, "width": images[name].width}
-            inputs[kind].append(
-                {"file": (files or {}).get(name, f"{name}.jpg"), "sha256": digest, **shape, "image": file}
-            )
+            given = {"file": f"{name}.jpg", "source": f"sample:{name}"}
+            if files and name in files:
+                given = dict.fromkeys(given, files[name])
+            inputs[kind].append({**given, "sha256": digest, **shape, "image": file})
     lanes = list(itertools.product(enumerate(contents), enumerate(styles), tvs, betas))
     rows, history = [], []
     for number, ((c, content), (s, style), tv, beta) in enumerate(lanes):

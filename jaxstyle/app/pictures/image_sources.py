@@ -31,6 +31,7 @@ class Picture(NamedTuple):
       sha256: the sha256 of the encoded file.
       profile: the embedded ICC profile, if the output can be converted to it.
       exif: the part of a photograph's EXIF block that may be copied to the output.
+      source: the argument CONTENT or STYLE that names this picture alone.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Picture(NamedTuple):
     sha256: str
     profile: bytes | None = None
     exif: bytes | None = None
+    source: str = ""
 
 
 class Source(NamedTuple):
@@ -52,8 +54,13 @@ class Source(NamedTuple):
     skipped: dict[str, str]
 
 
-# What errors call a picture, what tables call it, and the function that reads its bytes.
-_Entry = tuple[str, str, Callable[[], bytes]]
+class _Entry(NamedTuple):
+    label: str  # what errors call a picture
+    name: str
+    source: str
+    get_bytes: Callable[[], bytes]
+
+
 _Decode = Callable[[bytes, str], Decoded]
 _ShowSize = Callable[[int], str]
 
@@ -89,15 +96,16 @@ def load_source(
     limit = max(1, _MAX_PIXELS // size**2)
     read: _Decode = partial(decode, size=size, background=background, max_pixels=max_pixels)
     if text.startswith(PREFIX):
-        names, images, base = open_split(text)
-        _check_count(text, len(names), limit, base, option(size))
-        entries = ((name, name, lambda data=data: data) for name, data in zip(names, images, strict=True))
+        split = open_split(text)
+        _check_count(text, len(split.names), limit, split.base, option(size))
+        columns = zip(split.names, split.sources, split.images, strict=True)
+        entries = (_Entry(name, name, source, lambda data=data: data) for name, source, data in columns)
         return _read_many(text, entries, read, smallest, option, size)
     folder, part = (None, slice(None)) if text == STDIN else _find_folder(text)
     if folder is None:
         label = name_source(text)
         name = "stdin" if text == STDIN else printable(resolve_path(text).name)
-        picture, found = _read_picture((label, name, partial(read_bytes, text, max_pixels)), read)
+        picture, found = _read_picture(_Entry(label, name, text, partial(read_bytes, text, max_pixels)), read)
         if min(picture.image.shape[:2]) < smallest:
             raise StartError(_explain_small(text, found, size, smallest, option))
         tell_notes(label, found)
@@ -108,7 +116,10 @@ def load_source(
     except OSError as error:
         raise explain(error, f"cannot read {folder}") from error
     _check_count(text, len(files), limit, str(folder), option(size))
-    entries = ((printable(str(p)), printable(p.name), partial(read_bytes, p, max_pixels)) for p in files)
+    paths = [printable(str(p)) for p in files]
+    entries = (
+        _Entry(s, printable(p.name), s, partial(read_bytes, p, max_pixels)) for p, s in zip(files, paths, strict=True)
+    )
     return _read_many(text, entries, read, smallest, option, size)
 
 
@@ -134,10 +145,10 @@ def _check_count(text: str, count: int, limit: int, base: str, size: str) -> Non
 
 
 def _read_picture(entry: _Entry, read: _Decode) -> tuple[Picture, Decoded]:
-    label, name, get_bytes = entry
-    data = get_bytes()
-    found = read(data, label)
-    return Picture(name, found.image, hashlib.sha256(data).hexdigest(), found.profile, found.exif), found
+    data = entry.get_bytes()
+    found = read(data, entry.label)
+    digest = hashlib.sha256(data).hexdigest()
+    return Picture(entry.name, found.image, digest, found.profile, found.exif, entry.source), found
 
 
 def _read_many(
@@ -147,15 +158,14 @@ def _read_many(
     skipped: dict[str, str] = {}
     used: list[Decoded] = []
     for entry in entries:
-        label, name, _ = entry
         try:
             picture, found = _read_picture(entry, read)
         except AppError as error:
-            skipped[name] = " ".join(str(error).removeprefix(f"cannot read {label}: ").split())
+            skipped[entry.name] = " ".join(str(error).removeprefix(f"cannot read {entry.label}: ").split())
             continue
         h, w, _ = picture.image.shape
         if min(h, w) < smallest:
-            skipped[name] = f"{w}x{h} pixels, fewer than the {smallest} a side that the layers need"
+            skipped[entry.name] = f"{w}x{h} pixels, fewer than the {smallest} a side that the layers need"
         else:
             pictures.append(picture)
             used.append(found._replace(image=np.empty(0)))

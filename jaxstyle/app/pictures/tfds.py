@@ -27,11 +27,13 @@ class Split(NamedTuple):
 
     Attributes:
       names: names of the images, as oxford_flowers102/train#3, counted from the start of the whole split.
+      sources: what names each image alone, as tfds:oxford_flowers102/train[3:4].
       images: the images' encoded files, read one by one.
       base: the first whole split that it belongs to, as tfds:oxford_flowers102/train.
     """
 
     names: list[str]
+    sources: list[str]
     images: Iterator[bytes]
     base: str
 
@@ -74,9 +76,11 @@ def open_split(text: str) -> Split:
     ranges = [range(part.from_ or 0, lengths[part.splitname] if part.to is None else part.to) for part in parts]
     if not all(ranges):
         raise StartError(f"cannot read {text}: a slice of it holds no image")
-    names = [f"{dataset}/{part.splitname}#{i}" for part, numbers in zip(parts, ranges, strict=True) for i in numbers]
+    places = [(part.splitname, i) for part, numbers in zip(parts, ranges, strict=True) for i in numbers]
+    names = [f"{dataset}/{split}#{i}" for split, i in places]
+    sources = [f"{PREFIX}{match['dataset']}/{split}[{i}:{i + 1}]" for split, i in places]
     images = _read_images(tfds, builder, text, match["split"], feature)
-    return Split(names, images, f"{PREFIX}{match['dataset']}/{parts[0].splitname}")
+    return Split(names, sources, images, f"{PREFIX}{match['dataset']}/{parts[0].splitname}")
 
 
 def _missing_package(text: str, error: ImportError) -> StartError:

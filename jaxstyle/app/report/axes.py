@@ -2,10 +2,8 @@
 
 import json
 import math
-import re
 import shlex
 from collections.abc import Container, Iterable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from jaxstyle.app.run_folder.stored_run import Lane, to_number
@@ -15,7 +13,6 @@ from jaxstyle.app.settings.values import parse_seed
 
 _FIRST = ("strength", "beta")  # The setting that this program is about comes first.
 _ALWAYS = ("size",)  # The command of a lane gives this even at its default.
-_SLICE = re.compile(r"\[-?\d*:-?\d*\]$")  # of a folder
 _LEFT_OUT = ("preset", "microbatch")  # What a preset sets is in the other options. Groups do not change pictures.
 
 
@@ -50,15 +47,12 @@ def _order(text: str) -> tuple[bool, float, str]:
     return (True, 0.0, text) if math.isnan(number) else (False, number, text)
 
 
-def transfer_command(
-    record: Mapping[str, Any], lane: Lane, contents: Sequence[Mapping[str, Any]], styles: Sequence[Mapping[str, Any]]
-) -> str | None:
+def transfer_command(record: Mapping[str, Any], lane: Lane) -> str | None:
     """Return the command that makes a lane's picture alone; None if `jaxstyle transfer` lacks a setting of it."""
     if not lane.settings or not set(lane.settings) <= set(LANE_SETTINGS):
         return None
     settings = [word for name, value in given_settings(lane).items() for word in (flag_of(name), value)]
-    inputs = inputs_of_lane(record, lane, contents, styles)
-    words = [*inputs, *settings, *shared_options(record, lane.settings)]
+    words = [*inputs_of_lane(record, lane), *settings, *shared_options(record, lane.settings)]
     return shlex.join(["jaxstyle", "transfer", *words, "-o", f"lane_{lane.number:04d}.png"])
 
 
@@ -67,27 +61,11 @@ def given_settings(lane: Lane) -> dict[str, str]:
     return {name: value for name, value in lane.settings.items() if name != "strength"}
 
 
-def inputs_of_lane(
-    record: Mapping[str, Any], lane: Lane, contents: Sequence[Mapping[str, Any]], styles: Sequence[Mapping[str, Any]]
-) -> list[str]:
+def inputs_of_lane(record: Mapping[str, Any], lane: Lane) -> list[str]:
     """Return the arguments CONTENT and STYLE of a command that makes lanes of this pair of images alone."""
-    found = []
-    for kind, files, index in (("content", contents, lane.content), ("style", styles, lane.style)):
-        given, file = record.get("options", {}).get(kind), str(files[index]["file"])
-        if not isinstance(given, str):
-            given = file
-        elif len(files) > 1:
-            given = _input_of_many(given, file)
-        found.append(given)
-    return found
-
-
-def _input_of_many(given: str, file: str) -> str:
-    """Return the argument that names one image of a folder or of a split of TensorFlow Datasets."""
-    if given.startswith("tfds:"):
-        split, _, number = file.rpartition("/")[2].partition("#")
-        return f"{given.rpartition('/')[0]}/{split}[{number}:{int(number) + 1}]" if number.isdigit() else file
-    return str(PurePath(_SLICE.sub("", given), file))
+    inputs = record["inputs"]
+    pair = (inputs["content"][lane.content], inputs["style"][lane.style])
+    return [str(one.get("source") or one["file"]) for one in pair]
 
 
 def shared_options(record: Mapping[str, Any], settings: Container[str]) -> list[str]:

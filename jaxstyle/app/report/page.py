@@ -134,7 +134,7 @@ def _describe(run: StoredRun, show: Show, planes: Sequence[figures.Plane]) -> di
             for title, kind in kinds.items()
         ],
         "data": {
-            "lanes": [_entry(run, card, axes, contents, styles) for card in cards],
+            "lanes": [_entry(run, card, axes) for card in cards],
             "axes": [axis.values for axis in axes],
             "content": contents,
             "style": styles,
@@ -146,9 +146,7 @@ def _describe(run: StoredRun, show: Show, planes: Sequence[figures.Plane]) -> di
     }
 
 
-def _entry(
-    run: StoredRun, card: Mapping[str, Any], axes: Sequence[Axis], contents: list[Any], styles: list[Any]
-) -> dict[str, Any]:
+def _entry(run: StoredRun, card: Mapping[str, Any], axes: Sequence[Axis]) -> dict[str, Any]:
     """Describe a lane for the page's script."""
     lane = card["lane"]
     return {
@@ -159,8 +157,8 @@ def _entry(
         "ranks": [axis.rank(lane) for axis in axes],
         "picture": card["picture"],
         "alt": card["alt"],
-        "command": transfer_command(run.record, lane, contents, styles),
-        "inputs": shlex.join(inputs_of_lane(run.record, lane, contents, styles)),
+        "command": transfer_command(run.record, lane),
+        "inputs": shlex.join(inputs_of_lane(run.record, lane)),
         "settings": given_settings(lane),
         "grid": grid_table(lane),
     }

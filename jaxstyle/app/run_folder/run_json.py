@@ -82,6 +82,7 @@ def describe_inputs(kind: str, pictures: Sequence[Picture]) -> list[dict[str, ob
     return [
         {
             "file": picture.name,
+            "source": picture.source,
             "sha256": picture.sha256,
             "pixels_sha256": hashlib.sha256(picture.image.tobytes()).hexdigest(),
             "height": picture.image.shape[0],

@@ -71,6 +71,7 @@ def test_all_pairs_of_folders_are_what_each_pair_is_alone(all_pairs):
         assert np.abs(found - wanted).mean() < 0.01
     record = json.loads((all_pairs / "run" / "run.json").read_text())
     assert [entry["file"] for entry in record["inputs"]["content"]] == ["a.png", "b.png", "c.png"]
+    assert [entry["source"] for entry in record["inputs"]["style"]] == ["styles/x.png", "styles/y.png"]
     assert {"images/content_0002.png", "images/style_0001.png", "images/lane_0023.png"} < set(
         contents(all_pairs / "run")
     )
@@ -103,6 +104,8 @@ def test_a_split_of_a_dataset(images, monkeypatch):
     assert jaxstyle("sweep", "tfds:tiny/plain/train[:2]", "s.png", *QUICKEST, "--beta", "1", "--out", "run") == 0
     record = json.loads((images / "run" / "run.json").read_text())
     assert [entry["file"] for entry in record["inputs"]["content"]] == ["tiny/plain/train#0", "tiny/plain/train#1"]
+    sources = [f"tfds:tiny/plain/train[{i}:{i + 1}]" for i in (0, 1)]
+    assert [entry["source"] for entry in record["inputs"]["content"]] == sources
     assert len(js.load_run("run").lanes) == 2
 
 

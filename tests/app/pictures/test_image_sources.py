@@ -74,6 +74,7 @@ def test_a_folder_is_its_images_by_name(photos, capsys):
     for picture in source.pictures:
         np.testing.assert_array_equal(picture.image, read_image(photos / picture.name, 16))
         assert picture.sha256 == hashlib.sha256((photos / picture.name).read_bytes()).hexdigest()
+        assert load_source(picture.source, 16).pictures[0].sha256 == picture.sha256
     assert capsys.readouterr().err == ""
 
 
@@ -81,6 +82,7 @@ def test_slices_of_a_folder(photos):
     assert names(load_source("photos[:2]", 16)) == ["C.png", "a.jpg"]
     assert names(load_source("photos/[-1:]", 16)) == ["d"]
     assert names(load_source("photos[1:3]", 16)) == ["a.jpg", "b.png"]
+    assert [p.source for p in load_source("photos[1:3]", 16).pictures] == ["photos/a.jpg", "photos/b.png"]
     fails("photos[4:]", r"photos\[4:\] holds no image")
     fails("photos[1]", r"cannot read photos\[1\]: no such file")
     fails("nothing[:2]", r"cannot read nothing\[:2\]: no such file")

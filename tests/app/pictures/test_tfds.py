@@ -108,6 +108,7 @@ def test_slices(folder, text, train, test_part):
     names = [f"tiny/plain/train#{i}" for i in train] + [f"tiny/plain/test#{i}" for i in test_part]
     assert [p.name for p in found] == names
     assert [p.sha256 for p in found] == [whole[name] for name in names]
+    assert [load_source(p.source, 64).pictures[0].name for p in found] == names
 
 
 def test_what_a_split_has_not_got(folder):

@@ -402,33 +402,16 @@ def test_the_command_of_a_lane_is_one_that_transfer_takes(tmp_path):
 
 
 def test_the_command_of_a_lane_names_what_is_not_the_default():
-    record = {
-        "options": {"content": "my cat.jpg", "style": "b", "size": 64, "style_scale": 0.5, "style_layers": ["relu1_1"]}
-    }
-    files = [{"file": "cat.jpg"}]
+    options = {"size": 64, "style_scale": 0.5, "style_layers": ["relu1_1"]}
+    inputs = {"content": [{"file": "cat.jpg", "source": "my cat.jpg"}], "style": [{"source": "b"}]}
+    record = {"options": options, "inputs": inputs}
     lane = Lane(7, settings={"beta": "10", "seed": "3"})
-    command = transfer_command(record, lane, files, files)
+    command = transfer_command(record, lane)
     assert command == (
         "jaxstyle transfer 'my cat.jpg' b --beta 10 --seed 3 --size 64 --style-scale 0.5 --style-layers relu1_1 "
         "-o lane_0007.png"
     )
-    assert transfer_command(record, Lane(0, settings={"unknown": "1"}), files, files) is None
-
-
-@pytest.mark.parametrize(
-    ("given", "file", "wanted"),
-    [
-        ("photos", "b.jpg", "photos/b.jpg"),
-        ("my photos[2:8]", "b.jpg", "'my photos/b.jpg'"),
-        ("tfds:flowers/train[:2]", "flowers/train#1", "'tfds:flowers/train[1:2]'"),
-        ("tfds:flowers/small:1.0.0/train+test", "flowers/small/test#0", "'tfds:flowers/small:1.0.0/test[0:1]'"),
-    ],
-)
-def test_the_command_of_a_lane_names_one_image_of_many(given, file, wanted):
-    record = {"options": {"content": given, "style": "b", "size": 64}}
-    lane = Lane(0, content=1, settings={"beta": "10"})
-    command = transfer_command(record, lane, [{"file": "a.jpg"}, {"file": file}], [{"file": "b.jpg"}])
-    assert command == f"jaxstyle transfer {wanted} b --beta 10 --size 64 -o lane_0000.png"
+    assert transfer_command(record, Lane(0, settings={"unknown": "1"})) is None
 
 
 def test_axes_are_the_settings_that_vary_beta_first_in_order_of_number():

@@ -32,7 +32,8 @@ def test_an_entry_of_the_registry_is_an_option_everywhere(histogram, capsys):
     record = json.loads(json.dumps({"options": to_options(found)}))
     assert record["options"]["histogram_weight"] == [1, 10, 100, 7]
     assert recorded_settings(record) == found
-    command = transfer_command(record, Lane(0, settings={"histogram_weight": "10"}), [{"file": "c"}], [{"file": "s"}])
+    record["inputs"] = {"content": [{"source": "c"}], "style": [{"source": "s"}]}
+    command = transfer_command(record, Lane(0, settings={"histogram_weight": "10"}))
     assert command == "jaxstyle transfer c s --histogram-weight 10 --size 160 -o lane_0000.png"
     with pytest.raises(SystemExit):
         cli._make_parser().parse_args(["sweep", "--help"])
