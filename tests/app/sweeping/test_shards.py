@@ -192,7 +192,7 @@ def test_others_are_waited_for_as_long_as_they_live(tmp_path, monkeypatch, signs
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("victim", "number"), [(1, signal.SIGTERM), (0, signal.SIGKILL)])
+@pytest.mark.parametrize(("victim", "number"), [(1, signal.SIGTERM), (0, signal.SIGKILL), (1, signal.SIGKILL)])
 def test_a_process_that_ends_takes_no_other_along(images, capsys, victim, number):
     """Process 0, where the others met, is killed: the others finish, and a person merges."""
     sweep = [*SWEEP, "--steps", "300", "--out", "run"]
