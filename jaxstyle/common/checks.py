@@ -14,12 +14,14 @@ def known(x: Any) -> np.ndarray | None:
     """Return the values of an array as NumPy's, if they are known.
 
     Args:
-      x: an array, or a number.
+      x: an array, a number, or a list of them.
 
     Returns:
-      The values; None if the array is being traced, or if other processes hold a part of it.
+      The values; None if a part of them is being traced, or if other processes hold a part of an array.
     """
-    if isinstance(x, Tracer) or (isinstance(x, jax.Array) and not x.is_fully_addressable):
+    if any(isinstance(part, Tracer) for part in jax.tree.leaves(x)):
+        return None
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
         return None
     # This takes NumPy: in a jitted function, even the result of a jax function of constants is a tracer.
     return np.asarray(x)
@@ -92,6 +94,19 @@ def check_count(name: str, value: Any, smallest: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < smallest:
         raise ValueError(f"{name} must be a whole number, {smallest} or more, got {value!r}")
+
+
+def check_bounds(bounds: tuple[float, float] | None) -> None:
+    """Check bounds of pixel values.
+
+    Args:
+      bounds: (low, high), or None.
+
+    Raises:
+      ValueError: if they are anything else, or not low < high.
+    """
+    if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
+        raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
 
 
 def check_shape(name: str, x: Any, axes: tuple[str, ...]) -> None:

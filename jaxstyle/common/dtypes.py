@@ -35,6 +35,23 @@ def widen(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return x.astype(wide(x.dtype))
 
 
+def as_float(x: Any) -> Array:
+    """Make an array of floating-point numbers, whose dtype doesn't depend on whether Python's numbers were whole.
+
+    Args:
+      x: a number, a list of numbers or an array.
+
+    Returns:
+      An array of the same shape, without jax's weak type; complex numbers stay complex.
+
+    Raises:
+      TypeError, ValueError: for what is no array of numbers.
+    """
+    array = jnp.asarray(x)
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.asarray(array, jnp.result_type(array, float))
+
+
 def promoted(*trees: Any) -> list[Any]:
     """Convert all arrays to one dtype: the one to which jax's usual rules promote them together.
 

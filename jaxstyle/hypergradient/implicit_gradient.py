@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import export
 from jax.scipy.sparse.linalg import cg
 
-from jaxstyle.common.checks import check_shape
+from jaxstyle.common.checks import check_bounds, check_shape
+from jaxstyle.common.dtypes import as_float
 from jaxstyle.common.images import as_image
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
@@ -100,9 +101,8 @@ def implicit_gradient(
     check_shape("image", image, ("h", "w", "3"))
     if cotangent.shape != image.shape:
         raise ValueError(f"cotangent must have the image's shape {image.shape}, got {cotangent.shape}")
-    if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
-        raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
-    weights = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x, float)), weights)
+    check_bounds(bounds)
+    weights = jax.tree.map(as_float, weights)
 
     def gradient_of(image: jax.Array, targets: Any, weights: LossWeights) -> jax.Array:
         return jax.grad(lambda x: loss(x, params, targets, weights)[0])(image)

@@ -11,7 +11,7 @@ from jax import export
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from jaxstyle.common.checks import known
-from jaxstyle.common.dtypes import promoted
+from jaxstyle.common.dtypes import as_float, promoted
 
 Weight = Real[ArrayLike, "..."]
 """One number, or an array with a number for each lane."""
@@ -50,7 +50,7 @@ def as_weights(weights: Any) -> Any:
       weights: LossWeights of numbers, lists or arrays.
 
     Returns:
-      LossWeights of arrays; None stays None.
+      LossWeights of floating-point arrays; None stays None.
 
     Raises:
       ValueError: for a leaf that holds no real numbers, and for alpha, beta or tv below 0, where values are known.
@@ -63,7 +63,8 @@ def as_weights(weights: Any) -> Any:
         try:
             if isinstance(value, Mapping):
                 raise TypeError
-            found[name] = jnp.asarray(value)
+            # Strong floats, so that 1, 1.0 and an array of them are one type, and a program is compiled once.
+            found[name] = as_float(value)
             if jnp.iscomplexobj(found[name]):
                 raise TypeError
         except (TypeError, ValueError):
@@ -81,19 +82,20 @@ def weighted_sum(name: str, weights: ArrayLike | None, terms: list[Float[Array, 
     Args:
       name: the leaf of `LossWeights` that holds the weights, for the message.
       weights: (number of terms,); None: equal ones, with sum 1.
-      terms: scalars.
+      terms: scalars; there may be none.
 
     Returns:
-      A scalar.
+      A scalar, 0 of no terms.
 
     Raises:
       ValueError: for weights of another shape.
     """
+    if weights is not None and jnp.shape(weights) != (len(terms),):
+        raise ValueError(f"weights.{name} must have shape ({len(terms)},), got {jnp.shape(weights)}")
+    if not terms:
+        return jnp.zeros(())
+    terms = promoted(*terms)
     if weights is None:
-        terms = promoted(*terms)
         return sum(terms[1:], terms[0]) / len(terms)
-    weights = jnp.asarray(weights)
-    if weights.shape != (len(terms),):
-        raise ValueError(f"weights.{name} must have shape ({len(terms)},), got {weights.shape}")
-    stacked = jnp.stack(promoted(*terms))
-    return jnp.dot(weights.astype(stacked.dtype), stacked, precision=jax.lax.Precision.HIGHEST)
+    stacked = jnp.stack(terms)
+    return jnp.dot(jnp.asarray(weights, stacked.dtype), stacked, precision=jax.lax.Precision.HIGHEST)

@@ -6,7 +6,7 @@ new values never recompile; parameters are an argument, never a constant of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import jax
@@ -151,8 +151,8 @@ def make_objective(
     Raises:
       ValueError: for features that are no function, names of layers that are no or repeated names, an unknown
         content_loss, style_loss or convention. The objective's functions raise it at trace time for a layer that the
-        network doesn't return, targets of another objective or another image size, weights of another length, and a
-        convention that content_loss or style_loss doesn't take.
+        network doesn't return, targets of another image size or, as far as shapes tell, of another objective, weights
+        of another length, and a convention that content_loss or style_loss doesn't take.
 
     Examples:
       >>> import jax, jaxstyle as js
@@ -206,14 +206,16 @@ def make_objective(
         matches = {layer: style_matches(of_style[layer], layer, f, targets) for layer, f in found.items()}
         return targets._replace(matches=lax.stop_gradient(matches))
 
-    return Objective(targets_of, make_loss(terms), terms, match)
+    return Objective(targets_of, make_loss(terms, content_layers, style_layers), terms, match)
 
 
-def make_loss(terms: Terms) -> Loss:
+def make_loss(terms: Terms, content_layers: Sequence[str], style_layers: Sequence[str]) -> Loss:
     """Sum the losses of layers to the objective.
 
     Args:
       terms: the losses by layer, such as `Objective.terms`.
+      content_layers: names in the order of `LossWeights.content_layers`; jax sorts what a jitted `terms` returns.
+      style_layers: names in the order of `LossWeights.style_layers`.
 
     Returns:
       A pure function (image (h, w, 3), params, targets, weights) -> (total, Losses), all scalars.
@@ -230,10 +232,9 @@ def make_loss(terms: Terms) -> Loss:
                 raise ValueError(f"weights.{name} must be a scalar, got shape {shape}; js.sweep or jax.vmap take lanes")
         of_content, of_style = terms(image, params, targets, weights)
         tv = total_variation(image)
-        style = weighted_sum("style_layers", weights.style_layers, list(of_style.values()))
-        content = jnp.zeros_like(style)
-        if of_content:
-            content = weighted_sum("content_layers", weights.content_layers, list(of_content.values()))
+        style = weighted_sum("style_layers", weights.style_layers, [of_style[layer] for layer in style_layers])
+        of_layers = [of_content[layer] for layer in content_layers]
+        content = weighted_sum("content_layers", weights.content_layers, of_layers)
         content, style, tv = promoted(content, style, tv)
         alpha, beta, of_tv = (jnp.asarray(x, style.dtype) for x in (weights.alpha, weights.beta, weights.tv))
         total = alpha * content + beta * style + of_tv * tv

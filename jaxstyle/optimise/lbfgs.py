@@ -17,6 +17,7 @@ from jax import export, lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
+from jaxstyle.common.checks import check_bounds, known
 from jaxstyle.optimise.lbfgs_curvature import Pixels, Waves, apply_curvature, first_curvature, learn_curvature
 
 _BOLDNESS = 2.0  # factor of the first guess, which moves too little if it is scaled by the last pair alone
@@ -90,14 +91,15 @@ def lbfgs(
     Args:
       memory_size: number of pairs that are kept. A pair takes two images.
       bounds: (low, high) of pixel values; None: no bounds.
-      first_step: root mean square of the first step, in units of pixel values. It goes down the smoothed gradient.
+      first_step: root mean square of the first step, in units of pixel values, but no more than max_step. It goes down
+        the smoothed gradient.
       max_step: largest root mean square of a step.
 
     Returns:
       An optax transformation whose state is an `LbfgsState`.
 
     Raises:
-      ValueError: for a memory_size below 1.
+      ValueError: for a memory_size below 1, a step that is not above 0, and bounds that are not low < high.
 
     Examples:
       >>> import jax.numpy as jnp, jaxstyle as js
@@ -107,12 +109,20 @@ def lbfgs(
     """
     if memory_size < 1:
         raise ValueError(f"memory_size must be 1 or more, got {memory_size}")
+    for name, step in (("first_step", first_step), ("max_step", max_step)):
+        value = known(step)
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, got {step}")
+    check_bounds(bounds)
+
+    def first_radius(dtype: Any) -> jax.Array:
+        return jnp.minimum(jnp.asarray(first_step, dtype), jnp.asarray(max_step, dtype))
 
     def init(image: jax.Array) -> LbfgsState:
         # Every leaf has its own memory, so that the state can be donated.
         steps, changes = (jnp.zeros((memory_size, *image.shape), image.dtype) for _ in range(2))
         pixels, waves = first_curvature(image)
-        infinite, radius = jnp.full((), jnp.inf, image.dtype), jnp.full((), first_step, image.dtype)
+        infinite, radius = jnp.full((), jnp.inf, image.dtype), first_radius(image.dtype)
         stored, copy = jnp.zeros((), int), jnp.array(image, copy=True)
         return LbfgsState(steps, changes, stored, pixels, waves, copy, jnp.zeros_like(image), infinite, radius)
 
@@ -125,7 +135,7 @@ def lbfgs(
         step, change = image - state.image, gradient - state.gradient
         length = _rms(step)
         radius = jnp.where(better, jnp.maximum(state.radius, _GROWTH * length), _SHRINKAGE * length)
-        radius = jnp.where(begun, jnp.minimum(radius, max_step), first_step)
+        radius = jnp.where(begun, jnp.minimum(radius, max_step), first_radius(image.dtype))
         keep = partial(jnp.where, better)
         best = {"image": keep(image, state.image), "gradient": keep(gradient, state.gradient)}
         state = _remember(state, step, change, begun)

@@ -24,6 +24,7 @@ from jaxstyle.optimise.transfer import run
 from jaxstyle.optimise.transfer_state import StateT, Transfer, TransferState
 
 _IMAGES = "lanczos3"
+_ORDERS = {"nu": 2, "nu_max": 2, "sum_of_squares": 2, "e_g": 2, "e_x": 0}  # powers of the gradient
 
 
 def resize(image: Float[Array, "*lanes h w 3"], shape: Sequence[int]) -> Float[Array, "*lanes h_new w_new 3"]:
@@ -56,7 +57,8 @@ def mix(
     Returns:
       (..., h, w, 3).
     """
-    share = jnp.clip(jnp.asarray(alpha, picture.dtype), 0, 1)[..., None, None, None]
+    of_lanes = jnp.broadcast_to(jnp.asarray(alpha, picture.dtype), picture.shape[:-3])
+    share = jnp.clip(of_lanes, 0, 1)[..., None, None, None]
     return share * jnp.broadcast_to(content, picture.shape) + (1 - share) * picture
 
 
@@ -78,9 +80,12 @@ def carry(
 
     Leaves of the optimiser that have the image's shape are resampled too. This is done linearly, so that second moments
     stay >= 0. In an image of n pixels, the gradient of a mean over pixels is 1/n at each pixel. So these leaves are
-    scaled by the ratio of the numbers of pixels, and leaves called "nu" (optax's second moments) by its square. Leaves
-    that don't depend on the size, such as counts of steps, are kept. If any other leaf depends on the size, such as a
-    history of gradients, it tells nothing about another size, and the whole optimiser starts afresh.
+    taken for sums of gradients and scaled by the ratio of the numbers of pixels; those that have the names of optax's
+    sums of squared gradients ("nu", "nu_max", "sum_of_squares", "e_g") are scaled by its square, and "e_x", the squared
+    steps of adadelta, is not scaled. adamax's "nu" can't be told from a sum of squares, and its steps at the larger
+    size are too long at first: carry its image alone, by `transfer.init(resize(state.image, shape))`. Leaves that don't
+    depend on the size, such as counts of steps, are kept. If any other leaf depends on the size, such as a history of
+    gradients, it tells nothing about another size, and the whole optimiser starts afresh.
 
     An average starts anew. A transfer that has failed stays failed. A transfer that has converged goes on; the totals
     by which it tells that it has converged or diverged start anew.
@@ -129,8 +134,8 @@ def _carry_optimizer(optimizer: Any, fresh: Any, before: tuple[int, ...], after:
     def move(path: tuple[Any, ...], old: jax.Array) -> jax.Array:
         if old.shape != before or not jnp.issubdtype(old.dtype, jnp.floating):
             return old
-        second = any(getattr(key, "name", getattr(key, "key", None)) == "nu" for key in path)
-        return _resample(old, after[-3:-1], "linear") * ratio ** (2 if second else 1)
+        orders = [_ORDERS[name] for key in path if (name := getattr(key, "name", getattr(key, "key", None))) in _ORDERS]
+        return _resample(old, after[-3:-1], "linear") * ratio ** (orders[-1] if orders else 1)
 
     if not all(jax.tree.leaves(jax.tree.map(fits, optimizer, fresh))):
         return fresh

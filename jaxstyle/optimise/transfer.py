@@ -15,7 +15,7 @@ import optax
 from jax import lax
 from jaxtyping import ArrayLike, Float, Int
 
-from jaxstyle.common.checks import check_count, check_function, reverse_mode_only
+from jaxstyle.common.checks import check_bounds, check_count, check_function, reverse_mode_only
 from jaxstyle.common.dtypes import widen
 from jaxstyle.common.images import as_image
 from jaxstyle.network.features import Params
@@ -72,8 +72,7 @@ def make_transfer(
       >>> state.image.shape, float(losses.content)  # the losses belong to the image before the step
       ((12, 16, 3), 0.0)
     """
-    if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
-        raise ValueError(f"bounds must be None or (low, high) with low < high, got {bounds}")
+    check_bounds(bounds)
     check_function("loss", loss, "Objective.loss")
     transformation = check_optimizer(optimizer)
 

@@ -22,7 +22,8 @@ def set_hyperparams(state: StateT, values: Mapping[str, Any]) -> StateT:
       The state with these values.
 
     Raises:
-      ValueError: for a hyperparameter that the optimiser doesn't keep, and for values of another shape.
+      ValueError: for a hyperparameter that the optimiser doesn't keep or has a schedule for, and for values of another
+        shape.
     """
     left = set(values)
     seen: set[str] = set()
@@ -32,6 +33,13 @@ def set_hyperparams(state: StateT, values: Mapping[str, Any]) -> StateT:
         if not isinstance(held, Mapping):
             return part
         seen.update(held)
+        # optax computes these anew at every update, from their schedules.
+        scheduled = sorted(values.keys() & getattr(part, "hyperparams_states", {}).keys())
+        if scheduled:
+            raise ValueError(
+                f"the optimiser computes {', '.join(scheduled)} by a schedule at every step: to set values, give "
+                "optax.inject_hyperparams a number in its place"
+            )
         own = {name: _as_leaf(name, values[name], leaf) for name, leaf in held.items() if name in values}
         left.difference_update(own)
         return part._replace(hyperparams={**held, **own})

@@ -15,7 +15,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxstyle.common.images import as_image
+from jaxstyle.common.images import one_image
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights
 from jaxstyle.objective.objective import Losses
@@ -44,9 +44,7 @@ def split_rows(image: Float[ArrayLike, "h w 3"], mesh: Mesh) -> Float[Array, "h 
       ValueError: for an image that is not floating-point or not (h, w, 3), a mesh without the axis "rows", or a height
         that is no multiple of the number of devices.
     """
-    image = as_image(image)
-    if image.ndim != 3:
-        raise ValueError(f"image must have shape (h, w, 3), got {image.shape}")
+    image = one_image(image)
     return jax.device_put(image, row_shardings(image, image.shape, mesh))
 
 

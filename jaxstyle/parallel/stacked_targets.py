@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import export, lax
 from jaxtyping import Array, Float, Int
 
@@ -102,10 +103,10 @@ def stack_targets(
 def _places(name: str, given: Sequence[int] | None, count: int) -> list[int]:
     if given is None:
         return list(range(count))
-    places = [int(place) for place in given]
-    if not places or any(not 0 <= place < count for place in places):
-        raise ValueError(f"{name} must be places from 0 to {count - 1} in targets, one a lane, got {places}")
-    return places
+    places = np.asarray(given)
+    if not np.issubdtype(places.dtype, np.integer) or places.ndim != 1 or ((places < 0) | (places >= count)).any():
+        raise ValueError(f"{name} must be places from 0 to {count - 1} in targets, one a lane, got {places.tolist()}")
+    return places.tolist()
 
 
 def _stack(trees: list[Any], what: str) -> Any:

@@ -6,16 +6,18 @@ Images are float RGB in [0, 1], shape (h, w, 3); here they get a leading lane ax
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from types import FunctionType
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.stages import Wrapped
 from jaxtyping import ArrayLike, Float
 
 from jaxstyle.common.checks import check_count, reverse_mode_only
+from jaxstyle.common.dtypes import as_float
 from jaxstyle.network.features import Params
 from jaxstyle.objective.loss_weights import LossWeights, as_weights
 from jaxstyle.objective.objective import Losses
@@ -86,8 +88,9 @@ def sweep(
 
     Raises:
       ValueError: for weights without lanes, below 0 (where values are known) or of different lane counts; for a number
-        of images that is not that of the lanes; for a hyperparameter that the optimiser doesn't keep; for an index of
-        `StackedTargets` that is of no image (where values are known; elsewhere that lane's losses are NaN).
+        of images that is not that of the lanes; for a hyperparameter that the optimiser doesn't keep or has a schedule
+        for; for an index of `StackedTargets` that is of no image (where values are known; elsewhere that lane's losses
+        are NaN).
 
     Examples:
       >>> import jax, jaxstyle as js
@@ -103,7 +106,6 @@ def sweep(
     """
     check_arguments(transfer, weights, num_steps)
     check_count("chunk_steps", chunk_steps, 1)
-    # A list of numbers is a leaf with lanes, not a tree.
     weights = as_weights(weights)
     check_weights(weights)
     if mesh is not None:
@@ -114,7 +116,7 @@ def sweep(
         start = jax.device_put(start, NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
     options = (choose_microbatch(microbatch, start, mesh), mesh, count)
     operands = (params, targets, weights)
-    hyperparams = {name: jnp.asarray(value) for name, value in (hyperparams or {}).items()}
+    hyperparams = {name: as_float(value) for name, value in (hyperparams or {}).items()}
     with reverse_mode_only():
         if on_chunk is None:
             return _program(run_lanes, transfer, num_steps, *options)(start, *operands, hyperparams)
@@ -132,11 +134,12 @@ def _run_chunks(
     on_chunk: OnChunk,
 ) -> SweepResult:
     done, losses, mesh = 0, list[Losses](), options[1]
+    program = cache(lambda steps: _program(run_lanes, transfer, steps, *options))
     while True:
         steps = min(chunk_steps, num_steps - done)
         if mesh is not None:  # a result is without the lanes that only fill devices up
             state = pad_lanes(state, mesh.size)
-        result = _program(run_lanes, transfer, steps, *options)(state, *operands, {})
+        result = program(steps)(state, *operands, {})
         state, done = result.state, done + steps
         losses.append(result.losses)  # and not the result, whose state and images would stay alive
         on_chunk(done, result)
@@ -148,10 +151,10 @@ def _program(function: Callable[..., Any], transfer: Transfer, *options: Any) ->
     """The jitted function of a transfer, the same one at each call, so that it is compiled once.
 
     The step function itself keeps it, so that both are freed together: a cache elsewhere would keep the arrays that the
-    transfer's functions hold.
+    transfer's functions hold. A method has no attributes of its own, so its programs are not kept.
     """
     kept: dict[Any, Any] = {}
-    if isinstance(transfer.step, FunctionType):
+    if isinstance(transfer.step, FunctionType | partial | Wrapped):
         kept = vars(transfer.step).setdefault("_programs_of_sweep", kept)
     key = (function, transfer, *options)
     if key not in kept:

@@ -52,6 +52,7 @@ def test_features_with_a_batch_axis_are_refused(problem):
         (lambda: colour.with_colours_of(x, x), "image"),
         (lambda: starting_image("noise", x, x, jax.random.key(0)), "image"),
         (lambda: js.split_rows(x, None), "image"),
+        (lambda: js.split_rows(jnp.ones((4, 4, 5)), None), "image"),
         (lambda: implicit_gradient(print, x, x, {}, None, js.LossWeights()), "image"),
     ):
         with pytest.raises(ValueError, match=rf"^{name} must have shape \(.*\), got \(.*"):

@@ -53,6 +53,17 @@ def test_zero_with_a_finite_gradient_at_the_content_itself_and_finite_elsewhere(
         assert jnp.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("level", [1e-7, 1e-6, 1e-5, 1e-4])
+@pytest.mark.parametrize("channels", [3, 64])
+def test_features_that_are_nearly_alike_are_no_noise(level, channels, rng):
+    """Where all cosine distances are rounding, the distance keeps its range and its gradient."""
+    flat = rng.uniform(size=channels)
+    f, p = (jnp.asarray(flat * (1 + level * rng.normal(size=(8, 9, channels))), jnp.float32) for _ in range(2))
+    value, gradient = jax.jit(jax.value_and_grad(distance_of(self_similarity(), p)))(f)
+    assert 0 <= value < 0.1
+    assert jnp.linalg.norm(gradient) < 10
+
+
 def test_self_similarity_sees_what_is_alike_and_not_what_it_is():
     """Other directions and other lengths of all features alike change nothing; a step that is gone does."""
     turned = np.linalg.qr(RNG.normal(size=(7, 7)))[0]

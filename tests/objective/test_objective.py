@@ -5,6 +5,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.objective.losses import CONVENTIONS
+from jaxstyle.objective.objective import make_loss
 from tests.conftest import SHALLOW, relative_error, widen
 from tests.network.test_vgg import reference
 from tests.reference import numpy_vgg
@@ -136,3 +137,31 @@ def test_images_in_bytes_are_refused_and_stacked_styles_taken(shallow, params, c
         js.make_objective(features, **SHALLOW).targets(params, np.zeros((32, 32, 3), np.uint8), style)
     stacked = js.make_objective(features, **SHALLOW).targets(params, content, jnp.stack([style, style]))
     np.testing.assert_array_equal(stacked.style["relu1_1"][1], targets.style["relu1_1"][0])
+
+
+def test_layers_keep_their_weights_whatever_order_jax_gives_them():
+    """Jitted functions return dicts with sorted names."""
+
+    def features(params, image):
+        return {"zeta": image, "alpha": jnp.square(image)}
+
+    layers = ("zeta", "alpha")
+    objective = js.make_objective(features, content_layers=layers, style_layers=layers)
+    content, style, image = jax.random.uniform(jax.random.key(0), (3, 4, 5, 3))
+    targets = objective.targets({}, content, style)
+    for weights in ((1.0, 0.0), (0.0, 1.0)):
+        arguments = image, {}, targets, js.LossWeights(style_layers=weights, content_layers=weights)
+        wanted = objective.loss(*arguments)[1]
+        by_layer = objective.terms(*arguments)
+        assert wanted.style == pytest.approx(float(by_layer.style["zeta" if weights[0] else "alpha"]), rel=1e-6)
+        for terms in (jax.jit(objective.terms), jax.checkpoint(objective.terms)):
+            found = make_loss(terms, layers, layers)(*arguments)[1]
+            np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_weights_of_no_layers_are_counted_too(shallow, params, content):
+    features, _, targets = shallow
+    objective = js.make_objective(features, content_layers=(), style_layers=("relu1_1", "relu2_1"))
+    with pytest.raises(ValueError, match=r"weights.content_layers must have shape \(0,\), got \(3,\)"):
+        objective.loss(content, params, targets, js.LossWeights(content_layers=[1.0, 2.0, 3.0]))
+    assert objective.loss(content, params, targets, js.LossWeights(content_layers=[]))[1].content == 0

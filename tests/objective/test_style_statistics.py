@@ -285,6 +285,30 @@ def test_zero_with_a_finite_gradient_at_the_style_itself(name, case, rng):
             assert jnp.isfinite(gradient).all()
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_targets_in_float32_serve_features_in_float64(name):
+    """A statistic of random parts draws the same ones in both."""
+    f = jnp.asarray(F)
+    found, wanted = (distance_of(name, jnp.asarray(S, dtype))(f) for dtype in (jnp.float32, jnp.float64))
+    assert float(found) == pytest.approx(float(wanted), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["nearest", "relaxed_emd", "matched"])
+@pytest.mark.parametrize("level", [1, 100])
+def test_flat_features_are_alike(name, level, rng):
+    """What rounding leaves of features that equal their mean is no direction."""
+    statistic = style_statistic(name)
+    f, s = (jnp.asarray(np.broadcast_to(level * rng.uniform(size=64), (8, 9, 64)), jnp.float32) for _ in range(2))
+    found, target = statistic.measure(f, None), statistic.to_target(statistic.measure(s, None))
+    if name == "matched":  # whose distance is of features as they are; only its search takes the mean off
+        assert (statistic.match(found, target) == statistic.match(found, target)[0, 0]).all()
+    elif name == "nearest":
+        assert float(statistic.distance(found, target, convention="mean")) < 0.01
+    else:
+        assert jnp.isfinite(statistic.distance(found, target, convention="mean"))
+
+
 @pytest.mark.parametrize("name", STYLE_LOSSES)
 def test_ignores_the_order_of_pixels_and_is_the_same_vmapped_and_jitted(name, rng):
     f = jnp.asarray(F, jnp.float32)

@@ -277,9 +277,27 @@ def test_nothing_happens_without_a_gradient():
         np.testing.assert_array_equal(update, 0)
 
 
-def test_memory_size_is_checked():
-    with pytest.raises(ValueError, match="memory_size must be 1 or more, got 0"):
-        lbfgs(0)
+def test_no_step_is_longer_than_the_longest(rng):
+    optimizer, image = lbfgs(3, bounds=None, first_step=0.4, max_step=0.1), jnp.full(SHAPE, 0.5)
+    state = optimizer.init(image)
+    assert float(state.radius) == pytest.approx(0.1)
+    gradient = jnp.asarray(rng.normal(size=SHAPE), jnp.float32)
+    update, _ = optimizer.update(gradient, state, image, value=jnp.float32(2))
+    assert float(jnp.sqrt(jnp.mean(update**2))) == pytest.approx(0.1, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"memory_size": 0}, "memory_size must be 1 or more, got 0"),
+        ({"first_step": -1.0}, r"first_step must be above 0, got -1\.0"),
+        ({"max_step": float("nan")}, "max_step must be above 0, got nan"),
+        ({"bounds": (1.0, 0.0)}, r"bounds must be None or \(low, high\) with low < high, got \(1\.0, 0\.0\)"),
+    ],
+)
+def test_numbers_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        lbfgs(**options)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.optimise.lbfgs import lbfgs
-from jaxstyle.optimise.pyramid import carry, resize, run_pyramid
+from jaxstyle.optimise.pyramid import carry, mix, resize, run_pyramid
 from jaxstyle.optimise.pyramid_sizes import scales, steps_of
 from jaxstyle.optimise.stopping import CONVERGED, RUNNING, make_stopping
 from jaxstyle.optimise.transfer_state import TransferState
@@ -129,6 +129,33 @@ def test_one_that_has_converged_goes_on_at_the_next_size():
     assert grown.status == RUNNING
     grown, _ = js.run(transfer, grown, None, None, js.LossWeights(), num_steps=4)
     assert (grown.status, grown.steps) == (CONVERGED, 4)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "orders"),
+    [
+        (optax.amsgrad(0.1), {"mu": 1, "nu": 2, "nu_max": 2}),
+        (optax.adagrad(0.1), {"sum_of_squares": 2}),
+        (optax.adadelta(0.1), {"e_g": 2, "e_x": 0}),
+        (optax.sgd(0.1, momentum=0.9), {"trace": 1}),
+        (optax.rmsprop(0.1), {"nu": 2}),
+    ],
+)
+def test_leaves_are_carried_by_the_power_of_the_gradient(optimizer, orders):
+    transfer = js.make_transfer(loss, optimizer)
+    state = jax.tree.map(jnp.ones_like, transfer.init(jnp.zeros((4, 4, 3))))
+    found = carry(transfer, state, (8, 8)).optimizer
+    leaves = {path[-1].name: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(found) if leaf.ndim}
+    assert leaves.keys() == orders.keys()
+    for name, leaf in leaves.items():
+        np.testing.assert_allclose(leaf, 0.25 ** orders[name], rtol=1e-6)
+
+
+def test_a_mix_is_of_lanes_and_needs_no_promotion():
+    content, pictures = jnp.zeros((4, 4, 3)), jnp.ones((2, 4, 4, 3))
+    with jax.numpy_rank_promotion("raise"):
+        np.testing.assert_array_equal(mix(content, pictures, 1.0), jnp.zeros_like(pictures))
+        np.testing.assert_array_equal(mix(content, pictures, jnp.array([0.25, 2]))[:, 0, 0, 0], [0.75, 0])
 
 
 def test_a_state_of_another_kind_is_refused_by_name():

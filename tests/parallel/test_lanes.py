@@ -120,11 +120,13 @@ def holding_an_array():
     return js.make_transfer(loss, optax.sgd(0.1)), weakref.ref(held)
 
 
-def test_a_compiled_sweep_keeps_nothing_alive():
+@pytest.mark.parametrize("kind", [lambda step: step, jax.jit, partial])
+def test_a_compiled_sweep_keeps_nothing_alive(kind):
     transfer, held = holding_an_array()
+    transfer = transfer._replace(step=kind(transfer.step))
     for steps in range(10):
         js.sweep(transfer, jnp.zeros((2, 2, 3)), {}, None, js.weight_grid(), num_steps=steps)
-    (kept,) = (x for x in vars(transfer.step).values() if isinstance(x, dict))
+    kept = vars(transfer.step)["_programs_of_sweep"]
     assert len(kept) == 8
     assert held() is not None
     del transfer, kept

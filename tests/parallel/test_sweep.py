@@ -1,6 +1,7 @@
 """Sweeps that go on from a state, take hyperparameters and chunks, and lanes over several images."""
 
 import weakref
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +59,83 @@ def test_new_rates_do_not_recompile(tiny):
     for rate in (0.1, 0.2):
         js.sweep(counting, start, *operands, GRID, num_steps=2, hyperparams={"learning_rate": [rate] * 3})
     assert len(traces) == 2  # for the step, and for the final losses
+    js.sweep(counting, start, *operands, GRID, num_steps=2, hyperparams={"learning_rate": jnp.float32(0.3)})
+    js.sweep(counting, start, *operands, GRID, num_steps=2, hyperparams={"learning_rate": 1})
+    assert len(traces) == 4  # one value is another shape than one a lane
+
+
+def test_numbers_of_any_type_are_one_program(tiny):
+    objective, start, operands = tiny
+    traces = []
+
+    def counted(*arguments):
+        traces.append(1)
+        return objective.loss(*arguments)
+
+    counting = js.make_transfer(counted, optax.adam(0.1))
+    for alpha in (1.0, 2, np.float64(0.5), np.int64(1), jnp.float32(1), jnp.int32(3)):
+        for beta in ([1, 2], [0.5, 1.0], np.array([1, 2]), jnp.array([1, 2])):
+            js.sweep(counting, start, *operands, js.LossWeights(alpha, beta), num_steps=1)
+    assert len(traces) == 2
+
+
+@pytest.mark.parametrize("kind", [jax.jit, partial])
+def test_steps_that_are_no_plain_functions_are_compiled_once(tiny, kind):
+    objective, start, operands = tiny
+    traces = []
+
+    def counted(*arguments):
+        traces.append(1)
+        return objective.loss(*arguments)
+
+    transfer = js.make_transfer(counted, optax.adam(0.1))
+    transfer = transfer._replace(step=kind(transfer.step))
+    counts = []
+    for _ in range(3):
+        js.sweep(transfer, start, *operands, GRID, num_steps=2)
+        js.sweep(transfer, start, *operands, GRID, num_steps=6, on_chunk=lambda *_: None, chunk_steps=2)
+        counts.append(len(traces))
+    assert counts == [3 if kind is jax.jit else 4] * 3  # step and final losses, of images and of a state
+
+
+def test_chunks_of_a_method_are_compiled_once(tiny):
+    """Whose programs are kept for one sweep alone."""
+    objective, start, operands = tiny
+    traces = []
+
+    class Counting:
+        def loss(self, *arguments):
+            traces.append(1)
+            return objective.loss(*arguments)
+
+        def step(self, *arguments):
+            return transfer.step(*arguments)
+
+    own = Counting()
+    transfer = js.make_transfer(own.loss, optax.adam(0.1))
+    js.sweep(transfer._replace(step=own.step), start, *operands, GRID, num_steps=6, on_chunk=print, chunk_steps=2)
+    assert len(traces) == 2
+
+
+def test_a_list_of_traced_numbers_is_a_leaf_with_lanes(tiny):
+    objective, start, operands = tiny
+    transfer = js.make_transfer(objective.loss, optax.sgd(0.1))
+
+    def loss_of(x, make):
+        weights = js.LossWeights(beta=make([x, 2 * x]))
+        return js.sweep(transfer, start, *operands, weights, num_steps=1).final.style.sum()
+
+    found, wanted = (jax.grad(partial(loss_of, make=make))(1.0) for make in (list, jnp.array))
+    assert found == wanted != 0
+
+
+def test_a_rate_with_a_schedule_is_not_set(tiny):
+    objective, start, operands = tiny
+    adam = optax.inject_hyperparams(optax.adam)(learning_rate=optax.constant_schedule(0.01))
+    transfer = js.make_transfer(objective.loss, adam)
+    with pytest.raises(ValueError, match="the optimiser computes learning_rate by a schedule at every step: .* number"):
+        js.sweep(transfer, start, *operands, GRID, num_steps=1, hyperparams={"learning_rate": 0.1})
+    js.sweep(transfer, start, *operands, GRID, num_steps=1, hyperparams={"b1": 0.5})
 
 
 def test_a_sweep_goes_on_from_the_state_of_another(tiny, transfer):
@@ -200,6 +278,12 @@ def test_a_state_of_other_lanes_is_refused(tiny, transfer):
             lambda one, _: js.stack_targets([one], content=[1], style=[0]),
             "content must be places from 0 to 0 in targets",
         ),
+        (
+            lambda one, _: js.stack_targets([one, one], content=[0.9, 1.9]),
+            r"content must be places from 0 to 1 in targets, one a lane, got \[0\.9, 1\.9\]",
+        ),
+        (lambda one, _: js.stack_targets([one, one], style=[True, False]), "style must be places from 0 to 1"),
+        (lambda one, _: js.stack_targets([one, one], style=[]), "style must be places from 0 to 1"),
         (lambda one, other: js.stack_targets([one, other]), "the content images of targets must have one shape"),
         (lambda one, other: js.stack_targets([one, one._replace(masks={})]), "either all targets must have masks"),
     ],

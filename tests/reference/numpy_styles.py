@@ -64,7 +64,7 @@ def self_similarity(f, p):
         x = x.reshape(-1, x.shape[-1])
         x = np.c_[x, np.full(len(x), np.sqrt(1e-6 * np.mean(np.sum(x**2, 1)) + 1e-12))]
         costs = np.array([[1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in x] for a in x])
-        return costs / costs.sum(0)
+        return costs / (costs.sum(0) + 1e-5 * len(x))
 
     return np.abs(matrix(f) - matrix(p)).sum(0).mean()
 

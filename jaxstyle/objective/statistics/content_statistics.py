@@ -22,6 +22,8 @@ from jaxstyle.objective.statistics.positions import sample_positions
 from jaxstyle.objective.statistics.statistic import EPSILON, FLAT, Distance, scaled
 from jaxstyle.objective.weight_defaults import CONTENT_LOSSES
 
+_ALIKE = 1e-5  # mean cosine distance that is little beside others, and much beside rounding in float32
+
 
 class ContentStatistic(NamedTuple):
     """How to compare contents; `make_objective` takes one for `content_loss`, or its name.
@@ -55,7 +57,9 @@ def content_statistic(content_loss: str | ContentStatistic) -> ContentStatistic:
     | features        | `mean((F - P)^2)`                             | Gatys et al., arXiv 1508.06576 |
     | self_similarity | `sum(abs(D - E))` over the number of columns  | Kolkin et al., arXiv 1904.12785 |
 
-    `self_similarity` lies in [0, 2] and asks that what was alike stay alike, whatever it is painted with.
+    `self_similarity` lies in [0, 2] and asks that what was alike stay alike, whatever it is painted with. Unlike in the
+    paper, 1e-5 times the number of positions is added to each column's sum, so that features that are all alike have no
+    distances, where rounding alone would make some.
 
     Args:
       content_loss: one of `weight_defaults.CONTENT_LOSSES`, or a `ContentStatistic`.
@@ -103,7 +107,8 @@ def self_similarity(*, count: int = 1024) -> ContentStatistic:
         inverse = lax.rsqrt(squares + floor)
         directions = flat * inverse[:, None]
         distances = 1 - exact_matmul(directions, directions.T) - floor * inverse[:, None] * inverse[None]
-        return distances / (distances.sum(0, keepdims=True) + EPSILON)
+        distances = jnp.maximum(distances, 0)
+        return distances / (distances.sum(0, keepdims=True) + _ALIKE * len(distances))
 
     def distance(found: jax.Array, target: jax.Array, *, convention: str) -> jax.Array:
         found, target = promoted(found, target)

@@ -15,6 +15,7 @@ from jaxstyle.objective.statistics.positions import (
     Positions,
     directions_of,
     find_nearest,
+    floor_of,
     mean_of,
     positions_of,
     sample_positions,
@@ -67,7 +68,7 @@ def matched(*, count: int = 1024, block: int = 2048) -> StyleStatistic:
     def match(found: Positions, target: MatchTarget) -> jax.Array:
         found, target = lax.stop_gradient(promoted(found, target))
         centred = target.features - target.mean[None]
-        samples = directions_of(centred, _floor(centred))
+        samples = directions_of(centred, floor_of(centred, target.mean, jnp.ones(len(centred), centred.dtype)))
         h, w, c = found.features.shape
         weights = jnp.square(found.mask).reshape(-1)
         flat = found.features.reshape(-1, c)
@@ -81,7 +82,7 @@ def matched(*, count: int = 1024, block: int = 2048) -> StyleStatistic:
         if matches.shape != found.mask.shape:
             raise ValueError(f"the image has {found.mask.shape} positions, but {matches.shape} are matched")
         found, target = promoted(found, target)
-        floor = _floor(target.features)
+        floor = FLAT * jnp.square(target.features).sum(1).mean() + EPSILON  # see `positions.Samples`
         inverse = lax.rsqrt(jnp.square(target.features).sum(1) + floor)
         weights = jnp.square(found.mask).reshape(-1)
 
@@ -97,8 +98,3 @@ def matched(*, count: int = 1024, block: int = 2048) -> StyleStatistic:
         return scaled("matched", value, jnp.ones_like(value), convention)
 
     return StyleStatistic(positions_of, distance, to_target, match)
-
-
-def _floor(features: jax.Array) -> jax.Array:
-    """Compute the square of the constant coordinate beside features (see `positions.Samples`)."""
-    return FLAT * jnp.square(features).sum(1).mean() + EPSILON

@@ -32,7 +32,8 @@ class Positions(NamedTuple):
 class Samples(NamedTuple):
     """Directions of a sample of a style's features, as `find_nearest` compares them.
 
-    Features get one more, constant coordinate, whose square is a millionth of the style's mean squared length. So the
+    Features get one more, constant coordinate, whose square is a millionth of the style's mean squared length, and no
+    less than what the rounding of their mean could make. So the
     cosine of features that equal the mean is defined and has a finite gradient, and that of two such features is 1.
 
     Attributes:
@@ -127,8 +128,24 @@ def sample(found: Positions, centre: jax.Array, count: int) -> Samples:
     """
     flat = found.features.reshape(-1, found.features.shape[-1]) - centre[None]
     weights = jnp.square(found.mask).reshape(-1)
-    floor = FLAT * jnp.dot(weights, jnp.square(flat).sum(1)) / jnp.maximum(weights.sum(), EPSILON) + EPSILON
+    floor = floor_of(flat, centre, weights)
     return directions_of(flat[sample_positions(jnp.square(found.mask), count)], floor)
+
+
+def floor_of(centred: Float[Array, "n c"], centre: Float[Array, " c"], weights: Float[Array, " n"]) -> Float[Array, ""]:
+    """Compute the square of the constant coordinate that `Samples` explains.
+
+    Args:
+      centred: (n, c) features from which the centre is taken off.
+      centre: (c,); it is known to a few roundings, so what is no larger beside it is no direction.
+      weights: (n,) weights of the positions.
+
+    Returns:
+      A scalar > 0.
+    """
+    energy = jnp.dot(weights, jnp.square(centred).sum(1)) / jnp.maximum(weights.sum(), EPSILON)
+    rounding = (8 * jnp.finfo(centre.dtype).eps) ** 2 * jnp.square(centre).sum()
+    return FLAT * energy + rounding + EPSILON
 
 
 def directions_of(features: Float[Array, "n c"], floor: Float[Array, ""]) -> Samples:

@@ -39,7 +39,9 @@ def sliced(*, key: int = 0, projections: int | None = None, bins: int = 1024) ->
     def measure(features: jax.Array, mask: jax.Array | None) -> jax.Array:
         check_shape("features", features, ("h", "w", "c"))
         f = widen(features)
-        directions = jax.random.normal(jax.random.key(key), (f.shape[2], projections or f.shape[2]), f.dtype)
+        # In float32 whatever the features are: other dtypes would draw other directions.
+        drawn = jax.random.normal(jax.random.key(key), (f.shape[2], projections or f.shape[2]), jnp.float32)
+        directions = drawn.astype(f.dtype)
         directions /= jnp.sqrt(jnp.square(directions).sum(0, keepdims=True))
         projected = exact_matmul(f.reshape(-1, f.shape[2]), directions)
         if mask is None:
