@@ -40,6 +40,12 @@ class _Parser(argparse.ArgumentParser):
         group = self._group_of.get(names[-1] if names else "")
         return super().add_argument(*names, **how) if group is None else group.add_argument(*names, **how)
 
+    def parse_known_args(self, *given: Any, **how: Any) -> Any:
+        found, unknown = super().parse_known_args(*given, **how)
+        if unknown:  # A command that left them to the main parser would lead to its help, which has no such options.
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         tell(f"{self.prog}: {message}; see {self.prog} --help")
         sys.exit(2)

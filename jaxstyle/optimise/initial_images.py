@@ -13,6 +13,9 @@ from jaxstyle.common.checks import check_shape
 STARTS: tuple[str, ...] = ("content", "noise", "style", "gray", "statistics")
 """The names of the images that `starting_image` makes."""
 
+NOISY_STARTS: tuple[str, ...] = ("noise", "gray", "statistics")
+"""Those of `STARTS` that depend on the random key."""
+
 
 def starting_image(
     start: str,

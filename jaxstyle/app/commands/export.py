@@ -18,6 +18,7 @@ from typing import Any
 
 from jaxstyle.app.commands.options import add_run
 from jaxstyle.app.exporting.tools import TOOLS, check_tool, load_tool
+from jaxstyle.app.run_folder.exports import EXPORTS
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.screen import say_done
 
@@ -54,14 +55,16 @@ def _export(args: argparse.Namespace) -> Path | None:
     tool, folder = TOOLS[args.to], Path(args.run)
     if args.out and not tool.output:
         raise StartError(f"--out is not for {args.to}, which has a store of its own; TRACKIO_DIR names its place")
-    lanes = read_finished_lanes(folder)
+    found = read_finished_lanes(folder)
+    lanes = [lane for lane in found if lane.whole] if tool.whole else found
     name = folder.absolute().name
-    count = f"{len(lanes)} lane{'s' * (len(lanes) != 1)}"
+    part = f"{len(lanes)} of " if len(lanes) < len(found) else ""
+    count = f"{part}{len(found)} lane{'s' * (len(found) != 1)}"
     if not tool.output:
         load_tool(args.to).export(lanes, name, overwrite=args.overwrite)
         say_done(f"{count}: {args.to} has them")
         return None
-    path = Path(args.out) if args.out else folder / "exports" / tool.output
+    path = Path(args.out) if args.out else folder / EXPORTS / tool.output
     with new_place(path, overwrite=args.overwrite) as place:
         load_tool(args.to).export(lanes, name, place)
     say_done(f"{count}: {path}")

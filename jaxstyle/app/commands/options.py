@@ -7,6 +7,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+from jaxstyle.app.settings.grid_files import read_grid
 from jaxstyle.app.settings.lane_settings import AUTO, LANE_SETTINGS, even_strengths, flag_of, parse_values
 from jaxstyle.app.settings.settings import SHARED, Settings, from_options
 from jaxstyle.app.settings.values import parse_integer
@@ -127,7 +128,7 @@ def add_shared_options(parser: argparse.ArgumentParser, *, content: bool = True)
         if option.parse is not None:
             how["type"] = as_argument(option.parse)
         if option.many:
-            how["nargs"] = "+"
+            how["nargs"] = "*" if option.may_be_none else "+"
         help_text = option.help if content else option.texture_help or option.help
         parser.add_argument(flag_of(name), default=argparse.SUPPRESS, help=help_text, **how)
     add_debug(parser)
@@ -139,10 +140,24 @@ def read_settings(args: argparse.Namespace) -> Settings:
     given = {f.name: words[f.name] for f in fields(Settings) if f.name in words}
     given |= {name: tuple(given[name]) for name, option in SHARED.items() if option.many and name in given}
     given |= {name: tuple(chain.from_iterable(words[name])) for name in LANE_SETTINGS if name in words}
+    _check_grid(given)
     given = _read_auto(given)
     given = {**_read_preset(given), **given}
     given = {"style_loss": default_style_loss(given.get("convention", Settings.convention)), **given}
     return Settings(**from_options({"style_layers": default_style_layers(given["style_loss"]), **given}))
+
+
+def _check_grid(given: dict[str, Any]) -> None:
+    """Raise StartError if the grid file sets what an option sets too, of which one would be left out."""
+    if not given.get("grid"):
+        return
+    of_file = read_grid(given["grid"])[0].keys()
+    both = [name for name in LANE_SETTINGS if name in given and name in of_file]
+    if {"beta", "strength"} & of_file:  # either stands for the other
+        both += [name for name in ("beta", "strength") if name in given and name not in of_file]
+    if both:
+        taken = f"leave {flag_of(both[0])} out, or that in the file"
+        raise StartError(f"{given['grid']} sets {', '.join(of_file)}: {taken}")
 
 
 def _read_auto(given: dict[str, Any]) -> dict[str, Any]:

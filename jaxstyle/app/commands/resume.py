@@ -15,7 +15,7 @@ from jaxstyle.app.commands.run_arguments import (
 )
 from jaxstyle.app.settings.run_options import with_fixed
 from jaxstyle.app.system.errors import StartError
-from jaxstyle.app.system.screen import tell
+from jaxstyle.app.system.screen import command_for, tell
 
 
 def add_resume(commands: Any) -> None:
@@ -51,7 +51,7 @@ def _resume(args: argparse.Namespace) -> Path:
     folder = Path(args.run)
     if not args.distributed:
         return _go_on(folder, args)
-    from jaxstyle.app.run_folder.folder import SHARDS
+    from jaxstyle.app.run_folder.stored_run import SHARDS
     from jaxstyle.app.sweeping.hosts import computing_shard, join_processes
     from jaxstyle.app.sweeping.shards import shard_folder
 
@@ -72,7 +72,7 @@ def _go_on(folder: Path, args: argparse.Namespace) -> Path:
     from jaxstyle.app.sweeping.sweep_run import run_sweep
 
     if not holds_run(folder):
-        raise StartError(f"{folder} is not a run folder: it has no run.json")
+        raise _explain_no_run(folder)
     with own_run(folder):
         if not has_checkpoints(folder) and (folder / "lanes.csv").is_file():
             tell(f"the run in {folder} has finished: nothing to resume")
@@ -87,6 +87,17 @@ def _go_on(folder: Path, args: argparse.Namespace) -> Path:
             options = replace(options, on_chunk=on_chunk)
             (run_shard if options.shard else run_sweep)(job, folder, record, options)
     return folder
+
+
+def _explain_no_run(folder: Path) -> StartError:
+    from jaxstyle.app.run_folder.folder import holds_run
+    from jaxstyle.app.run_folder.stored_run import SHARDS, no_run
+    from jaxstyle.app.sweeping.shards import is_done
+
+    error = no_run(folder)
+    left = (shard for shard in sorted(folder.glob(f"{SHARDS}/*")) if holds_run(shard) and not is_done(shard))
+    first = next(left, None)
+    return error if first is None else StartError(f"{error}; {command_for('resume', first)} goes on with one")
 
 
 def _merge(args: argparse.Namespace) -> Path:

@@ -3,21 +3,21 @@
 import argparse
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxstyle.app.commands.options import add_run, as_argument, positive
+from jaxstyle.app.commands.cross_validate_run import IMAGES, Columns, cross_validate_run, validation_lines
+from jaxstyle.app.commands.options import add_run, as_argument
 from jaxstyle.app.commands.run_arguments import add_open
-from jaxstyle.app.settings.values import parse_share
+from jaxstyle.app.settings.values import parse_integer, parse_share
 from jaxstyle.app.system.errors import StartError
-from jaxstyle.app.system.screen import printable, say, say_done
+from jaxstyle.app.system.screen import printable, say, say_done, tell
 from jaxstyle.evaluate.metric_names import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
     from jaxstyle.app.run_folder.stored_run import Lane, StoredRun
-    from jaxstyle.evaluate.cross_validation import CrossValidation
 
-_HELD_OUT = ("style", "content")
 _LONGEST_TABLE = 40  # If a pair has more lanes, only those on the front are listed.
 
 
@@ -71,13 +71,13 @@ def add_select(commands: Any) -> None:
     )
     parser.add_argument(
         "--folds",
-        type=positive,
+        type=as_argument(partial(parse_integer, low=2)),
         metavar="N",
         help="number of folds of the cross-validation (default: one for each that is held out)",
     )
     parser.add_argument(
         "--hold-out",
-        choices=(*_HELD_OUT, "pair"),
+        choices=(*IMAGES, "pair"),
         help="what a fold of the cross-validation leaves out: all pairs of a style image, all of a content image, or "
         "one pair, both of whose images other pairs may have (default: a style, and then a content)",
     )
@@ -103,22 +103,26 @@ def _select(args: argparse.Namespace) -> Path | None:
     pairs: dict[tuple[int, int], list[Lane]] = {}
     for lane in run.lanes:
         pairs.setdefault((lane.content, lane.style), []).append(lane)
+    columns = [_columns(lanes, args) for lanes in pairs.values()]
+    validation, notes = cross_validate_run(list(pairs.values()), columns, args)
     result = {
         "measures": list(args.measures),
         "content_weight": args.content_weight,
-        "pairs": [_pick(run, lanes, args) for lanes in pairs.values()],
-        "cross_validation": _cross_validate(list(pairs.values()), args),
+        "pairs": [_pick(run, *one, args) for one in zip(pairs.values(), columns, strict=True)],
+        "cross_validation": validation,
     }
     if args.best_to:
         _copy_best(run, result["pairs"], Path(args.best_to), overwrite=args.overwrite)
     written = Path(args.best_to) if args.best_to else None
+    for note in notes:
+        tell(f"note: {note}")
     if args.json:
         say(json.dumps(result, indent=2))
         return written
     for (_, lanes), pair in zip(pairs.items(), result["pairs"], strict=True):
         say("\n".join([*map(printable, _describe_pair(lanes, pair, args.measures)), ""]))
-    if result["cross_validation"]:
-        say("\n".join(map(printable, _validation_lines(result["cross_validation"]))))
+    if validation:
+        say("\n".join(map(printable, validation_lines(validation))))
     return written
 
 
@@ -128,17 +132,16 @@ def _measure(lane: "Lane", name: str) -> float:
     return -value if name in HIGHER_IS_BETTER else value
 
 
-def _columns(lanes: "list[Lane]", args: argparse.Namespace) -> tuple[list[float], list[float], list[bool]]:
+def _columns(lanes: "list[Lane]", args: argparse.Namespace) -> Columns:
     """Return both measures of each lane, and whether it is done."""
     content, style = ([_measure(lane, name) for lane in lanes] for name in args.measures)
     return content, style, [lane.status == "ok" for lane in lanes]
 
 
-def _pick(run: "StoredRun", lanes: "list[Lane]", args: argparse.Namespace) -> dict[str, Any]:
+def _pick(run: "StoredRun", lanes: "list[Lane]", columns: Columns, args: argparse.Namespace) -> dict[str, Any]:
     """Pick one lane of a pair of images, and describe it and the front."""
     from jaxstyle.evaluate.select import closest, knee, pareto_front
 
-    columns = _columns(lanes, args)
     weight = args.content_weight
     index = knee(*columns) if weight is None else closest(columns[0], columns[1], weight, columns[2])
     front = [lane.number for lane, on_front in zip(lanes, pareto_front(*columns), strict=True) if on_front]
@@ -150,58 +153,6 @@ def _pick(run: "StoredRun", lanes: "list[Lane]", args: argparse.Namespace) -> di
         found |= {"lane": picked.number, "settings": dict(picked.settings)}
         found["image"] = str(run.folder / f"images/lane_{picked.number:04d}.png")
     return found
-
-
-def _cross_validate(pairs: "list[list[Lane]]", args: argparse.Namespace) -> dict[str, Any] | None:
-    """Find whether one setting fits all pairs of images; None for a single pair, or if the pairs differ in settings."""
-    settings = [[_shared_settings(lane) for lane in lanes] for lanes in pairs]
-    if len(pairs) < 2 or any(of_pair != settings[0] for of_pair in settings):
-        return None
-    weight = 0.5 if args.content_weight is None else args.content_weight
-    several = [kind for kind in _HELD_OUT if len({getattr(lanes[0], kind) for lanes in pairs}) > 1]
-    by_kind = {kind: _hold_out(kind, pairs, weight, args) for kind in ([args.hold_out] if args.hold_out else several)}
-    found = next(iter(by_kind.values()))
-    varying = [name for name in settings[0][0] if len({lane[name] for lane in settings[0]}) > 1]
-    labels = [", ".join(f"{name} {lane[name]}" for name in varying) for lane in settings[0]]
-    return {
-        "content_weight": weight,
-        "settings": labels,
-        "chosen": labels[found.chosen],
-        "held_out": {
-            kind: {
-                "chosen_by_fold": [labels[i] for i in one.chosen_by_fold],
-                "score": one.score,
-                "spread": one.spread,
-            }
-            for kind, one in by_kind.items()
-        },
-        "fixed_scores": [None if math.isnan(x) else float(x) for x in found.fixed_scores],
-        "best_by_pair": [labels[i] for i in found.best],
-        "best_by_pair_score": float(found.best_scores.mean()),
-    }
-
-
-def _shared_settings(lane: "Lane") -> dict[str, str]:
-    """Return the settings that may be chosen for all pairs: a strength stands for another beta in each of them."""
-    return {name: value for name, value in lane.settings.items() if name != "beta" or "strength" not in lane.settings}
-
-
-def _hold_out(kind: str, pairs: "list[list[Lane]]", weight: float, args: argparse.Namespace) -> "CrossValidation":
-    import numpy as np
-
-    from jaxstyle.evaluate.cross_validation import cross_validate
-
-    columns = [_columns(lanes, args) for lanes in pairs]
-    groups = None if kind == "pair" else [getattr(lanes[0], kind) for lanes in pairs]
-    try:
-        return cross_validate(
-            *(np.array(column) for column in zip(*columns, strict=True)),
-            content_weight=weight,
-            folds=args.folds,
-            groups=groups,
-        )
-    except ValueError as error:
-        raise StartError(f"no cross-validation by {kind}: {error}") from error
 
 
 def _describe_pair(lanes: "list[Lane]", pair: dict[str, Any], measures: tuple[str, str]) -> list[str]:
@@ -221,28 +172,6 @@ def _describe_pair(lanes: "list[Lane]", pair: dict[str, Any], measures: tuple[st
     omitted = [] if shown is lanes else [f"({len(lanes) - len(shown)} lanes that are not on the front are left out)"]
     picked = f"picked: {pair['image']}" if pair["image"] else "picked: none, every lane failed"
     return [f"{pair['content']} in the style of {pair['style']}", *lines, *omitted, picked]
-
-
-def _validation_lines(found: dict[str, Any]) -> list[str]:
-    pairs = zip(found["settings"], found["fixed_scores"], strict=True)
-    width = max(len(label) for label in found["settings"])
-    lines = [f"  {label:<{width}}  {'failed' if score is None else f'{score:.3f}'}" for label, score in pairs]
-    return [
-        f"over all pairs, {found['content_weight']:g} content + {1 - found['content_weight']:g} style, 0 is best:",
-        *lines,
-        f"one setting for all: {found['chosen']}; the best of each pair by itself scores "
-        f"{found['best_by_pair_score']:.3f}",
-        *(_held_out_line(kind, one) for kind, one in found["held_out"].items()),
-    ]
-
-
-def _held_out_line(kind: str, found: dict[str, Any]) -> str:
-    chosen = found["chosen_by_fold"]
-    counts = ", ".join(f"{label} ({chosen.count(label)} of {len(chosen)})" for label in dict.fromkeys(chosen))
-    return (
-        f"chosen without a {kind} and scored on it: {found['score']:.3f} (spread over folds {found['spread']:.3f}), "
-        f"{counts}"
-    )
 
 
 def _copy_best(run: "StoredRun", pairs: list[dict[str, Any]], target: Path, *, overwrite: bool) -> None:

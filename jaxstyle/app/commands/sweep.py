@@ -100,8 +100,9 @@ def _place_by_default(args: argparse.Namespace) -> None:
 def _warn(job: Any) -> None:
     """Print notes about lanes that repeat each other, and about very many lanes."""
     from jaxstyle.app.execution.optimizer_choice import OPTIMIZERS
+    from jaxstyle.optimise.initial_images import NOISY_STARTS
 
-    repeated = repeated_ratios(job.lanes)
+    repeated = repeated_ratios(job.lanes, noisy=job.settings.init in NOISY_STARTS)
     if repeated:
         tell(f"note: {repeated}")
     if len(job.lanes) > _MANY_LANES:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxstyle.app.run_folder.stored_run import StoredRun, read_stored_run, to_number
 from jaxstyle.app.settings.columns import LOSSES
 from jaxstyle.app.system.errors import RunError
+from jaxstyle.app.system.screen import command_for
 
 
 class FinishedLane(NamedTuple):
@@ -41,6 +42,11 @@ class FinishedLane(NamedTuple):
         """The lane's name, such as lane_0003."""
         return f"lane_{self.number:04d}"
 
+    @property
+    def whole(self) -> bool:
+        """Whether it ended well, and has its picture, content and style image."""
+        return self.ok and None not in (self.picture, *self.inputs)
+
 
 def read_finished_lanes(folder: Path) -> list[FinishedLane]:
     """Read the lanes of a finished run.
@@ -51,7 +57,7 @@ def read_finished_lanes(folder: Path) -> list[FinishedLane]:
     """
     run = read_stored_run(folder)
     if not run.finished:
-        raise RunError(f"the run in {folder} has not finished; jaxstyle resume {folder} goes on")
+        raise RunError(f"the run in {folder} has not finished; {command_for('resume', folder)} goes on")
     return [_read_lane(run, i) for i in range(len(run.lanes))]
 
 

@@ -5,11 +5,10 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxstyle.app.run_folder.exports import MARK
 from jaxstyle.app.system import signals
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import TEMPORARY, explain
-
-_MARK = ".jaxstyle-export"  # An empty file in every folder that an export has made.
 
 
 @contextlib.contextmanager
@@ -32,7 +31,7 @@ def new_place(path: Path, *, overwrite: bool) -> Iterator[Path]:
         with signals.removing(temporary), signals.removing(old):
             yield temporary
             if temporary.is_dir():
-                (temporary / _MARK).touch()
+                (temporary / MARK).touch()
             if path.exists():
                 _check(path, overwrite=overwrite)
                 path.rename(old)
@@ -46,5 +45,5 @@ def _check(path: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise StartError(f"{path} exists; give another place with --out, or --overwrite")
-    if path.is_symlink() or (path.is_dir() and not (path / _MARK).exists()):
+    if path.is_symlink() or (path.is_dir() and not (path / MARK).exists()):
         raise StartError(f"{path} was not made by jaxstyle export; give another place with --out")

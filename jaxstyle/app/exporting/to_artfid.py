@@ -14,16 +14,14 @@ _FOLDERS = ("stylized", "content", "style")
 
 
 def export(lanes: Sequence[FinishedLane], name: str, place: Path) -> None:
-    """Copy the picture, content and style image of each lane that ended well into folders, under one name.
+    """Copy the picture, content and style image of each lane, all of which are `whole`, into folders, under one name.
 
     Raises:
-      StartError: if no lane has all three.
+      StartError: if there are no lanes.
     """
-    files = {lane.name: (lane.picture, *lane.inputs) for lane in lanes if lane.ok}
-    whole = {lane: found for lane, found in files.items() if all(found)}
-    if not whole:
+    if not lanes:
         raise StartError(f"no lane of {name} has its picture, content and style image")
     for i, folder in enumerate(_FOLDERS):
         (place / folder).mkdir(parents=True)
-        for lane, found in whole.items():
-            shutil.copyfile(str(found[i]), place / folder / f"{lane}.png")
+        for lane in lanes:
+            shutil.copyfile(str((lane.picture, *lane.inputs)[i]), place / folder / f"{lane.name}.png")

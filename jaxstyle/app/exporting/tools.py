@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 from typing import Any, NamedTuple
 
+from jaxstyle.app.run_folder.exports import OPTUNA
 from jaxstyle.app.system.errors import StartError
 
 
@@ -21,20 +22,22 @@ class Tool(NamedTuple):
       output: what the export is called by default, in the folder `exports` of the run; "" if the tool has a store of
         its own.
       logs: whether it can be logged to while a run goes on.
+      whole: whether it takes only lanes that are `whole`.
     """
 
     package: str
     output: str
     logs: bool = False
+    whole: bool = False
 
 
 TOOLS: dict[str, Tool] = {
     "tensorboard": Tool("tensorboardX", "tensorboard", logs=True),
     "wandb": Tool("wandb", "wandb", logs=True),
     "trackio": Tool("trackio", "", logs=True),
-    "optuna": Tool("optuna", "optuna.db"),
+    "optuna": Tool("optuna", OPTUNA),
     "parquet": Tool("pyarrow", "parquet"),
-    "artfid": Tool("", "artfid"),
+    "artfid": Tool("", "artfid", whole=True),
 }
 """The tools; the name of each that needs a package is also that of the extra which brings it."""
 

@@ -57,7 +57,7 @@ class Source(NamedTuple):
 class _Entry(NamedTuple):
     label: str  # what errors call a picture
     name: str
-    source: str
+    source: str  # as a command takes it, whatever characters it holds
     get_bytes: Callable[[], bytes]
 
 
@@ -116,10 +116,7 @@ def load_source(
     except OSError as error:
         raise explain(error, f"cannot read {folder}") from error
     _check_count(text, len(files), limit, str(folder), option(size))
-    paths = [printable(str(p)) for p in files]
-    entries = (
-        _Entry(s, printable(p.name), s, partial(read_bytes, p, max_pixels)) for p, s in zip(files, paths, strict=True)
-    )
+    entries = (_Entry(printable(str(p)), printable(p.name), str(p), partial(read_bytes, p, max_pixels)) for p in files)
     return _read_many(text, entries, read, smallest, option, size)
 
 

@@ -109,6 +109,8 @@ def load_pictures(settings: Settings, lanes: Sequence[LaneValues], smallest: int
         max_pixels=settings.max_pixels or MAX_PIXELS,
     )
     size = settings.size
+    if settings.colour == "mapped" and settings.content_mask:
+        raise StartError("--colour mapped maps the whole picture's colours: leave --content-mask out, or take another")
     if settings.content is None:
         if settings.init == "content":
             raise StartError("a texture has no content image to start from; give another --init")
@@ -270,13 +272,16 @@ def finish_images(
     finished = []
     for image, lane in zip(images, lanes, strict=True):
         content = pictures.contents[lane["content"]].image
-        style = pictures.style_sets[choose_style(settings, lane).scale].styles[lane["style"]].image
-        finished.append(np.asarray(_finish(image, content, None if settings.colour == "content" else style)))
+        styles = [picture.image for picture in _pictures_of(pictures, choose_style(settings, lane))]
+        mix = np.array(lane.get("style_mix", np.ones(len(styles))), np.float32)
+        shares = mix / mix.sum() if mix.any() else np.full(len(styles), 1 / len(styles), np.float32)
+        of_styles = [] if settings.colour == "content" else list(zip(styles, shares, strict=True))
+        finished.append(np.asarray(_finish(image, content, of_styles)))
     return finished
 
 
 @jax.jit
-def _finish(image: jax.Array, content: jax.Array, style: jax.Array | None) -> jax.Array:
-    if style is not None:
-        content = match_colours(content, style)
+def _finish(image: jax.Array, content: jax.Array, of_styles: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
+    if of_styles:
+        content = sum((share * match_colours(content, style) for style, share in of_styles), jnp.zeros_like(content))
     return with_colours_of(image, content if content.shape == image.shape else resize(content, image.shape[:2]))

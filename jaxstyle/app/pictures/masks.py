@@ -1,4 +1,4 @@
-"""Read masks of regions from image files: a region is white, the rest is black, and edges may be soft."""
+"""Read masks of regions from image files: a region is white, the rest black or transparent, and edges may be soft."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,8 @@ def load_masks(names: Sequence[str], picture: Picture, *, max_pixels: int | None
     h, w, _ = picture.image.shape
     masks = []
     for name in names:
-        mask = jnp.asarray(read_image(name, max(h, w), max_pixels=max_pixels or MAX_PIXELS))
+        # What is transparent in a mask is no part of its region.
+        mask = jnp.asarray(read_image(name, max(h, w), background=(0, 0, 0), max_pixels=max_pixels or MAX_PIXELS))
         mask_h, mask_w, _ = mask.shape
         if abs(mask_w - mask_h * w / h) > 1 + _OTHER_ASPECT * mask_w:
             raise StartError(

@@ -10,9 +10,10 @@ from jaxstyle.app.run_folder.stored_run import Lane, to_number
 from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, flag_of
 from jaxstyle.app.settings.settings import SHARED, Settings
 from jaxstyle.app.settings.values import parse_seed
+from jaxstyle.app.system.screen import as_operand
 
 _FIRST = ("strength", "beta")  # The setting that this program is about comes first.
-_ALWAYS = ("size",)  # The command of a lane gives this even at its default.
+_ALWAYS = ("size", "style_loss", "style_layers")  # The command of a lane gives these even at their defaults.
 _LEFT_OUT = ("preset", "microbatch")  # What a preset sets is in the other options. Groups do not change pictures.
 
 
@@ -65,7 +66,7 @@ def inputs_of_lane(record: Mapping[str, Any], lane: Lane) -> list[str]:
     """Return the arguments CONTENT and STYLE of a command that makes lanes of this pair of images alone."""
     inputs = record["inputs"]
     pair = (inputs["content"][lane.content], inputs["style"][lane.style])
-    return [str(one.get("source") or one["file"]) for one in pair]
+    return [as_operand(str(one.get("source") or one["file"])) for one in pair]
 
 
 def shared_options(record: Mapping[str, Any], settings: Container[str]) -> list[str]:
@@ -83,7 +84,7 @@ def shared_options(record: Mapping[str, Any], settings: Container[str]) -> list[
 def sweep_options(record: Mapping[str, Any], settings: Container[str]) -> dict[str, str]:
     """Return the parts of a command that makes some lanes of a run again: all its inputs, and its shared options."""
     options = record.get("options", {})
-    inputs = [str(options[kind]) for kind in ("content", "style") if options.get(kind)]
+    inputs = [as_operand(str(options[kind])) for kind in ("content", "style") if options.get(kind)]
     pair = ["--pair", str(options["pair"])] if options.get("pair", "all") != "all" else []
     return {"inputs": shlex.join([*inputs, *pair]), "options": shlex.join(shared_options(record, settings))}
 

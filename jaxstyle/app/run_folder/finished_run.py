@@ -12,7 +12,7 @@ import numpy as np
 from jaxstyle.app.checkpoints.checkpoints import has_checkpoints
 from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.app.run_folder.folder import image_name
-from jaxstyle.app.run_folder.stored_run import read_table
+from jaxstyle.app.run_folder.stored_run import no_run, read_table
 from jaxstyle.app.settings.columns import HISTORY_COLUMNS
 from jaxstyle.app.system.errors import RunError, StartError
 from jaxstyle.app.system.texts import read_text
@@ -67,7 +67,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         raise StartError(f"the run {address}")
     folder = Path(path)
     if not (folder / "run.json").is_file():
-        raise StartError(f"{folder} is not a run folder: it has no run.json")
+        raise no_run(folder)
     if has_checkpoints(folder) or not (folder / "lanes.csv").is_file():
         raise RunError(f"the run in {folder} has not finished")
     try:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from jaxstyle.app.checkpoints.checkpoints import FOLDER, has_checkpoints, remove_checkpoints
 from jaxstyle.app.pictures.job_pictures import KINDS
+from jaxstyle.app.run_folder.exports import remove_exports
+from jaxstyle.app.run_folder.stored_run import SHARDS, explain_shards
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import check_folder, explain, remove_temporary
 from jaxstyle.app.system.locks import owned
+from jaxstyle.app.system.screen import command_for
 
-SHARDS = "shards"
 _LOCK = ".lock"
 _FILES = ("lanes.csv", "history.csv", "sheet.png", "report.html")
 
@@ -31,9 +33,7 @@ def create_run(path: str | None, *, overwrite: bool) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         is_run = holds_run(folder)
         if (folder / SHARDS).is_dir():
-            raise StartError(
-                f"{folder} holds shards of a run: jaxstyle merge {folder} joins them; or give another folder"
-            )
+            raise StartError(f"{explain_shards(folder)}; or give another folder")
         if not is_run and any(file.name != FOLDER and not file.name.startswith(".") for file in folder.iterdir()):
             raise StartError(f"{folder} is not empty and is not a run folder; give another one with --out")
     except OSError as error:
@@ -85,7 +85,8 @@ def holds_run(folder: Path) -> bool:
 
 def _explain_taken(folder: Path) -> str:
     if has_checkpoints(folder):
-        return f"{folder} holds a run that has not finished: jaxstyle resume {folder} goes on, --overwrite starts again"
+        resume = command_for("resume", folder)
+        return f"{folder} holds a run that has not finished: {resume} goes on, --overwrite starts again"
     finished = "a finished run" if (folder / "lanes.csv").exists() else "another run"
     return f"{folder} holds {finished}; give another folder with --out, or --overwrite"
 
@@ -103,7 +104,7 @@ def _create_numbered(parent: Path) -> Path:
 
 
 def _remove_run(folder: Path) -> None:
-    """Remove the files of a run, run.json last, and nothing else."""
+    """Remove the files of a run, its exports and its logs, run.json last, and nothing else."""
     try:
         images = folder / "images"
         pictures = (file for kind in ("lane", *KINDS) for file in images.glob(f"{kind}_*.png"))
@@ -114,6 +115,7 @@ def _remove_run(folder: Path) -> None:
                 snapshots.rmdir()
         for path in (folder, images):
             remove_temporary(path)
+        remove_exports(folder)
         (folder / "run.json").unlink(missing_ok=True)
         remove_checkpoints(folder)
     except OSError as error:

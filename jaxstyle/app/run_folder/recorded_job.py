@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from jaxstyle.app.run_folder.run_json import describe_inputs, encode_record, has
 from jaxstyle.app.settings.settings import Settings, from_options
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import write_atomic
-from jaxstyle.app.system.screen import tell
+from jaxstyle.app.system.screen import command_for, tell
 
 
 def load_recorded_job(folder: Path, record: Mapping[str, Any], command: str, network: str | None = None) -> Job:
@@ -41,8 +40,12 @@ def load_recorded_job(folder: Path, record: Mapping[str, Any], command: str, net
     except NothingPipedError as error:
         raise StartError(
             f"cannot {command} {folder}: its {_piped_kind(record)} image came through a pipe; pipe the same one in "
-            f"again: jaxstyle {command} {shlex.quote(str(folder))} < IMAGE"
+            f"again: {command_for(command, folder)} < IMAGE"
         ) from error
+    except StartError as error:
+        if _lacks_relative_file(error) and _starts_elsewhere(record):
+            raise StartError(f"{error}, in {record['directory']}, where the run was started") from error
+        raise
 
 
 def _piped_kind(record: Mapping[str, Any]) -> str | None:
@@ -54,8 +57,20 @@ def _piped_kind(record: Mapping[str, Any]) -> str | None:
 
 def _in_recorded_directory(record: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
     """Work in the directory where the run was started, if it is still there: names of images are relative to it."""
-    directory = record["directory"]
-    return contextlib.chdir(directory) if Path(directory).is_dir() else contextlib.nullcontext()
+    return contextlib.chdir(record["directory"]) if _starts_elsewhere(record) else contextlib.nullcontext()
+
+
+def _starts_elsewhere(record: Mapping[str, Any]) -> bool:
+    """Return whether the directory where the run was started is still there, and is not the present one."""
+    directory = Path(record["directory"])
+    return directory.is_dir() and not directory.samefile(Path())
+
+
+def _lacks_relative_file(error: BaseException | None) -> bool:
+    """Return whether an error comes of a file that is not there, under a name that depends on the directory."""
+    if isinstance(error, FileNotFoundError):
+        return not Path(error.filename or "/").is_absolute()
+    return error is not None and _lacks_relative_file(error.__cause__)
 
 
 def recorded_settings(record: Mapping[str, Any]) -> Settings:

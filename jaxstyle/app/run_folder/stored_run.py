@@ -13,7 +13,11 @@ import numpy as np
 from jaxstyle.app.settings.columns import LOSSES
 from jaxstyle.app.system.errors import StartError
 from jaxstyle.app.system.files import explain
+from jaxstyle.app.system.screen import command_for
 from jaxstyle.app.system.texts import check_commas, read_text
+
+SHARDS = "shards"
+"""The folder of a run's shards, until they are merged."""
 
 
 class Lane(NamedTuple):
@@ -77,6 +81,10 @@ class StoredRun(NamedTuple):
         """Return the entries of run.json for the images of a kind, such as "content"."""
         return list(self.record.get("inputs", {}).get(kind, []))
 
+    def resume_command(self) -> str:
+        """Return the command that goes on with the run."""
+        return command_for("resume", self.folder)
+
     def picture(self, name: object) -> str | None:
         """Return `name` if it is a file within the folder, else None."""
         path = PurePosixPath(str(name or ""))
@@ -87,6 +95,18 @@ class StoredRun(NamedTuple):
             return str(path) if file.is_file() and file.is_relative_to(self.folder.resolve()) else None
         except (OSError, ValueError):  # no file can have such a name
             return None
+
+
+def no_run(folder: Path) -> StartError:
+    """Make the error that a folder without run.json is no run folder; if it holds a run's shards, it says so."""
+    return StartError(
+        explain_shards(folder) if (folder / SHARDS).is_dir() else f"{folder} is not a run folder: it has no run.json"
+    )
+
+
+def explain_shards(folder: Path) -> str:
+    """Return a clause that says what to do with a folder that holds a run's shards."""
+    return f"{folder} holds shards of a run: {command_for('merge', folder)} joins them once all are done"
 
 
 def read_stored_run(folder: Path) -> StoredRun:
@@ -106,7 +126,7 @@ def read_stored_run(folder: Path) -> StoredRun:
         history = _history(folder / "history.csv")
         expected = int(record.get("lanes", len(lanes)))
     except FileNotFoundError as error:
-        raise StartError(f"{folder} is not a run folder: it has no run.json") from error
+        raise no_run(folder) from error
     except OSError as error:
         raise explain(error, f"cannot read the run in {folder}") from error
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:

@@ -42,7 +42,8 @@ cross-validates strengths where a run has them.
   twice; the run folder shows the largest one, and metrics compare with it.
 - `--content-layers relu3_1 relu4_2 --content-layer-weights 1,0 0.5,0.5 0,1` goes from the photograph's detail to its
   larger shapes.
-- `--blend b.jpg --style-mix 1,0 0.5,0.5 0,1` makes a row of pictures from one style to another.
+- `--blend b.jpg --style-mix 1,0 0.5,0.5 0,1` makes a row of pictures from one style to another; metrics compare with
+  STYLE alone.
 - `--colour mapped` paints in the style image's colours, but so that each object of the photograph keeps one: its own,
   mapped by matched statistics.
 - `--colour match`, `content` paints in the photograph's colours, by matched statistics or by a transfer of luminance

@@ -55,7 +55,7 @@ def combine_values(axes: Mapping[str, Sequence[Any]], *, zip_: Sequence[str] = (
     return [{name: value for part in parts for name, value in part.items()} for parts in product(*factors)]
 
 
-def repeated_ratios(lanes: Sequence[LaneValues]) -> str | None:
+def repeated_ratios(lanes: Sequence[LaneValues], *, noisy: bool = True) -> str | None:
     """Warn in one line if lanes repeat each other under an optimiser that is invariant to the loss's scale.
 
     Such an optimiser (Adam) makes the same picture, to rounding, from (alpha, beta, tv) and (k alpha, k beta, k tv) for
@@ -64,6 +64,7 @@ def repeated_ratios(lanes: Sequence[LaneValues]) -> str | None:
 
     Args:
       lanes: the lanes, with the defaults filled in.
+      noisy: the image that lanes start from has noise. Without noise, the seed changes nothing.
 
     Returns:
       The warning, or None if every lane makes a picture of its own.
@@ -75,16 +76,18 @@ def repeated_ratios(lanes: Sequence[LaneValues]) -> str | None:
     first: dict[object, int] = {}
     repeats: list[tuple[int, int]] = []
     for i, (lane, terms, label) in enumerate(zip(lanes, weights, labels, strict=True)):
-        others = tuple(sorted((name, lane[name]) for name in lane if not _term_of(name)))
+        others = tuple(sorted((name, lane[name]) for name in lane if not _term_of(name) and (noisy or name != "seed")))
         original = first.setdefault((others, tuple(x > 0 for x in terms), label), i)
         if original != i:
             repeats.append((original, i))
     if not repeats:
         return None
     count, (a, b) = len(repeats), repeats[0]
+    by_seed = any(lanes[i].get("seed") != lanes[j].get("seed") for i, j in repeats)
     return (
         f"{count} of {len(lanes)} lanes repeat{'s' * (count == 1)} the ratio alpha : beta : tv of another (lane {b} "
         f"that of lane {a}), of which an optimizer that is invariant to the loss's scale makes the same picture"
+        f"{'; a seed counts only for an --init with noise' * by_seed}"
     )
 
 

@@ -204,10 +204,10 @@ def lane_setting(name: str) -> LaneSetting:
 
 
 def setting_text(value: float | int | tuple[float, ...]) -> str:
-    """Write a lane's value of a setting as lanes.csv holds it."""
+    """Write a lane's value of a setting as lanes.csv holds it: the shortest text that is read as the same value."""
     if isinstance(value, tuple):
-        return ",".join(f"{x:g}" for x in value)
-    return f"{value:.7g}" if isinstance(value, float) else str(value)
+        return ",".join(map(setting_text, value))
+    return str(value).removesuffix(".0")
 
 
 def flag_of(name: str) -> str:

@@ -59,6 +59,7 @@ class Option(NamedTuple):
       metavar: what the help calls a value; None for `choices`, or for the name in capitals.
       choices: the valid values, if there are few.
       many: the option takes several values, and the setting is a tuple.
+      may_be_none: it may also take no value at all.
       needs_content: the setting makes no sense without a content image.
     """
 
@@ -68,6 +69,7 @@ class Option(NamedTuple):
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
     many: bool = False
+    may_be_none: bool = False
     needs_content: bool = False
 
 
@@ -155,8 +157,9 @@ class Settings:
     )
     content_layers: tuple[str, ...] = _option(
         CONTENT_LAYERS,
-        f"layers of the content loss (default: {' '.join(CONTENT_LAYERS)})",
+        f"layers of the content loss; none given: there is no such loss (default: {' '.join(CONTENT_LAYERS)})",
         many=True,
+        may_be_none=True,
         metavar="LAYER",
         needs_content=True,
     )

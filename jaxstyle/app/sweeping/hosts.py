@@ -15,6 +15,7 @@ import jax
 from jaxstyle.app.sweeping.shards import is_done, merge, shard_folder
 from jaxstyle.app.system.devices import find_devices
 from jaxstyle.app.system.errors import RunError, StartError
+from jaxstyle.app.system.screen import command_for
 
 _SIGN = ".alive"  # this file is in a shard's folder as long as its process is at work
 _BEAT_SECONDS = 10.0  # the file is touched so often
@@ -108,7 +109,7 @@ def _wait_for(run: Path, shard: tuple[int, int]) -> None:
     if not is_done(folder):
         raise RunError(
             f"the process of shard {folder.name} is gone; what the others compute is kept: "
-            f"jaxstyle resume {folder} goes on with it, then jaxstyle merge {run}"
+            f"{command_for('resume', folder)} goes on with it, then {command_for('merge', run)}"
         )
 
 

@@ -17,13 +17,14 @@ from jaxstyle.app.checkpoints.saved_file import Saved
 from jaxstyle.app.execution import run_job
 from jaxstyle.app.execution.job import Job
 from jaxstyle.app.execution.outcome import join_outcomes
-from jaxstyle.app.run_folder.folder import SHARDS, own_run
+from jaxstyle.app.run_folder.folder import own_run
 from jaxstyle.app.run_folder.recorded_job import check_same_job, load_recorded_job
+from jaxstyle.app.run_folder.stored_run import SHARDS
 from jaxstyle.app.settings.run_options import RunOptions, with_fixed
 from jaxstyle.app.sweeping import sweep_run
 from jaxstyle.app.sweeping.placing import has_strengths, with_betas
 from jaxstyle.app.system.errors import RunError, StartError, WriteError
-from jaxstyle.app.system.screen import say_done
+from jaxstyle.app.system.screen import command_for, say_done
 
 _DONE = "done"
 _NAME = re.compile(r"(\d+)-of-(\d+)")
@@ -73,7 +74,8 @@ def run_shard(job: Job, folder: Path, record: Mapping[str, Any], options: RunOpt
             if not checkpoints.complete:
                 raise WriteError(f"shard {folder.name} is done, but its checkpoint can't be written")
             checkpoints.insist(_DONE, Saved({}, {}))
-    say_done(f"shard {options.shard[0]} of {options.shard[1]} is done; when all are, jaxstyle merge {run}")
+    shard, count = options.shard
+    say_done(f"shard {shard} of {count} is done; when all are, {command_for('merge', run)}")
     sweep_run.raise_for_failed_lanes(outcome, first)
 
 
@@ -95,7 +97,7 @@ def merge(run: Path, network: str | None = None) -> None:
             if any(record[name] != records[0][name] for name in _SAME):
                 raise StartError(f"{folder} and {folders[0]} are not of one run: they were started with other options")
             if not is_done(folder):
-                raise RunError(f"shard {folder.name} is not done: jaxstyle resume {folder} goes on with it")
+                raise RunError(f"shard {folder.name} is not done: {command_for('resume', folder)} goes on with it")
         job = load_recorded_job(run, records[0], "merge", network)
         check_same_job(run, records[0], job)
         outcomes = []

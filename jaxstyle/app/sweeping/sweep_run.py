@@ -26,7 +26,7 @@ from jaxstyle.app.sweeping.snapshots import write_snapshots
 from jaxstyle.app.system import signals
 from jaxstyle.app.system.errors import AppError, RunError, WriteError
 from jaxstyle.app.system.files import places
-from jaxstyle.app.system.screen import say_done, tell
+from jaxstyle.app.system.screen import command_for, say_done, tell
 from jaxstyle.evaluate.select import knee, pareto_front
 
 
@@ -151,7 +151,7 @@ def _add_refined(
 @contextlib.contextmanager
 def advising_resume(folder: Path) -> Iterator[None]:
     """Let messages of signals and of failed writing name the command that resumes the run."""
-    advice = f"; jaxstyle resume {folder} goes on"
+    advice = f"; {command_for('resume', folder)} goes on"
     signals.advise(advice)
     try:
         yield

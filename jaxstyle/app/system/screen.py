@@ -6,8 +6,10 @@ letters that names of files have.
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 from jaxstyle.app.system.errors import WriteError
@@ -22,6 +24,19 @@ class _Stderr:
 def printable(name: str) -> str:
     """Escape line ends and other characters of a file's name that can't be printed in a line."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def as_operand(name: str) -> str:
+    """Return a name as a command takes it where an image or a run is due: a file's that begins with "-" is no option.
+
+    "-" itself stays, which is standard input.
+    """
+    return f"./{name}" if name.startswith("-") and name != "-" else name
+
+
+def command_for(command: str, run: Path) -> str:
+    """Return `jaxstyle COMMAND RUN`, quoted so that a shell takes it."""
+    return shlex.join(["jaxstyle", command, as_operand(str(run))])
 
 
 def tell(text: str) -> None:

@@ -276,6 +276,19 @@ def test_help_names_the_commands(capsys):
     fails(capsys, 2, "invalid choice: 'swep'", "swep")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["transfer", "a", "b", "-o", "c.png", "--quiet"], "transfer"),
+        (["weights", "list", "--quiet"], "weights list"),
+        (["--quiet", "report", "run"], ""),
+    ],
+)
+def test_an_unknown_option_leads_to_the_help_of_its_command(capsys, arguments, command):
+    program = f"jaxstyle {command}".strip()
+    fails(capsys, 2, f"^{program}: unrecognized arguments: --quiet; see {program} --help$", *arguments)
+
+
 def test_unexpected_errors_are_one_line_unless_debugging(images, capsys, monkeypatch):
     def explode(_):
         raise RuntimeError("two\nlines")

@@ -24,9 +24,10 @@ from jaxstyle.app.pictures.job_pictures import (
     start_image,
     style_images,
 )
+from jaxstyle.app.pictures.masks import load_masks
 from jaxstyle.app.pictures.read_image import read_image
 from jaxstyle.app.settings.settings import Settings
-from jaxstyle.colour import luminance, match_colours, match_luminance, to_gray
+from jaxstyle.colour import luminance, match_colours, match_luminance, to_gray, with_colours_of
 from jaxstyle.objective.statistics.style_statistics import style_statistic
 from jaxstyle.objective.weight_defaults import STYLE_LOSSES
 from jaxstyle.optimise.presets import PRESETS
@@ -208,6 +209,23 @@ def test_final_images_get_their_contents_chroma(rng):
             assert np.abs(chroma).max() > 0.1
 
 
+def test_mapped_colours_are_those_of_the_mix():
+    """Of STYLE and of --blend: weights are shares, and without any all count alike."""
+    inputs = pictures((6, 8), (6, 8), (6, 8), (5, 7))
+    settings, image = Settings("c.png", "s.png", colour="mapped"), np.full((6, 8, 3), 0.5, np.float32)
+    mixes = ((1.0, 0.0), (0.0, 3.0), (1.0, 3.0), None, (0.0, 0.0))
+    lanes = [{"content": 0, "style": 0, **({"style_mix": mix} if mix else {})} for mix in mixes]
+    first, second, *both = finish_images(inputs, settings, [image] * len(lanes), lanes)
+    content, styles = inputs.contents[0].image, [*inputs.largest.styles, *inputs.largest.blend]
+    for found, style in zip((first, second), styles, strict=True):
+        wanted = with_colours_of(image, match_colours(content, style.image))
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    maps = [match_colours(content, style.image) for style in styles]
+    for found, share in zip(both, (0.25, 0.5, 0.5), strict=True):
+        wanted = with_colours_of(image, share * maps[0] + (1 - share) * maps[1])
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_start_from_a_file_covers_the_content():
     inputs = pictures((20, 24), (20, 24), (18, 30))
     image = np.zeros((10, 12, 3), np.float32)
@@ -290,6 +308,16 @@ def test_each_region_takes_its_own_style(masks, rng):
     assert (masks / "both" / "images" / "content_mask_0001.png").exists()
 
 
+def test_what_is_transparent_in_a_mask_is_no_part_of_its_region(masks):
+    """As painting programs save masks: white where opaque, and nothing elsewhere."""
+    opaque = Image.open("left.png")
+    Image.merge("LA", (Image.new("L", opaque.size, 255), opaque)).save("clear.png")
+    picture = Picture("c.png", read_image("c.png"), "")
+    for mask in load_masks(["left.png", "clear.png"], picture, max_pixels=None):
+        np.testing.assert_array_equal(mask.image[:, :11], 1)
+        np.testing.assert_array_equal(mask.image[:, 13:], 0)
+
+
 @pytest.mark.slow
 def test_what_no_mask_covers_stays(masks):
     options = [*QUICKEST, "--alpha", "0", "--beta", "1", "--tv", "0", "--out", "run"]
@@ -322,6 +350,7 @@ def test_masks_of_the_style_choose_what_of_it(masks, rng):
         (["--content-mask", "black.png"], "region 0 of the content masks is empty .*white where"),
         (["--content-mask", "left.png", "--style-mask", "black.png"], "the mask black.png is 1.20 times"),
         (["--content-mask", "no.png"], "no.png: no such file"),
+        (["--content-mask", "left.png", "--colour", "mapped"], "mapped maps the whole picture's colours: leave --cont"),
         (["--content-mask", "left.png", "--blend", "s.png"], "1 content masks for 2 style images"),
         (["--style-loss", "moments", "--convention", "gatys"], "convention 'gatys' is for Gram matrices"),
         (["--style-loss", "texture"], "argument --style-loss: invalid choice: 'texture'"),

@@ -2,12 +2,14 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import jaxstyle as js
+from jaxstyle.app.commands import sweep
 from jaxstyle.app.execution import compiled_lanes, job
 from jaxstyle.app.run_folder.recorded_job import load_recorded_job
 from jaxstyle.app.system.memory import OutOfMemoryError, available_memory, check_memory, memory_errors
@@ -162,6 +164,9 @@ def test_a_grid_file_times_lists(images, capsys):
     capsys.readouterr()
     (images / "bad.toml").write_text("[product]\ngamma = 1\n")
     fails(capsys, 2, "bad.toml.*unknown setting 'gamma'", "sweep", "c.png", "s.png", *QUICKEST, "--grid", "bad.toml")
+    for option in ("--beta", "--strength"):
+        both = ["sweep", "c.png", "s.png", *QUICKEST, "--grid", "grid.toml", option, "0.5"]
+        fails(capsys, 2, f"grid.toml sets beta: leave {option} out, or that in the file", *both)
     weights = ["--style-layer-weights", "1,1,1"]
     fails(capsys, 2, "3 weights of style layers for 2 layers", "sweep", "c.png", "s.png", *QUICKEST, *weights)
     weights = ["--content-layer-weights", "1,1"]
@@ -178,6 +183,15 @@ def test_repeated_ratios_are_noted_and_make_the_same_picture(images, capsys, opt
     assert "note: 1 of 4 lanes repeats the ratio" in capsys.readouterr().err
     first, other, _, last = js.load_run("run").images
     assert np.abs(first - last).mean() < 0.1 * np.abs(first - other).mean()
+
+
+@pytest.mark.parametrize("init", ["content", "style", "s.png", "noise", "gray", "statistics"])
+def test_seeds_repeat_lanes_unless_the_start_has_noise(capsys, init):
+    lanes = [{"alpha": 1.0, "beta": 2.0, "tv": 3.0, "seed": seed} for seed in (1, 2)]
+    sweep._warn(SimpleNamespace(lanes=lanes, settings=SimpleNamespace(init=init)))
+    noted = capsys.readouterr().err
+    assert noted.startswith("note: 1 of 2 lanes repeats") == (init in ("content", "style", "s.png"))
+    assert "a seed counts only for an --init with noise" in noted or not noted
 
 
 def test_refining_adds_lanes_around_the_knee(images):
@@ -316,7 +330,8 @@ def test_select_over_pairs_cross_validates(all_pairs, capsys):
     assert "one setting for all: beta" in out
     for kind in ("style", "content"):
         assert f"chosen without a {kind} and scored on it: {validation['held_out'][kind]['score']:.3f} (spread" in out
-    fails(capsys, 2, "no cross-validation by style: .*folds", "select", "run", "--folds", "3")
+    in_thirds = json.loads(select(capsys, "--json", "--folds", "3"))["cross_validation"]
+    assert in_thirds["held_out"] == {"content": validation["held_out"]["content"]}
 
 
 @pytest.mark.slow

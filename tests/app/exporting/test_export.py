@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import shutil
 import sqlite3
 import struct
 import subprocess
@@ -14,11 +15,12 @@ import pytest
 from PIL import Image
 
 from jaxstyle.app.cli import call
-from jaxstyle.app.exporting import chunk_log
+from jaxstyle.app.exporting import chunk_log, to_tensorboard
 from jaxstyle.app.exporting.finished_lanes import read_finished_lanes
 from jaxstyle.app.exporting.new_place import new_place
 from jaxstyle.app.exporting.tools import TOOLS
 from jaxstyle.app.run_folder.finished_run import load_run
+from jaxstyle.app.run_folder.folder import create_run
 from jaxstyle.app.system.errors import StartError
 from tests.command import QUICK, fails, read_table
 from tests.processes import environment
@@ -213,9 +215,10 @@ def test_trackio_has_a_run_a_lane_in_its_own_store(run, tmp_path):
     assert elsewhere.stderr.startswith("jaxstyle: --out is not for trackio")
 
 
-def test_artfid_has_three_folders_in_one_order(run, tmp_path):
+def test_artfid_has_three_folders_in_one_order(run, tmp_path, capsys):
     """The failed lane is left out, and each picture has its content and its style at the same place."""
     folder = call(["export", str(run), "--to", "artfid", "--out", str(tmp_path / "sets")])
+    assert capsys.readouterr().out == f"2 of 3 lanes: {folder}\n"
     for kind, source in (("stylized", "lane_{}"), ("content", "content_0000"), ("style", "style_0000")):
         files = sorted((folder / kind).glob("*.png"))
         assert [file.stem for file in files] == ["lane_0000", "lane_0002"]
@@ -241,6 +244,41 @@ def test_exports_replace_nothing_but_exports(run, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["own", "place"]
 
 
+def test_a_run_that_is_overwritten_takes_its_exports_and_logs_along(tmp_path):
+    """What the program has not made stays: other files, and links and what they lead to."""
+    for tool in ("tensorboard", "optuna"):
+        need(tool)
+    run = make_run(tmp_path / "run", betas=(1,), steps=1)
+
+    def write():
+        for tool in ("artfid", "optuna"):
+            call(["export", str(run), "--to", tool])
+        with to_tensorboard.log("run", {}, run) as log:
+            log(0, {"total": 1.0})
+        of_wandb = run / "wandb" / "offline-run-20250101_000000-abc"
+        (of_wandb / "files").mkdir(parents=True)
+        (run / "wandb" / "latest-run").symlink_to(of_wandb.name)
+
+    def overwrite():
+        with create_run(str(run), overwrite=True):
+            return sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.name != ".lock")
+
+    write()
+    assert overwrite() == ["images"]
+    make_run(tmp_path / "again", betas=(1,), steps=1).joinpath("run.json").rename(run / "run.json")
+    shutil.copytree(tmp_path / "again", run, dirs_exist_ok=True)
+    write()
+    others = [f"{place}/mine" for place in ("exports", "exports/x", "tensorboard", "wandb")]
+    for name in others:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).touch()
+    call(["export", str(run), "--to", "artfid", "--out", str(tmp_path / "sets")])
+    (run / "exports" / "link").symlink_to(tmp_path / "sets")
+    stay = ["exports", "exports/link", "exports/x", "images", "tensorboard", "wandb", *others]
+    assert overwrite() == sorted(stay)
+    assert list((tmp_path / "sets").rglob("*.png"))
+
+
 def test_what_fails_half_way_leaves_nothing(tmp_path):
     def fail_half_way():
         with new_place(tmp_path / "new" / "x", overwrite=False) as place:
@@ -257,9 +295,9 @@ def test_what_fails_half_way_leaves_nothing(tmp_path):
 
 def test_what_is_no_finished_run_is_one_line(run, tmp_path, capsys):
     fails(capsys, 2, "none is not a run folder: it has no run.json$", "export", tmp_path / "none", "--to", "parquet")
-    half = make_run(tmp_path / "half")
+    half = make_run(tmp_path / "a half")
     (half / "lanes.csv").unlink()
-    line = "half has not finished; jaxstyle resume .*half goes on$"
+    line = "half has not finished; jaxstyle resume '.*a half' goes on$"
     fails(capsys, 1, line, "export", half, "--to", "parquet")
     assert not (half / "exports").exists()
     fails(capsys, 2, "invalid choice: 'clearml'", "export", run, "--to", "clearml")

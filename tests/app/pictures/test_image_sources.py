@@ -120,6 +120,7 @@ def test_names_that_no_line_can_hold(photos, capsys):
     source = load_source("photos", 16)
     assert names(source)[:2] == ["1\\n.png", "2\\udcff.png"]
     assert list(source.skipped) == ["3\\udcff\\n.png"]
+    assert [p.source for p in source.pictures[:2]] == ["photos/1\n.png", os.fsdecode(b"photos/2\xff.png")]
     assert capsys.readouterr().err.count("\n") == 1
 
 

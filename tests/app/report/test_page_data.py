@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -18,8 +19,10 @@ from jaxstyle.app.report.page import write_report
 from jaxstyle.app.run_folder.finished_run import load_run
 from jaxstyle.app.run_folder.stored_run import Lane, read_stored_run
 from jaxstyle.app.settings.columns import LOSSES
-from jaxstyle.app.settings.settings import Settings
+from jaxstyle.app.settings.lane_settings import setting_text
+from jaxstyle.app.settings.settings import SHARED, Settings, to_options
 from jaxstyle.app.system.errors import StartError
+from jaxstyle.optimise.presets import PRESETS
 from tests.run_folders import add_strengths, make_run
 
 HOSTILE = "<script>window.taken=1;</script>\"'><img src=x onerror=window.taken=1>"
@@ -209,8 +212,9 @@ def test_a_run_that_has_only_begun(run):
         (run / name).unlink()
     for file in run.glob("images/*"):
         file.unlink()
-    page = Page(run)
+    page = Page(run.rename(run.with_name("a run")))
     assert page.by_id("unfinished")
+    assert f"<code>jaxstyle resume &#39;{run.with_name('a run')}&#39;</code> goes on" in page.source
     assert page.data is None
     assert not page.all("svg")
     assert "jaxstyle sweep sample:cat" in page.source
@@ -412,6 +416,37 @@ def test_the_command_of_a_lane_names_what_is_not_the_default():
         "-o lane_0007.png"
     )
     assert transfer_command(record, Lane(0, settings={"unknown": "1"})) is None
+    inputs |= {"content": [{"file": "-dash.png", "source": "-dash.png"}], "style": [{"file": "stdin", "source": "-"}]}
+    words = shlex.split(transfer_command(record, lane))
+    assert words[2:4] == ["./-dash.png", "-"]
+    assert cli._make_parser().parse_args(words[1:]).content == "./-dash.png"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(["--preset", name] for name in PRESETS),
+        ["--style-loss", "gram", "--style-layers", *Settings.style_layers],
+        ["--convention", "gatys"],
+        ["--style-loss", "nearest", "--style-layers", "hypercolumn", "--content-layers"],
+    ],
+    ids=" ".join,
+)
+def test_the_command_of_a_lane_asks_for_the_settings_of_its_run(options):
+    """Whatever preset or other option they come from, on which further defaults depend."""
+    parser = cli._make_parser()
+    settings = read_settings(parser.parse_args(["sweep", "c.png", "s.png", "--beta", "2", *options]))
+    settings = settings.with_lane_defaults()
+    chosen = {name: values[0] for name, values in settings.lanes.items() if isinstance(values, tuple)}
+    lane = Lane(0, settings={name: setting_text(value) for name, value in chosen.items()})
+    inputs = {"content": [{"file": "c.png", "source": "c.png"}], "style": [{"file": "s.png", "source": "s.png"}]}
+    record = {"options": json.loads(json.dumps(to_options(settings))), "inputs": inputs}
+    words = shlex.split(transfer_command(record, lane))
+    again = read_settings(parser.parse_args(words[1:])).with_lane_defaults()
+    settings = replace(settings, min_size=settings.min_size or settings.size)  # two ways to have one size
+    shared = SHARED.keys() - {"preset"}
+    assert {name: getattr(again, name) for name in shared} == {name: getattr(settings, name) for name in shared}
+    assert {name: values[0] for name, values in again.lanes.items() if isinstance(values, tuple)} == chosen
 
 
 def test_axes_are_the_settings_that_vary_beta_first_in_order_of_number():

@@ -107,6 +107,15 @@ def test_other_ratios_do_not_repeat():
     assert repeated_ratios(rows_of((1, 2, 0), learning_rate=0.1) + rows_of((2, 4, 0), learning_rate=0.2)) is None
 
 
+def test_seeds_count_only_for_a_start_with_noise():
+    rows = rows_of((1, 2, 0), seed=1) + rows_of((1, 2, 0), seed=2) + rows_of((1, 3, 0), seed=1)
+    assert repeated_ratios(rows) is None
+    warning = repeated_ratios(rows, noisy=False)
+    assert warning.startswith("1 of 3 lanes repeats the ratio alpha : beta : tv of another (lane 1 that of lane 0)")
+    assert warning.endswith("makes the same picture; a seed counts only for an --init with noise")
+    assert repeated_ratios(rows_of((1, 2, 0), (2, 4, 0), seed=1), noisy=False).endswith("makes the same picture")
+
+
 def test_weights_left_out_are_one_value_for_all():
     assert repeated_ratios([{"alpha": 1, "beta": 1}, {"alpha": 2, "beta": 2}]) is None
     assert repeated_ratios([{"beta": 1}, {"beta": 2}]) is None

@@ -3,8 +3,16 @@ import math
 import numpy as np
 import pytest
 
-from jaxstyle.app.settings.lane_settings import LANE_SETTINGS, MAX_LANES, between, lane_setting, parse_values
+from jaxstyle.app.settings.lane_settings import (
+    LANE_SETTINGS,
+    MAX_LANES,
+    between,
+    lane_setting,
+    parse_values,
+    setting_text,
+)
 from jaxstyle.app.system.errors import StartError
+from jaxstyle.optimise.presets import PRESETS
 
 
 def test_one_value():
@@ -33,6 +41,36 @@ def test_range_over_all_magnitudes_stays_finite():
     values = parse_values("1e-320:3e38:5")
     np.testing.assert_allclose(np.log10(values), np.linspace(-320, math.log10(3e38), 5), rtol=1e-3)
     assert between(2.0, 8.0, 0.5) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1, "0.1"),
+        (30.0, "30"),
+        (0.0, "0"),
+        (1e-05, "1e-05"),
+        (2e6, "2000000"),
+        ((1.0, 0.5, 0.0), "1,0.5,0"),
+        (7, "7"),
+    ],
+)
+def test_texts_of_values_are_short(value, text):
+    assert setting_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("style_layer_weights", PRESETS["crowson"].style_layer_weights),
+        ("style_mix", (1 / 3, 2 / 3)),
+        ("beta", 0.1234567891),
+        ("tv", 3.4e38),
+        ("seed", 2**32 - 1),
+    ],
+)
+def test_texts_of_values_are_read_as_the_same_values(name, value):
+    assert parse_values(setting_text(value), name) == (value,)
 
 
 @pytest.mark.parametrize("value", [2, 2.0, "2", np.float32(2), np.int64(2), np.float64(2)])

@@ -34,7 +34,8 @@ def test_an_entry_of_the_registry_is_an_option_everywhere(histogram, capsys):
     assert recorded_settings(record) == found
     record["inputs"] = {"content": [{"source": "c"}], "style": [{"source": "s"}]}
     command = transfer_command(record, Lane(0, settings={"histogram_weight": "10"}))
-    assert command == "jaxstyle transfer c s --histogram-weight 10 --size 160 -o lane_0000.png"
+    assert command.startswith("jaxstyle transfer c s --histogram-weight 10 --size 160 --style-layers ")
+    assert command.endswith(" --style-loss wasserstein+nearest -o lane_0000.png")
     with pytest.raises(SystemExit):
         cli._make_parser().parse_args(["sweep", "--help"])
     assert "weight of a histogram (default: 2)" in " ".join(capsys.readouterr().out.split())

@@ -17,6 +17,7 @@ from jaxstyle.app.checkpoints.saved_file import DamagedError, Saved, read_saved,
 from jaxstyle.app.execution import lanes_of_shape, run_job
 from jaxstyle.app.execution.progress import Progress
 from jaxstyle.app.sweeping import sweep_run
+from jaxstyle.app.system import signals
 from jaxstyle.app.system.errors import RunError
 from tests.command import FILES, QUICKEST, contents, fails, jaxstyle, read_table
 
@@ -280,6 +281,8 @@ def test_a_run_whose_content_was_piped_in_asks_for_it_again(images, monkeypatch,
     monkeypatch.setattr(sweep_run, "run_sweep", run_sweep)
     pipe("c.png")
     killed("sweep", "-", "s.png", *QUICKEST, "--beta", "1", "--out", "a run")
+    taken = "a run holds a run that has not finished: jaxstyle resume 'a run' goes on, --overwrite starts again$"
+    fails(capsys, 2, taken, *SWEEP, "--out", "a run")
     again = "cannot resume a run: its content image came through a pipe; pipe the same one in again: "
     pipe("")
     fails(capsys, 2, f"^jaxstyle: {again}jaxstyle resume 'a run' < IMAGE$", "resume", "a run")
@@ -289,6 +292,36 @@ def test_a_run_whose_content_was_piped_in_asks_for_it_again(images, monkeypatch,
     fails(capsys, 2, reason, "resume", "a run")
     pipe("c.png")
     killed("resume", "a run")
+
+
+def test_a_missing_image_is_named_with_the_directory_where_the_run_was_started(images, monkeypatch, capsys):
+    def run_sweep(*_):
+        raise KilledError
+
+    monkeypatch.setattr(sweep_run, "run_sweep", run_sweep)
+    (images / "in").mkdir()
+    (images / "c.png").rename(images / "in" / "c.png")
+    there = f", in {re.escape(str(images))}, where the run was started"
+    for out, name, options in (
+        ("content", "in/c.png", ["in/c.png", "s.png"]),
+        ("init", "in/c.png", ["s.png", "s.png", "--init", "in/c.png"]),
+        ("whole", f"{images}/in/c.png", [f"{images}/in/c.png", "s.png"]),
+    ):
+        killed("sweep", *options, *QUICKEST, "--beta", "1", "--out", out)
+        (images / "moved").mkdir()
+        (images / "in").rename(images / "moved" / "in")
+        line = f"cannot read {re.escape(name)}: no such file"
+        fails(capsys, 2, f"{line}$", "resume", out)
+        with monkeypatch.context() as patch:
+            patch.chdir(images / "moved")
+            fails(capsys, 2, f"{line}{there if out != 'whole' else ''}$", "resume", f"../{out}")
+        (images / "moved" / "in").rename(images / "in")
+        (images / "moved").rmdir()
+
+
+def test_a_signal_names_the_command_that_goes_on():
+    with sweep_run.advising_resume(Path("r k2")):
+        assert signals.advice() == "; jaxstyle resume 'r k2' goes on"
 
 
 def test_damage_is_found_and_the_checkpoint_before_is_taken(images, whole, monkeypatch, capsys):

@@ -21,6 +21,7 @@ from jaxstyle.app.system.errors import RunError
 from tests.app.sweeping.test_resume import kill_after, killed
 from tests.command import FILES, QUICKEST, contents, fails, jaxstyle, read_table
 from tests.processes import environment
+from tests.run_folders import make_run
 
 SWEEP = ["sweep", "c.png", "s.png", *QUICKEST, "--beta", "0.1:10:5", "--microbatch", "2", "--checkpoint-every", "0"]
 
@@ -28,20 +29,25 @@ SWEEP = ["sweep", "c.png", "s.png", *QUICKEST, "--beta", "0.1:10:5", "--microbat
 @pytest.mark.slow
 def test_shards_one_of_them_killed_and_resumed_make_the_run_of_one_process(images, monkeypatch, capsys):
     assert jaxstyle(*SWEEP, "--out", "whole") == 0
-    assert jaxstyle(*SWEEP, "--out", "run", "--shard", "0/2") == 0
-    assert "shard 0 of 2 is done" in capsys.readouterr().out
-    fails(capsys, 2, "run lacks shard 1-of-2: start it with --shard", "merge", "run")
-    fails(capsys, 2, "run holds shards of a run: jaxstyle merge run joins them", *SWEEP, "--out", "run")
+    assert jaxstyle(*SWEEP, "--out", "a run", "--shard", "0/2") == 0
+    assert "shard 0 of 2 is done; when all are, jaxstyle merge 'a run'\n" in capsys.readouterr().out
+    holds = "a run holds shards of a run: jaxstyle merge 'a run' joins them once all are done"
+    fails(capsys, 2, "a run lacks shard 1-of-2: start it with --shard", "merge", "a run")
+    fails(capsys, 2, f"{holds}; or give another folder$", *SWEEP, "--out", "a run")
     with monkeypatch.context() as patch:
         kill_after(patch, Progress, "advance", 1)
-        killed(*SWEEP, "--out", "run", "--shard", "1/2")
+        killed(*SWEEP, "--out", "a run", "--shard", "1/2")
     capsys.readouterr()
-    fails(capsys, 1, "shard 1-of-2 is not done: jaxstyle resume run/shards/1-of-2 goes on", "merge", "run")
-    assert jaxstyle("resume", "run/shards/1-of-2") == 0
-    assert jaxstyle("merge", "run") == 0
-    assert set(contents(images / "run")) == set(contents(images / "whole"))
-    assert set(contents(images / "run")) == {*FILES, *(f"images/lane_{i:04d}.png" for i in range(5))}
-    found, wanted = js.load_run("run"), js.load_run("whole")
+    fails(capsys, 1, "shard 1-of-2 is not done: jaxstyle resume 'a run/shards/1-of-2' goes on", "merge", "a run")
+    advice = f"^jaxstyle: {holds}; jaxstyle resume 'a run/shards/1-of-2' goes on with one$"
+    fails(capsys, 2, advice, "resume", "a run")
+    assert jaxstyle("resume", "a run/shards/1-of-2") == 0
+    capsys.readouterr()
+    fails(capsys, 2, f"{holds}$", "resume", "a run")
+    assert jaxstyle("merge", "a run") == 0
+    assert set(contents(images / "a run")) == set(contents(images / "whole"))
+    assert set(contents(images / "a run")) == {*FILES, *(f"images/lane_{i:04d}.png" for i in range(5))}
+    found, wanted = js.load_run("a run"), js.load_run("whole")
     for name, column in wanted.history.items():
         np.testing.assert_allclose(found.history[name], column, rtol=1e-3, atol=1e-7)
     assert np.abs(found.images - wanted.images).mean() < 1e-3
@@ -61,6 +67,14 @@ def test_shards_of_different_runs_are_not_joined(images, capsys):
     (images / "run" / "shards" / "0-of-3").mkdir()
     fails(capsys, 2, "run holds shards of 2 and of 3", "merge", "run")
     fails(capsys, 2, "c.png holds no shards", "merge", "c.png")
+
+
+@pytest.mark.parametrize("command", [["report"], ["select"], ["export", "--to", "artfid"], ["resume"]])
+def test_what_needs_a_merged_run_says_so(images, capsys, command):
+    make_run(images / "a run" / "shards" / "1-of-2", betas=(1,), steps=1)
+    line = "^jaxstyle: a run holds shards of a run: jaxstyle merge 'a run' joins them once all are done"
+    advice = "; jaxstyle resume 'a run/shards/1-of-2' goes on with one" if command == ["resume"] else ""
+    fails(capsys, 2, f"{line}{advice}$", *command, "a run")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +182,8 @@ def test_lanes_that_fail_in_one_of_two_processes(images):
 )
 def test_others_are_waited_for_as_long_as_they_live(tmp_path, monkeypatch, signs, done, waits):
     """Seconds of a made-up clock at which another process shows signs of life, is done, and the waiting ends."""
-    folder, now = shard_folder(tmp_path, (1, 2)), [0]
+    run, now = tmp_path / "a run", [0]
+    folder = shard_folder(run, (1, 2))
     (folder / "checkpoint").mkdir(parents=True)
     sign = folder / hosts._SIGN
 
@@ -184,10 +199,11 @@ def test_others_are_waited_for_as_long_as_they_live(tmp_path, monkeypatch, signs
 
     monkeypatch.setattr(hosts, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     if done is None:
-        with pytest.raises(RunError, match=r"the process of shard 1-of-2 is gone.*resume .*1-of-2 goes on with it"):
-            hosts._wait_for(tmp_path, (1, 2))
+        advice = "jaxstyle resume '.*/1-of-2' goes on with it, then jaxstyle merge '.*/a run'$"
+        with pytest.raises(RunError, match=f"the process of shard 1-of-2 is gone.*: {advice}"):
+            hosts._wait_for(run, (1, 2))
     else:
-        hosts._wait_for(tmp_path, (1, 2))
+        hosts._wait_for(run, (1, 2))
     assert waits[0] <= now[0] <= waits[1]
 
 

@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import shlex
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -81,6 +83,13 @@ def test_streams_that_are_not_there_or_fail(monkeypatch, capsys):
         monkeypatch.setattr(sys, "stderr", err)
         screen.tell("x")
         assert screen.is_terminal() is False
+
+
+def test_commands_are_quoted_for_a_shell():
+    assert screen.command_for("resume", Path("runs/0001")) == "jaxstyle resume runs/0001"
+    assert shlex.split(screen.command_for("merge", Path("my 'run'"))) == ["jaxstyle", "merge", "my 'run'"]
+    assert screen.command_for("resume", Path("-r")) == "jaxstyle resume ./-r"
+    assert [screen.as_operand(name) for name in ("-", "-a.png", "a-.png")] == ["-", "./-a.png", "a-.png"]
 
 
 @pytest.mark.slow
