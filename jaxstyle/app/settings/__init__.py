@@ -37,7 +37,8 @@ cross-validates strengths where a run has them.
 - `--preset gram-mean` uses the library's defaults: Gram matrices, at one size.
 - `--preset gatys`, `johnson`, `crowson`, `strotss`, `nnst`, `tutorial` uses layers, weights and scalings of those
   programs; `jaxstyle.optimise.presets` says what differs. Under `nnst`, alpha goes from 0 to 1: it is the content's
-  share of what the style is matched with at each size.
+  share of what the style is matched with at each size. `--preset nnst --alpha 1 --content-layers relu4_2
+  --content-layer-weights 0.003` keeps more of the photograph.
 - `--style-scale 0.5 1 2` goes from finer to larger strokes: the style image at half of `--size`, at all of it and at
   twice; the run folder shows the largest one, and metrics compare with it.
 - `--content-layers relu3_1 relu4_2 --content-layer-weights 1,0 0.5,0.5 0,1` goes from the photograph's detail to its
