@@ -33,8 +33,8 @@ class Samples(NamedTuple):
     """Directions of a sample of a style's features, as `find_nearest` compares them.
 
     Features get one more, constant coordinate, whose square is a millionth of the style's mean squared length, and no
-    less than what the rounding of their mean could make. So the
-    cosine of features that equal the mean is defined and has a finite gradient, and that of two such features is 1.
+    less than what the rounding of their mean could make. So the cosine of features that equal the mean is defined and
+    has a finite gradient, and that of two such features is 1.
 
     Attributes:
       directions: (n, c) centred features of a sample of positions, divided by their lengths.
