@@ -458,5 +458,5 @@ def test_one_style_can_not_be_held_out(tmp_path, capsys):
     make_run(tmp_path / "run", betas=(0.1, 1), contents=("cat", "coffee"), size=16, steps=1)
     assert jaxstyle("select", tmp_path / "run", "--json") == 0
     assert list(json.loads(capsys.readouterr().out)["cross_validation"]["held_out"]) == ["content"]
-    reason = "no cross-validation by style: cross-validation needs two or more pairs or groups, got 1"
+    reason = "no cross-validation by style: it takes 2 style images with a lane that is done, and there is 1; give anot"
     fails(capsys, 2, reason, "select", tmp_path / "run", "--hold-out", "style")

@@ -238,7 +238,8 @@ def test_strength_and_beta_exclude_each_other(images, measured, capsys):
     (images / "grid.csv").write_text("beta,strength\n1,0\n2,1\n")
     both = "give one of the two"
     fails(capsys, 2, both, *SWEEP, "--beta", "1", "--strength", "0.5", "--out", "run")
-    fails(capsys, 2, both, *SWEEP, "--grid", "grid.csv", "--out", "run")
+    fails(capsys, 2, both, *SWEEP[:-2], "--grid", "grid.csv", "--out", "run")
+    fails(capsys, 2, "grid.csv sets beta, strength: leave --beta out", *SWEEP, "--grid", "grid.csv", "--out", "run")
     fails(capsys, 2, "give it alone", *SWEEP, "--beta", "auto:3", "10", "--out", "run")
     fails(capsys, 2, "give it alone", *SWEEP, "--beta", "auto:3", "--strength", "0", "--out", "run")
     fails(capsys, 2, "'0' is not a whole number from 1 to 1000", *SWEEP, "--beta", "auto:0", "--out", "run")
