@@ -199,6 +199,17 @@ def x64():
         yield
 
 
+def count_traces(function):
+    """The function, and a list that gets an entry whenever jax traces it."""
+    traces = []
+
+    def counted(*arguments):
+        traces.append(1)
+        return function(*arguments)
+
+    return counted, traces
+
+
 def relative_error(found, wanted):
     found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
     return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)

@@ -6,7 +6,7 @@ import pytest
 import jaxstyle as js
 from jaxstyle.objective.losses import CONVENTIONS
 from jaxstyle.objective.objective import make_loss
-from tests.conftest import SHALLOW, relative_error, widen
+from tests.conftest import SHALLOW, count_traces, relative_error, widen
 from tests.network.test_vgg import reference
 from tests.reference import numpy_vgg
 
@@ -105,15 +105,10 @@ def test_jit_equals_eager_and_vmap_equals_loop(shallow, params, content):
 
 def test_does_not_recompile_for_new_weights(shallow, params, content):
     _, loss, targets = shallow
-    traces = []
-
-    @jax.jit
-    def counted(image, params, targets, weights):
-        traces.append(1)
-        return loss(image, params, targets, weights)
-
+    counted, traces = count_traces(loss)
+    jitted = jax.jit(counted)
     for beta in (0.1, 1.0, 10.0):
-        counted(content, params, targets, js.LossWeights(jnp.float32(1), jnp.float32(beta), jnp.float32(0)))
+        jitted(content, params, targets, js.LossWeights(jnp.float32(1), jnp.float32(beta), jnp.float32(0)))
     assert len(traces) == 1
 
 

@@ -17,7 +17,7 @@ from jaxstyle.optimise.stopping import make_stopping
 from jaxstyle.parallel.lanes import make_lanes
 from jaxstyle.parallel.stacked_targets import StackedTargets
 from jaxstyle.parallel.weight_grid import lane_axes, num_lanes, pad_lanes
-from tests.conftest import relative_error, widen
+from tests.conftest import count_traces, relative_error, widen
 from tests.processes import ROOT, environment
 
 GRID = js.weight_grid(alpha=[1.0, 0.5], beta=[0.01, 1.0])
@@ -91,12 +91,7 @@ def test_final_losses_are_of_the_pictures(tiny, wrap):
 
 def test_an_eager_sweep_is_compiled_once(tiny):
     loss, targets, (start, params, _) = tiny
-    traces = []
-
-    def counted(*operands):
-        traces.append(1)
-        return loss(*operands)
-
+    counted, traces = count_traces(loss)
     transfer = js.make_transfer(counted, optax.adam(0.1))
     for weights, image in (
         (js.weight_grid(beta=[0.1, 1.0]), start),

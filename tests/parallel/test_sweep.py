@@ -11,6 +11,7 @@ import pytest
 
 import jaxstyle as js
 from jaxstyle.parallel.microbatch_size import default_microbatch, device_microbatch
+from tests.conftest import count_traces
 
 LAYERS = {"content_layers": "relu1_1", "style_layers": "relu1_1"}
 ADAM = optax.inject_hyperparams(optax.adam)(learning_rate=0.1)
@@ -49,12 +50,7 @@ def test_rates_of_lanes_are_those_of_solo_runs(tiny, transfer):
 
 def test_new_rates_do_not_recompile(tiny):
     objective, start, operands = tiny
-    traces = []
-
-    def counted(*arguments):
-        traces.append(1)
-        return objective.loss(*arguments)
-
+    counted, traces = count_traces(objective.loss)
     counting = js.make_transfer(counted, ADAM)
     for rate in (0.1, 0.2):
         js.sweep(counting, start, *operands, GRID, num_steps=2, hyperparams={"learning_rate": [rate] * 3})
@@ -66,12 +62,7 @@ def test_new_rates_do_not_recompile(tiny):
 
 def test_numbers_of_any_type_are_one_program(tiny):
     objective, start, operands = tiny
-    traces = []
-
-    def counted(*arguments):
-        traces.append(1)
-        return objective.loss(*arguments)
-
+    counted, traces = count_traces(objective.loss)
     counting = js.make_transfer(counted, optax.adam(0.1))
     for alpha in (1.0, 2, np.float64(0.5), np.int64(1), jnp.float32(1), jnp.int32(3)):
         for beta in ([1, 2], [0.5, 1.0], np.array([1, 2]), jnp.array([1, 2])):
@@ -82,12 +73,7 @@ def test_numbers_of_any_type_are_one_program(tiny):
 @pytest.mark.parametrize("kind", [jax.jit, partial])
 def test_steps_that_are_no_plain_functions_are_compiled_once(tiny, kind):
     objective, start, operands = tiny
-    traces = []
-
-    def counted(*arguments):
-        traces.append(1)
-        return objective.loss(*arguments)
-
+    counted, traces = count_traces(objective.loss)
     transfer = js.make_transfer(counted, optax.adam(0.1))
     transfer = transfer._replace(step=kind(transfer.step))
     counts = []
@@ -101,19 +87,14 @@ def test_steps_that_are_no_plain_functions_are_compiled_once(tiny, kind):
 def test_chunks_of_a_method_are_compiled_once(tiny):
     """Whose programs are kept for one sweep alone."""
     objective, start, operands = tiny
-    traces = []
+    counted, traces = count_traces(objective.loss)
+    transfer = js.make_transfer(counted, optax.adam(0.1))
 
-    class Counting:
-        def loss(self, *arguments):
-            traces.append(1)
-            return objective.loss(*arguments)
-
+    class Own:
         def step(self, *arguments):
             return transfer.step(*arguments)
 
-    own = Counting()
-    transfer = js.make_transfer(own.loss, optax.adam(0.1))
-    js.sweep(transfer._replace(step=own.step), start, *operands, GRID, num_steps=6, on_chunk=print, chunk_steps=2)
+    js.sweep(transfer._replace(step=Own().step), start, *operands, GRID, num_steps=6, on_chunk=print, chunk_steps=2)
     assert len(traces) == 2
 
 
